@@ -1,0 +1,1 @@
+//! The seam where the mirror to the peer node will live.

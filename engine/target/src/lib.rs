@@ -1,0 +1,1 @@
+//! All the state of one core: connections, sessions, tasks and logical units joined.

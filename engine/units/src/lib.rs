@@ -1,0 +1,19 @@
+//! Value types and limits that every layer of Pollux shares.
+//!
+//! Nothing here does I/O, reads a clock or allocates on the data path. Counts, addresses and
+//! identifiers that must not be mixed up are distinct types; conversions are named functions.
+
+mod blocks;
+mod buffer;
+mod ids;
+pub mod limits;
+mod serial;
+mod slab;
+mod time;
+
+pub use blocks::{BlockCount, BlockSize, Lba};
+pub use buffer::{BufId, BufSlice, HEAD_ROOM, PoolLayout, SizeClass};
+pub use ids::{ConnId, Lun, ReactorId, VolumeId};
+pub use serial::Serial32;
+pub use slab::{Key, Slab};
+pub use time::Instant;

@@ -1,0 +1,114 @@
+//! Every bound of Pollux with its reason. Reaching one is a handled case.
+
+use std::time::Duration;
+
+/// Connections that one reactor holds. 1000 sessions are a large site; four times that leaves
+/// room for reconnect storms, in which an old and a new connection live side by side.
+pub const CONNECTIONS_PER_REACTOR_MAX: u32 = 4096;
+
+/// Connections that have not logged in yet, per peer address: a host logs in on a handful of
+/// paths at once, and whoever opens more is not an initiator.
+pub const HALF_OPEN_LOGINS_PER_ADDRESS_MAX: u32 = 16;
+
+/// How long a connection may stay in the login phase: open-iscsi gives up after 15 s itself.
+pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Commands in flight per session: the CmdSN window that is announced when it is all free.
+/// 128 is open-iscsi's default queue depth (node.session.queue_depth 32, cmds_max 128).
+pub const COMMAND_WINDOW_MAX: u32 = 128;
+
+/// Immediate commands in flight per session, beyond the window (RFC 7143 4.2.2.1). Task
+/// management and NOP-Out are immediate, so there must be room for several at once.
+pub const IMMEDIATE_COMMANDS_MAX: u32 = 16;
+
+/// Data segment length that the target declares for itself: one MaxBurstLength in one PDU.
+pub const MAX_RECV_DATA_SEGMENT_LENGTH: u32 = 262_144;
+
+/// Data segment length in the login phase (RFC 7143 13.12: the default until declared).
+pub const LOGIN_DATA_SEGMENT_LENGTH_MAX: u32 = 8192;
+
+/// The greatest MaxBurstLength and FirstBurstLength that the target agrees to. It is also the
+/// largest buffer that a task holds at a time, so that a transfer of any length needs a
+/// bounded amount of memory.
+pub const BURST_LENGTH_MAX: u32 = 262_144;
+
+/// R2Ts in flight per task that the target agrees to (MaxOutstandingR2T).
+pub const OUTSTANDING_R2T_MAX: u16 = 8;
+
+/// Bursts of one task that are at the disk or on the wire at once. Two keep both busy.
+pub const BURSTS_PER_TASK_MAX: usize = 4;
+
+/// Key text of one login or text negotiation, summed over its PDUs (C-bit): the keys of RFC
+/// 7143 fit into 8 KiB, and an endless sequence must end somewhere.
+pub const NEGOTIATION_TEXT_BYTES_MAX: usize = 65_536;
+
+/// Request and response pairs in one login: a real login needs at most 5.
+pub const LOGIN_ROUNDS_MAX: u32 = 64;
+
+/// Longest iSCSI name (RFC 7143 4.2.7.1).
+pub const ISCSI_NAME_BYTES_MAX: usize = 223;
+
+/// Longest key name (RFC 7143 6.1).
+pub const KEY_NAME_BYTES_MAX: usize = 63;
+
+/// Longest value of a text key, unless the key's definition says otherwise (RFC 7143 6.1).
+pub const KEY_VALUE_BYTES_MAX: usize = 255;
+
+/// Parameter data that a command may send besides block data (MODE SELECT, UNMAP, PERSISTENT
+/// RESERVE OUT): an UNMAP list of 256 descriptors is 4104 bytes.
+pub const PARAMETER_LIST_BYTES_MAX: u32 = 8192;
+
+/// Block descriptors of one UNMAP, as the Block Limits VPD page says.
+pub const UNMAP_DESCRIPTORS_MAX: u32 = 256;
+
+/// Blocks of one UNMAP in bytes; 1 GiB is what a hole punch does in well under a second.
+pub const UNMAP_BYTES_MAX: u64 = 1 << 30;
+
+/// Blocks that WRITE SAME covers at most, in bytes: 32 MiB keeps one command under a second.
+pub const WRITE_SAME_BYTES_MAX: u64 = 32 << 20;
+
+/// The largest transfer of one command in bytes, as the Block Limits VPD page says.
+pub const TRANSFER_BYTES_MAX: u64 = 32 << 20;
+
+/// The data that COMPARE AND WRITE compares, in bytes: half of one burst (the other half is
+/// what it writes).
+pub const COMPARE_AND_WRITE_BYTES_MAX: u32 = BURST_LENGTH_MAX / 2;
+
+/// Logical units of one target: REPORT LUNS of all of them fits into one data segment.
+pub const LUNS_PER_TARGET_MAX: usize = 256;
+
+/// Targets of one node.
+pub const TARGETS_MAX: usize = 1024;
+
+/// Volumes of one node: [`crate::VolumeId`] is 16 bits wide, and each is a fixed file.
+pub const VOLUMES_MAX: usize = 4096;
+
+/// Unit attentions that wait for one nexus at one logical unit. Further ones fold into
+/// "power on, reset, or bus device reset occurred", which implies all of them (SAM-5 5.14.3).
+pub const UNIT_ATTENTIONS_MAX: usize = 8;
+
+/// How long a session may be silent before the target sends a NOP-In ping.
+pub const NOP_IN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long an initiator may take to answer that ping.
+pub const NOP_IN_ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// How long a send may make no progress before the connection is given up.
+pub const SEND_STALL_TIME_MAX: Duration = Duration::from_secs(90);
+
+/// How long a new login waits for the tasks of the session that it reinstates; then it is
+/// refused with "service unavailable" and may try again (RFC 7143 6.3.5).
+pub const REINSTATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long the target waits for initiators to log out after it has asked them to.
+pub const ASYNC_LOGOUT_TIME: Duration = Duration::from_secs(3);
+
+/// PDUs of one connection that one turn of a reactor handles: one connection cannot starve
+/// its core.
+pub const PDUS_PER_TURN_MAX: u32 = 256;
+
+/// Reactors of one node.
+pub const REACTORS_MAX: usize = 64;
+
+/// Messages between two reactors that wait to be read.
+pub const MAILBOX_MESSAGES_MAX: usize = 1024;

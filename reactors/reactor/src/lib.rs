@@ -1,0 +1,1 @@
+//! One pinned thread per core: the bounded turn, connection I/O, mailboxes, timers, statistics.

@@ -1,0 +1,1 @@
+//! The JSON-RPC types that polluxd and perfctl share.

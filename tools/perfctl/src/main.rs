@@ -1,0 +1,2 @@
+//! Placeholder of the first commit: the crates below come first.
+fn main() {}
