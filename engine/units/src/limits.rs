@@ -65,6 +65,9 @@ pub const PARAMETER_LIST_BYTES_MAX: u32 = 8192;
 /// Block descriptors of one UNMAP, as the Block Limits VPD page says.
 pub const UNMAP_DESCRIPTORS_MAX: u32 = 256;
 
+/// Runs that one GET LBA STATUS reports: each costs a look at the backend's map.
+pub const LBA_STATUS_DESCRIPTORS_MAX: usize = 64;
+
 /// Blocks of one UNMAP in bytes; 1 GiB is what a hole punch does in well under a second.
 pub const UNMAP_BYTES_MAX: u64 = 1 << 30;
 
