@@ -4,7 +4,7 @@ use crate::session::Session;
 use iscsi::pdu::{LoginRequest, LogoutRequest, NopOut, TaskManagementRequest, TextRequest};
 use iscsi::{Bhs, Login, SessionRequest};
 use std::net::SocketAddr;
-use units::{BufId, Instant, Key};
+use units::{BufId, Instant, Key, ReactorId};
 
 /// One connection of the shard.
 #[derive(Debug)]
@@ -34,11 +34,20 @@ pub(crate) enum Phase {
     /// Keys are negotiated.
     Login(Box<Login>),
     /// All is negotiated; the registrar decides about the session.
-    Registering(Box<(Login, SessionRequest)>),
+    Registering(Box<Registering>),
     /// The session is open.
     FullFeature(Box<Session>),
     /// The logout is answered; whatever still comes is dropped.
     LoggedOut,
+}
+
+/// A login whose session is being registered.
+#[derive(Debug)]
+pub(crate) struct Registering {
+    pub(crate) login: Login,
+    pub(crate) request: SessionRequest,
+    /// The core where the session will live.
+    pub(crate) place: ReactorId,
 }
 
 /// What the present PDU is for, from its header to its end.

@@ -296,10 +296,7 @@ impl Shard {
         self.retire(conn, request.immediate);
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
         let Some(session) = connection.session_mut() else { return };
-        let directory = crate::directory::View { catalog: &self.catalog, local, peer };
-        let transfer_tag = session.new_transfer_tag();
-        let answer = session.text.handle_request(request, &text, &directory, transfer_tag);
-        let _ = (answer, turn);
+        let _ = (session.text.handle_request(request, &text), local, peer, turn);
     }
 
     /// The stream cannot be cut into PDUs any more: all that is left is to say so and close.
