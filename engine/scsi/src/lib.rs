@@ -38,3 +38,6 @@ pub use parse::parse;
 pub use plan::{ParameterKind, Plan, parameters, plan, plan_without_logical_unit};
 pub use report_luns::report_luns;
 pub use sense::{FieldPointer, Sense, SenseData, SenseFormat, SenseKey, request_sense};
+
+#[cfg(test)]
+mod tests;
