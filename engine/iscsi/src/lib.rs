@@ -16,3 +16,6 @@ mod wire_codes;
 
 pub use bhs::{BHS_BYTES, Bhs, InitiatorTaskTag, Opcode, TargetTransferTag, pad_bytes};
 pub use deframer::{DeframeFault, Deframer, Piece};
+mod stub;
+pub use negotiation::{Parameters, Policy};
+pub use stub::*;

@@ -82,8 +82,7 @@ impl Shard {
             })),
         };
         // A discovery session is over soon; it stays where it is.
-        let place =
-            if nexus.is_some() { self.registry.least_loaded(self.id) } else { self.id };
+        let place = if nexus.is_some() { self.registry.least_loaded(self.id) } else { self.id };
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
         let phase = std::mem::replace(&mut connection.phase, Phase::LoggedOut);
         let Phase::Login(login) = phase else { return };
@@ -109,10 +108,8 @@ impl Shard {
         outcome: Result<u16, LoginStatus>,
         turn: &mut Turn<'_>,
     ) {
-        let is_waiting = self
-            .connections
-            .get(conn.0)
-            .is_some_and(|c| matches!(c.phase, Phase::Registering(_)));
+        let is_waiting =
+            self.connections.get(conn.0).is_some_and(|c| matches!(c.phase, Phase::Registering(_)));
         match outcome {
             Ok(tsih) => {
                 let target = self.catalog.target(&nexus.name().target_name).cloned();
@@ -143,13 +140,7 @@ impl Shard {
 
     /// Sends the last login response, and begins the full feature phase: here, or on the core
     /// that has the fewest sessions.
-    fn open_session(
-        &mut self,
-        conn: ConnId,
-        purpose: Purpose,
-        tsih: u16,
-        turn: &mut Turn<'_>,
-    ) {
+    fn open_session(&mut self, conn: ConnId, purpose: Purpose, tsih: u16, turn: &mut Turn<'_>) {
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
         let (peer, local) = (connection.peer, connection.local);
         let Phase::Registering(waiting) =
