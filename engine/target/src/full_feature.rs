@@ -81,7 +81,7 @@ impl Shard {
     ) -> bool {
         let Some(session) = self.session_mut(conn) else { return false };
         if !bhs.immediate() {
-            return session.window.admit(cmd_sn) == iscsi::Admission_::InOrder;
+            return session.window.admit(cmd_sn) == iscsi::Admission::InOrder;
         }
         if session.immediate_in_flight >= limits::IMMEDIATE_COMMANDS_MAX {
             self.reject(conn, bhs, RejectReason::ImmediateCommandReject, turn);
