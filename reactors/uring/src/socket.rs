@@ -1,0 +1,1 @@
+//! Listening and tuning of sockets.
