@@ -95,7 +95,12 @@ pub struct Counters {
     pub completions: u64,
 }
 
-/// One io_uring and everything that it works on. It belongs to the thread that made it.
+/// One io_uring and everything that it works on. It belongs to the thread that made it:
+///
+/// ```compile_fail,E0277
+/// fn other_thread<T: Send>() {}
+/// other_thread::<uring::Driver>();
+/// ```
 pub struct Driver {
     // The ring is closed before the memory that it knows is unmapped (fields are dropped in this
     // order, and `drop` below has waited for everything in flight before).
@@ -341,7 +346,13 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        if !self.quiesce() {
+        let quiet = self.quiesce();
+        if self.fixed_files {
+            // The kernel takes a ring apart some time after it was closed; connections must end
+            // now.
+            let _emptied = self.ring.submitter().unregister_files();
+        }
+        if !quiet {
             // The kernel may still write to the buffers and read what the operations own: leak
             // them rather than let them be used for something else.
             return;

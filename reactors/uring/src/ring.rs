@@ -149,6 +149,24 @@ impl Ring {
     }
 }
 
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if self.enter_flags & ENTER_REGISTERED_RING == 0 {
+            return;
+        }
+        // The registration belongs to the thread and would keep the ring, and every file in its
+        // table, open until the thread ends.
+        let mut update =
+            RegisterUpdate { offset: self.enter_fd.unsigned_abs(), reserved: 0, data: 0 };
+        let fd = self.ring.as_raw_fd();
+        // SAFETY: IORING_UNREGISTER_RING_FDS reads one `io_uring_rsrc_update`, which
+        // `RegisterUpdate` is laid out as and which lives until the call returns.
+        let _unregistered = unsafe {
+            libc::syscall(libc::SYS_io_uring_register, fd, UNREGISTER_RING_FDS, &raw mut update, 1)
+        };
+    }
+}
+
 fn build(
     entries: u32,
     sqpoll: Option<Duration>,
@@ -285,3 +303,4 @@ const ENTER_SQ_WAKEUP: u32 = 1 << 1;
 const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const REGISTER_RING_FDS: u32 = 20;
+const UNREGISTER_RING_FDS: u32 = 21;
