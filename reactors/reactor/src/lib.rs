@@ -1,1 +1,3 @@
 //! One pinned thread per core: the bounded turn, connection I/O, mailboxes, timers, statistics.
+
+pub mod stats;
