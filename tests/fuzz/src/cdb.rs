@@ -1,8 +1,8 @@
 //! CDBs and parameter lists, as far as the device server goes without data.
 
 use scsi::{
-    Extent, Identity, Limits, LogicalUnit, ModePages, ModeParameters, NaaDesignator,
-    ParameterKind, Plan, Rotation, TargetPort,
+    Extent, Identity, Limits, LogicalUnit, ModePages, ModeParameters, NaaDesignator, ParameterKind,
+    Plan, Rotation, TargetPort,
 };
 use units::{BlockCount, BlockSize};
 
