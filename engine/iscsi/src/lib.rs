@@ -8,7 +8,10 @@ pub mod ahs;
 mod bhs;
 mod deframer;
 pub mod digest;
+pub mod keys;
+pub mod negotiation;
 pub mod pdu;
+pub mod text;
 mod wire_codes;
 
 pub use bhs::{BHS_BYTES, Bhs, InitiatorTaskTag, Opcode, TargetTransferTag, pad_bytes};

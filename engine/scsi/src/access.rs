@@ -2,8 +2,8 @@
 
 use crate::command::{Command, PowerCondition, StartStopUnit};
 
-/// The class of a command in the tables of persistent reservations (SPC-4 table 66, SBC-3
-/// table 13).
+/// The class of a command in the tables of persistent reservations (SPC-4 and SBC-3, commands that
+/// are allowed in the presence of various reservations).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Allowed under any reservation.
@@ -48,8 +48,8 @@ impl Command {
     }
 
     /// Whether another nexus may send the command while the logical unit is reserved by RESERVE
-    /// (SPC-2 table 9, SBC-2 table 5). RELEASE of a unit that is not one's own is GOOD and
-    /// changes nothing; all others meet RESERVATION CONFLICT.
+    /// (SPC-2 and SBC-2, the tables of reservations). RELEASE of a unit that is not one's own is
+    /// GOOD and changes nothing; all others meet RESERVATION CONFLICT.
     pub fn allowed_while_reserved(&self) -> bool {
         match self {
             Self::Inquiry(_)

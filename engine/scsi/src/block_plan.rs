@@ -10,14 +10,14 @@ use crate::logical_unit::LogicalUnit;
 use crate::plan::Plan;
 use crate::sense::Sense;
 
-/// SBC-3 5.11 to 5.14.
+/// SBC-3, READ.
 pub(crate) fn read(access: MediumAccess, lu: &LogicalUnit) -> Result<Plan, Sense> {
     let MediumAccess { extent, fua, dpo } = access;
     check_transfer(extent, lu)?;
     Ok(unless_empty(extent, Plan::Read { extent, fua, dpo }))
 }
 
-/// SBC-3 5.33 to 5.36.
+/// SBC-3, WRITE.
 pub(crate) fn write(access: MediumAccess, lu: &LogicalUnit) -> Result<Plan, Sense> {
     let MediumAccess { extent, fua, dpo } = access;
     check_writable(lu)?;
@@ -25,7 +25,7 @@ pub(crate) fn write(access: MediumAccess, lu: &LogicalUnit) -> Result<Plan, Sens
     Ok(unless_empty(extent, Plan::Write { extent, fua, dpo }))
 }
 
-/// SBC-3 5.30 to 5.32.
+/// SBC-3, VERIFY.
 pub(crate) fn verify(
     extent: Extent,
     bytes: VerifyBytes,
@@ -36,7 +36,7 @@ pub(crate) fn verify(
     Ok(unless_empty(extent, Plan::Verify { extent, bytes, dpo }))
 }
 
-/// SBC-3 5.38 to 5.40.
+/// SBC-3, WRITE AND VERIFY.
 pub(crate) fn write_and_verify(
     extent: Extent,
     bytes: VerifyBytes,
@@ -48,7 +48,8 @@ pub(crate) fn write_and_verify(
     Ok(unless_empty(extent, Plan::WriteAndVerify { extent, bytes, dpo }))
 }
 
-/// SBC-3 5.2. A unit whose limit is zero does not have the command (SBC-3 6.6.4).
+/// SBC-3, COMPARE AND WRITE. A unit whose limit is zero does not have the command (SBC-3, Block
+/// Limits VPD page).
 pub(crate) fn compare_and_write(access: MediumAccess, lu: &LogicalUnit) -> Result<Plan, Sense> {
     let MediumAccess { extent, fua, dpo } = access;
     let blocks_max = u64::from(lu.limits.compare_and_write_blocks_max);
@@ -63,10 +64,10 @@ pub(crate) fn compare_and_write(access: MediumAccess, lu: &LogicalUnit) -> Resul
     Ok(unless_empty(extent, Plan::CompareAndWrite { extent, fua, dpo }))
 }
 
-/// SBC-3 5.44 and 5.45.
+/// SBC-3, WRITE SAME.
 pub(crate) fn write_same(request: WriteSame, lu: &LogicalUnit) -> Result<Plan, Sense> {
     check_writable(lu)?;
-    // ANCHOR needs UNMAP and ANC_SUP, and no backend anchors blocks (SBC-3 table 106).
+    // ANCHOR needs UNMAP and ANC_SUP, and no backend anchors blocks (SBC-3).
     if request.anchor {
         return Err(Sense::invalid_field_in_cdb(1, Some(4)));
     }
@@ -86,7 +87,7 @@ pub(crate) fn write_same(request: WriteSame, lu: &LogicalUnit) -> Result<Plan, S
     Ok(unless_empty(extent, plan))
 }
 
-/// SBC-3 5.26 and 5.27.
+/// SBC-3, SYNCHRONIZE CACHE.
 pub(crate) fn synchronize_cache(
     extent: Extent,
     immediate: bool,
@@ -97,14 +98,14 @@ pub(crate) fn synchronize_cache(
     Ok(unless_empty(extent, Plan::SynchronizeCache { extent, immediate }))
 }
 
-/// SBC-3 5.8 and 5.9: GOOD says that the blocks did not all fit into the cache, which is true
-/// of a cache that is not ours to fill; CONDITION MET would promise that they did.
+/// SBC-3, PRE-FETCH: GOOD says that the blocks did not all fit into the cache, which is true of a
+/// cache that is not ours to fill; CONDITION MET would promise that they did.
 pub(crate) fn pre_fetch(extent: Extent, lu: &LogicalUnit) -> Result<Plan, Sense> {
     check_range(extent, lu)?;
     Ok(Plan::Good)
 }
 
-/// SBC-3 5.4: the starting address must be the address of a block.
+/// SBC-3, GET LBA STATUS: the starting address must be the address of a block.
 pub(crate) fn lba_status(
     lba: Lba,
     allocation_length: u32,
@@ -114,8 +115,8 @@ pub(crate) fn lba_status(
     Ok(Plan::GetLbaStatus { lba, allocation_length })
 }
 
-/// SBC-3 5.25. A unit that many hosts share is always active: stopping it flushes its cache,
-/// and no more. Power conditions that it does not have are refused.
+/// SBC-3, START STOP UNIT. A unit that many hosts share is always active: stopping it flushes its
+/// cache, and no more. Power conditions that it does not have are refused.
 pub(crate) fn start_stop(request: StartStopUnit, lu: &LogicalUnit) -> Result<Plan, Sense> {
     match request.power_condition {
         PowerCondition::StartValid => {}
@@ -136,7 +137,7 @@ pub(crate) fn start_stop(request: StartStopUnit, lu: &LogicalUnit) -> Result<Pla
     synchronize_cache(whole, request.immediate, lu)
 }
 
-/// Whether anything may be written (SPC-4 7.5.10 for SWP).
+/// Whether anything may be written (SWP: SPC-4, Control mode page).
 pub(crate) fn check_writable(lu: &LogicalUnit) -> Result<(), Sense> {
     if lu.read_only {
         Err(Sense::WRITE_PROTECTED)
@@ -151,7 +152,7 @@ pub(crate) fn check_range(extent: Extent, lu: &LogicalUnit) -> Result<(), Sense>
     if lu.contains(extent) { Ok(()) } else { Err(Sense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE) }
 }
 
-/// The range, and MAXIMUM TRANSFER LENGTH (SBC-3 6.6.4).
+/// The range, and MAXIMUM TRANSFER LENGTH (SBC-3, Block Limits VPD page).
 fn check_transfer(extent: Extent, lu: &LogicalUnit) -> Result<(), Sense> {
     check_range(extent, lu)?;
     let blocks_max = u64::from(lu.limits.transfer_blocks_max);

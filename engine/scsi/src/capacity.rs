@@ -6,8 +6,8 @@ use crate::logical_unit::{LogicalUnit, saturated};
 use crate::plan::truncated;
 use crate::sense::Sense;
 
-/// The 8 bytes of SBC-3 5.16.2. An address without PMI is an error; with PMI the answer is the
-/// last block of the unit, because no delay separates its blocks.
+/// The 8 bytes of SBC-3, READ CAPACITY (10). An address without PMI is an error; with PMI the
+/// answer is the last block of the unit, because no delay separates its blocks.
 pub(crate) fn read_capacity_10(
     lba: Lba,
     partial_medium: bool,
@@ -25,8 +25,8 @@ pub(crate) fn read_capacity_10(
     Ok(data)
 }
 
-/// The 32 bytes of SBC-3 5.17.2, cut to the allocation length. PROT_EN and P_TYPE are zero:
-/// no protection information.
+/// The 32 bytes of SBC-3, READ CAPACITY (16), cut to the allocation length. PROT_EN and P_TYPE are
+/// zero: no protection information.
 pub(crate) fn read_capacity_16(allocation_length: u32, lu: &LogicalUnit) -> Vec<u8> {
     let mut data = Vec::with_capacity(PARAMETER_DATA_BYTES);
     data.extend_from_slice(&lu.last_lba().0.to_be_bytes());

@@ -17,90 +17,90 @@ pub struct Extent {
 /// One command, ready to be planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// COMPARE AND WRITE (SBC-3 5.2).
+    /// COMPARE AND WRITE (SBC-3).
     CompareAndWrite(MediumAccess),
-    /// GET LBA STATUS (SBC-3 5.4).
+    /// GET LBA STATUS (SBC-3).
     GetLbaStatus {
         /// The first block to report.
         lba: Lba,
         /// ALLOCATION LENGTH in bytes.
         allocation_length: u32,
     },
-    /// INQUIRY (SPC-4 6.6).
+    /// INQUIRY (SPC-4).
     Inquiry(Inquiry),
-    /// MODE SELECT (6) and (10) (SPC-4 6.11, 6.12).
+    /// MODE SELECT (6) and (10) (SPC-4).
     ModeSelect(ModeSelect),
-    /// MODE SENSE (6) and (10) (SPC-4 6.13, 6.14).
+    /// MODE SENSE (6) and (10) (SPC-4).
     ModeSense(ModeSense),
-    /// PRE-FETCH (10) and (16) (SBC-3 5.8, 5.9).
+    /// PRE-FETCH (10) and (16) (SBC-3).
     PreFetch {
         /// The blocks; none means up to the last one.
         extent: Extent,
         /// IMMED.
         immediate: bool,
     },
-    /// READ (6), (10), (12) and (16) (SBC-3 5.11 to 5.14).
+    /// READ (6), (10), (12) and (16) (SBC-3; the 6-byte form SBC-2).
     Read(MediumAccess),
-    /// READ CAPACITY (10) (SBC-3 5.16), with PMI and its LOGICAL BLOCK ADDRESS.
+    /// READ CAPACITY (10) (SBC-3), with PMI and its LOGICAL BLOCK ADDRESS.
     ReadCapacity10 {
         /// LOGICAL BLOCK ADDRESS, which is zero unless PMI is set.
         lba: Lba,
         /// PMI: partial medium indicator.
         partial_medium: bool,
     },
-    /// READ CAPACITY (16) (SBC-3 5.17), in which PMI and LOGICAL BLOCK ADDRESS are obsolete.
+    /// READ CAPACITY (16) (SBC-3), in which PMI and LOGICAL BLOCK ADDRESS are obsolete.
     ReadCapacity16 {
         /// ALLOCATION LENGTH in bytes.
         allocation_length: u32,
     },
-    /// RELEASE (6) and (10) of the whole logical unit (SPC-2 7.16, 7.17).
+    /// RELEASE (6) and (10) of the whole logical unit (SPC-2).
     Release,
-    /// REPORT LUNS (SPC-4 6.33).
+    /// REPORT LUNS (SPC-4).
     ReportLuns {
         /// SELECT REPORT.
         select_report: u8,
         /// ALLOCATION LENGTH in bytes.
         allocation_length: u32,
     },
-    /// REPORT SUPPORTED OPERATION CODES (SPC-4 6.35).
+    /// REPORT SUPPORTED OPERATION CODES (SPC-4).
     ReportSupportedOperationCodes(OperationCodesReport),
-    /// REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 6.36).
+    /// REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4).
     ReportSupportedTaskManagementFunctions {
         /// REPD: the extended parameter data.
         extended: bool,
         /// ALLOCATION LENGTH in bytes.
         allocation_length: u32,
     },
-    /// REQUEST SENSE (SPC-4 6.39).
+    /// REQUEST SENSE (SPC-4).
     RequestSense {
         /// DESC: descriptor format instead of fixed format.
         descriptor_format: bool,
         /// ALLOCATION LENGTH in bytes.
         allocation_length: u8,
     },
-    /// RESERVE (6) and (10) of the whole logical unit (SPC-2 7.20, 7.21).
+    /// RESERVE (6) and (10) of the whole logical unit (SPC-2).
     Reserve,
-    /// SEND DIAGNOSTIC with the default self-test, or with nothing to do (SPC-4 6.42).
+    /// SEND DIAGNOSTIC with the default self-test, or with nothing to do (SPC-4).
     SendDiagnostic,
-    /// START STOP UNIT (SBC-3 5.25).
+    /// START STOP UNIT (SBC-3).
     StartStopUnit(StartStopUnit),
-    /// SYNCHRONIZE CACHE (10) and (16) (SBC-3 5.26, 5.27).
+    /// SYNCHRONIZE CACHE (10) and (16) (SBC-3).
     SynchronizeCache {
         /// The blocks; none means up to the last one.
         extent: Extent,
         /// IMMED: status before the flush has ended.
         immediate: bool,
     },
-    /// TEST UNIT READY (SPC-4 6.47).
+    /// TEST UNIT READY (SPC-4).
     TestUnitReady,
-    /// UNMAP (SBC-3 5.28).
+    /// UNMAP (SBC-3).
     Unmap {
         /// ANCHOR.
         anchor: bool,
         /// PARAMETER LIST LENGTH in bytes.
         parameter_list_length: u16,
     },
-    /// VERIFY (10), (12) and (16) (SBC-3 5.30 to 5.32).
+    /// VERIFY (10), (12) and (16) (SBC-3).
     Verify {
         /// The blocks.
         extent: Extent,
@@ -109,9 +109,9 @@ pub enum Command {
         /// DPO: do not keep the blocks in a cache.
         dpo: bool,
     },
-    /// WRITE (6), (10), (12) and (16) (SBC-3 5.33 to 5.36).
+    /// WRITE (6), (10), (12) and (16) (SBC-3; the 6-byte form SBC-2).
     Write(MediumAccess),
-    /// WRITE AND VERIFY (10), (12) and (16) (SBC-3 5.38 to 5.40).
+    /// WRITE AND VERIFY (10), (12) and (16) (SBC-3).
     WriteAndVerify {
         /// The blocks.
         extent: Extent,
@@ -120,7 +120,7 @@ pub enum Command {
         /// DPO: do not keep the blocks in a cache.
         dpo: bool,
     },
-    /// WRITE SAME (10) and (16) (SBC-3 5.44, 5.45).
+    /// WRITE SAME (10) and (16) (SBC-3).
     WriteSame(WriteSame),
 }
 
@@ -163,7 +163,7 @@ pub struct ModeSense {
     pub allocation_length: u16,
 }
 
-/// Which values of its mode parameters MODE SENSE asks for (SPC-4 table 169).
+/// Which values of its mode parameters MODE SENSE asks for (PC, SPC-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageControl {
     /// The values in force.
@@ -200,7 +200,7 @@ pub struct OperationCodesReport {
     pub allocation_length: u32,
 }
 
-/// What REPORT SUPPORTED OPERATION CODES reports (SPC-4 table 242).
+/// What REPORT SUPPORTED OPERATION CODES reports (REPORTING OPTIONS, SPC-4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportingOptions {
     /// 000b: every command.
@@ -228,7 +228,7 @@ pub struct StartStopUnit {
     pub start: bool,
 }
 
-/// The POWER CONDITION of START STOP UNIT (SBC-3 table 79).
+/// The POWER CONDITION of START STOP UNIT (SBC-3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PowerCondition {
     /// 0h: START and LOEJ say what to do.
@@ -247,7 +247,7 @@ pub enum PowerCondition {
     ForceStandby,
 }
 
-/// What VERIFY compares the blocks with (BYTCHK, SBC-3 table 86).
+/// What VERIFY compares the blocks with (BYTCHK, SBC-3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerifyBytes {
     /// 00b: with nothing; they must be readable.

@@ -1,4 +1,4 @@
-//! INQUIRY: the standard data (SPC-4 6.6.2) and the way to the VPD pages.
+//! INQUIRY: the standard data (SPC-4, standard INQUIRY data) and the way to the VPD pages.
 
 use crate::command::Inquiry;
 use crate::logical_unit::LogicalUnit;
@@ -7,7 +7,7 @@ use crate::sense::Sense;
 use crate::vpd;
 
 /// The answer to INQUIRY, cut to the allocation length. Without a logical unit at the LUN the
-/// peripheral qualifier says so, and that is not an error (SPC-4 6.6.1).
+/// peripheral qualifier says so, and that is not an error (SPC-4, INQUIRY).
 ///
 /// # Errors
 /// INVALID FIELD IN CDB for a vital product data page that there is not.
@@ -20,7 +20,7 @@ pub fn inquiry(request: &Inquiry, lu: Option<&LogicalUnit>) -> Result<Vec<u8>, S
     Ok(truncated(data, request.allocation_length.into()))
 }
 
-/// The 96 bytes of SPC-4 table 145.
+/// The 96 bytes of SPC-4, standard INQUIRY data format.
 fn standard_data(lu: Option<&LogicalUnit>) -> Vec<u8> {
     let peripheral = if lu.is_some() { DIRECT_ACCESS_BLOCK_DEVICE } else { NO_DEVICE };
     let mut data = vec![
@@ -54,7 +54,7 @@ pub(crate) const DIRECT_ACCESS_BLOCK_DEVICE: u8 = 0x00;
 /// PERIPHERAL QUALIFIER 011b and device type 1Fh: there can be no device at this LUN.
 pub(crate) const NO_DEVICE: u8 = 0x7f;
 
-/// SAM-5, iSCSI, SPC-4 and SBC-3, no version claimed (SPC-4 table 147).
+/// SAM-5, iSCSI, SPC-4 and SBC-3, no version claimed (SPC-4, version descriptor values).
 const VERSION_DESCRIPTORS: [u16; 4] = [0x00a0, 0x0960, 0x0460, 0x04c0];
 
 const VERSION_DESCRIPTORS_AT: usize = 58;

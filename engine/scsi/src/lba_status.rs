@@ -1,4 +1,4 @@
-//! The parameter data of GET LBA STATUS (SBC-3 5.4.2).
+//! The parameter data of GET LBA STATUS (SBC-3).
 
 use crate::command::Extent;
 use crate::plan::truncated;
@@ -12,7 +12,7 @@ pub struct LbaStatus {
     pub provisioning: Provisioning,
 }
 
-/// PROVISIONING STATUS (SBC-3 table 41).
+/// PROVISIONING STATUS (SBC-3, LBA status descriptor).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Provisioning {

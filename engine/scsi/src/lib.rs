@@ -5,6 +5,9 @@
 //! what has to happen as a [`Plan`], and [`parameters`] does the same for a parameter list once
 //! it has arrived. Whoever executes plans owns the data buffers, the nexus state and the medium.
 //! Nothing here knows a transport; a READ or WRITE is parsed and planned without allocation.
+//!
+//! The standards are SAM-5, SPC-4 and SBC-3, and SPC-2 for RESERVE and RELEASE. Rules cite the
+//! clause by its title, because its number differs from draft to draft.
 
 mod access;
 mod block_plan;
@@ -38,3 +41,6 @@ pub use parse::parse;
 pub use plan::{ParameterKind, Plan, parameters, plan, plan_without_logical_unit};
 pub use report_luns::report_luns;
 pub use sense::{FieldPointer, Sense, SenseData, SenseFormat, SenseKey, request_sense};
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,8 @@ pub struct Identity {
     pub naa: NaaDesignator,
 }
 
-/// A designator in one of the formats of the Network Address Authority (SPC-4 7.8.6.6).
+/// A designator in one of the formats of the Network Address Authority (SPC-4, NAA designator
+/// format).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NaaDesignator {
     /// NAA 3h, locally assigned: unique within one site. The first four bits are always
@@ -65,7 +66,7 @@ pub enum NaaDesignator {
     RegisteredExtended([u8; 16]),
 }
 
-/// What one command may ask for, in logical blocks: the Block Limits VPD page (SBC-3 6.6.4).
+/// What one command may ask for, in logical blocks: the Block Limits VPD page (SBC-3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// OPTIMAL TRANSFER LENGTH GRANULARITY, zero for not reported.
@@ -90,7 +91,7 @@ pub struct Limits {
     pub compare_and_write_blocks_max: u8,
 }
 
-/// What the medium is (MEDIUM ROTATION RATE, SBC-3 6.6.2).
+/// What the medium is (MEDIUM ROTATION RATE, SBC-3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
     /// 0001h: a medium that does not rotate.
@@ -129,7 +130,8 @@ impl LogicalUnit {
         Lba(self.blocks.0.saturating_sub(1))
     }
 
-    /// The format of sense data that go with a CHECK CONDITION status (D_SENSE, SPC-4 7.5.10).
+    /// The format of sense data that go with a CHECK CONDITION status (D_SENSE of the Control mode
+    /// page, SPC-4).
     pub fn sense_format(&self) -> SenseFormat {
         if self.mode.current.descriptor_sense {
             SenseFormat::Descriptor

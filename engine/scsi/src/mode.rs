@@ -1,4 +1,4 @@
-//! Mode parameters: what MODE SENSE reports and MODE SELECT changes (SPC-4 7.5).
+//! Mode parameters: what MODE SENSE reports and MODE SELECT changes (SPC-4, mode parameters).
 //!
 //! Three bits can change, so they are the whole state; everything else in the pages is fixed.
 //! Nothing is saved: after a reset the default values are in force again.

@@ -6,7 +6,7 @@ use crate::operations::{self, Operation};
 use crate::plan::truncated;
 use crate::sense::Sense;
 
-/// The parameter data of SPC-4 6.35, cut to the allocation length.
+/// The parameter data (SPC-4, REPORT SUPPORTED OPERATION CODES), cut to the allocation length.
 ///
 /// # Errors
 /// INVALID FIELD IN CDB if the reporting options ask for a service action where there is none,
@@ -21,7 +21,7 @@ pub(crate) fn report(request: &OperationCodesReport, lu: &LogicalUnit) -> Result
     Ok(truncated(data, request.allocation_length))
 }
 
-/// Every command that the logical unit has (SPC-4 6.35.2).
+/// Every command that the logical unit has (SPC-4, all_commands parameter data format).
 fn all(timeouts: bool, lu: &LogicalUnit) -> Vec<u8> {
     let mut descriptors = Vec::new();
     for operation in operations::operations().iter().filter(|one| one.is_supported(lu)) {
@@ -40,7 +40,7 @@ fn all(timeouts: bool, lu: &LogicalUnit) -> Vec<u8> {
     data
 }
 
-/// One command, or that there is no such (SPC-4 6.35.3).
+/// One command, or that there is no such (SPC-4, one_command parameter data format).
 fn one(operation: Option<&Operation>, request: &OperationCodesReport, lu: &LogicalUnit) -> Vec<u8> {
     let Some(operation) = operation.filter(|one| one.is_supported(lu)) else {
         return vec![0, NOT_SUPPORTED, 0, 0];
@@ -97,9 +97,9 @@ fn cdb_length(operation: &Operation) -> [u8; 2] {
     u16::try_from(operation.usage().len()).unwrap_or(u16::MAX).to_be_bytes()
 }
 
-/// The parameter data of SPC-4 6.36, cut to the allocation length: ABORT TASK, ABORT TASK SET,
-/// CLEAR TASK SET, LOGICAL UNIT RESET and TARGET RESET. In the extended form no timeouts are
-/// reported.
+/// The parameter data (SPC-4, REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS), cut to the allocation
+/// length: ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET and TARGET RESET. In the
+/// extended form no timeouts are reported.
 pub(crate) fn task_management_functions(extended: bool, allocation_length: u32) -> Vec<u8> {
     let data = if extended {
         vec![TASK_MANAGEMENT, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
@@ -116,5 +116,5 @@ const TASK_MANAGEMENT: u8 = 0xda;
 const NOT_SUPPORTED: u8 = 0x01;
 /// SUPPORT 011b: as the standard says.
 const SUPPORTED_BY_STANDARD: u8 = 0x03;
-/// A command timeouts descriptor (SPC-4 6.35.4) that gives no times: zero is "not reported".
+/// A command timeouts descriptor (SPC-4) that gives no times: zero is "not reported".
 const TIMEOUTS: [u8; 12] = [0x00, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

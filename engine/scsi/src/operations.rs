@@ -26,8 +26,8 @@ impl Operation {
         self.usage[0]
     }
 
-    /// CDB USAGE DATA (SPC-4 6.35.3): the operation code and the service action as they are, and
-    /// ones in all bits that are looked at. Its length is that of the CDB.
+    /// CDB USAGE DATA (SPC-4): the operation code and the service action as they are, and ones in
+    /// all bits that are looked at. Its length is that of the CDB.
     pub fn usage(&self) -> &[u8] {
         self.usage.get(..self.cdb_bytes).unwrap_or(&self.usage)
     }

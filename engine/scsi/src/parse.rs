@@ -17,7 +17,8 @@ use crate::sense::Sense;
 ///
 /// # Errors
 /// INVALID COMMAND OPERATION CODE for a command that there is not, INVALID FIELD IN CDB for a
-/// service action that there is not, for NACA (SAM-5 5.2) and for what no logical unit can do.
+/// service action that there is not, for NACA (SAM-5, CONTROL byte) and for what no logical unit
+/// can do.
 pub fn parse(cdb: &[u8; 16]) -> Result<Command, Sense> {
     let operations = operations::with_operation_code(cdb[0]);
     let Some(first) = operations.first() else {
@@ -50,7 +51,7 @@ pub(crate) fn request_sense(cdb: &[u8; 16]) -> Parsed {
     Ok(Command::RequestSense { descriptor_format, allocation_length: cdb[4] })
 }
 
-/// SPC-4 6.6. CMDDT is obsolete, and a page code without EVPD an error.
+/// SPC-4, INQUIRY. CMDDT is obsolete, and a page code without EVPD an error.
 pub(crate) fn inquiry(cdb: &[u8; 16]) -> Parsed {
     if bit(cdb[1], 1) {
         return Err(Sense::invalid_field_in_cdb(1, Some(1)));
@@ -70,8 +71,8 @@ pub(crate) fn mode_select_10(cdb: &[u8; 16]) -> Parsed {
     mode_select(cdb, true, be16(cdb[7], cdb[8]))
 }
 
-/// SPC-4 6.11. Without PF the list has a vendor specific form, which we have not; RTD and SP
-/// need saved parameters.
+/// SPC-4, MODE SELECT. Without PF the list has a vendor specific form, which we have not; RTD and
+/// SP need saved parameters.
 fn mode_select(cdb: &[u8; 16], ten_byte: bool, parameter_list_length: u16) -> Parsed {
     if parameter_list_length != 0 && !bit(cdb[1], 4) {
         return Err(Sense::invalid_field_in_cdb(1, Some(4)));
@@ -106,31 +107,31 @@ fn mode_sense(cdb: &[u8; 16], ten_byte: bool, allocation_length: u16) -> Parsed 
     }))
 }
 
-/// SPC-2 7.21: no third party, no extents.
+/// SPC-2, RESERVE (6): no third party, no extents.
 pub(crate) fn reserve_6(cdb: &[u8; 16]) -> Parsed {
     refuse_bits(cdb, 1, &[4, 0])?;
     Ok(Command::Reserve)
 }
 
-/// SPC-2 7.17.
+/// SPC-2, RELEASE (6).
 pub(crate) fn release_6(cdb: &[u8; 16]) -> Parsed {
     refuse_bits(cdb, 1, &[4, 0])?;
     Ok(Command::Release)
 }
 
-/// SPC-2 7.20: LONGID goes with a third party.
+/// SPC-2, RESERVE (10): LONGID goes with a third party.
 pub(crate) fn reserve_10(cdb: &[u8; 16]) -> Parsed {
     refuse_bits(cdb, 1, &[4, 1, 0])?;
     Ok(Command::Reserve)
 }
 
-/// SPC-2 7.16.
+/// SPC-2, RELEASE (10).
 pub(crate) fn release_10(cdb: &[u8; 16]) -> Parsed {
     refuse_bits(cdb, 1, &[4, 1, 0])?;
     Ok(Command::Release)
 }
 
-/// SBC-3 5.25.
+/// SBC-3, START STOP UNIT.
 pub(crate) fn start_stop_unit(cdb: &[u8; 16]) -> Parsed {
     let power_condition = match cdb[4] >> 4 {
         0x0 => PowerCondition::StartValid,
@@ -151,7 +152,8 @@ pub(crate) fn start_stop_unit(cdb: &[u8; 16]) -> Parsed {
     }))
 }
 
-/// SPC-4 6.42: only the default self-test, which has nothing to find, and no parameter list.
+/// SPC-4, SEND DIAGNOSTIC: only the default self-test, which has nothing to find, and no parameter
+/// list.
 pub(crate) fn send_diagnostic(cdb: &[u8; 16]) -> Parsed {
     if cdb[1] & 0xe0 != 0 {
         return Err(Sense::invalid_field_in_cdb(1, Some(7)));
@@ -171,7 +173,7 @@ pub(crate) fn read_capacity_16(cdb: &[u8; 16]) -> Parsed {
     Ok(Command::ReadCapacity16 { allocation_length: be32([cdb[10], cdb[11], cdb[12], cdb[13]]) })
 }
 
-/// SBC-4 5.6: of the report types only 00h, all of the blocks.
+/// SBC-4, GET LBA STATUS: of the report types only 00h, all of the blocks.
 pub(crate) fn get_lba_status(cdb: &[u8; 16]) -> Parsed {
     if cdb[14] != 0 {
         return Err(Sense::invalid_field_in_cdb(14, None));
@@ -231,7 +233,7 @@ pub(crate) fn verify_16(cdb: &[u8; 16]) -> Parsed {
     verify(cdb, extent_16(cdb))
 }
 
-/// SBC-3 table 86: BYTCHK 10b is reserved.
+/// SBC-3, VERIFY: BYTCHK 10b is reserved.
 fn verify(cdb: &[u8; 16], extent: Extent) -> Parsed {
     refuse_protection(cdb)?;
     let bytes = match byte_check(cdb) {
@@ -255,7 +257,7 @@ pub(crate) fn write_and_verify_16(cdb: &[u8; 16]) -> Parsed {
     write_and_verify(cdb, extent_16(cdb))
 }
 
-/// SBC-3 5.38: BYTCHK 10b and 11b are reserved.
+/// SBC-3, WRITE AND VERIFY: BYTCHK 10b and 11b are reserved.
 fn write_and_verify(cdb: &[u8; 16], extent: Extent) -> Parsed {
     refuse_protection(cdb)?;
     let bytes = match byte_check(cdb) {
@@ -290,8 +292,8 @@ pub(crate) fn write_same_16(cdb: &[u8; 16]) -> Parsed {
     write_same(cdb, extent_16(cdb), bit(cdb[1], 0))
 }
 
-/// SBC-3 5.44. PBDATA and LBDATA are obsolete, but who sets them wants other data on the medium
-/// than the block, so they are refused rather than ignored.
+/// SBC-3, WRITE SAME. PBDATA and LBDATA are obsolete, but who sets them wants other data on the
+/// medium than the block, so they are refused rather than ignored.
 fn write_same(cdb: &[u8; 16], extent: Extent, no_data_out: bool) -> Parsed {
     refuse_protection(cdb)?;
     refuse_bits(cdb, 1, &[2, 1])?;
@@ -309,7 +311,7 @@ pub(crate) fn report_luns(cdb: &[u8; 16]) -> Parsed {
     Ok(Command::ReportLuns { select_report: cdb[2], allocation_length })
 }
 
-/// SPC-4 6.35.
+/// SPC-4, REPORT SUPPORTED OPERATION CODES.
 pub(crate) fn report_supported_operation_codes(cdb: &[u8; 16]) -> Parsed {
     let options = match cdb[2] & 0x07 {
         0 => ReportingOptions::All,
@@ -340,8 +342,8 @@ fn medium_access(cdb: &[u8; 16], extent: Extent) -> Result<MediumAccess, Sense> 
     Ok(MediumAccess { extent, fua: bit(cdb[1], 3), dpo: bit(cdb[1], 4) })
 }
 
-/// RDPROTECT, WRPROTECT or VRPROTECT: no unit is formatted with protection information, so
-/// only zero is right (SBC-3 4.22.2).
+/// RDPROTECT, WRPROTECT or VRPROTECT: no unit is formatted with protection information, so only
+/// zero is right (SBC-3, protection types).
 fn refuse_protection(cdb: &[u8; 16]) -> Result<(), Sense> {
     if cdb[1] & 0xe0 == 0 { Ok(()) } else { Err(Sense::invalid_field_in_cdb(1, Some(7))) }
 }
@@ -360,7 +362,7 @@ fn byte_check(cdb: &[u8; 16]) -> u8 {
     (cdb[1] >> 1) & 0x03
 }
 
-/// 21 bits of address; a TRANSFER LENGTH of zero is 256 blocks (SBC-3 5.11).
+/// 21 bits of address; a TRANSFER LENGTH of zero is 256 blocks (SBC-2, READ (6)).
 fn extent_6(cdb: &[u8; 16]) -> Extent {
     let lba = be32([0, cdb[1] & 0x1f, cdb[2], cdb[3]]);
     let blocks = if cdb[4] == 0 { 256 } else { cdb[4].into() };
@@ -396,5 +398,5 @@ const fn be32(bytes: [u8; 4]) -> u32 {
     u32::from_be_bytes(bytes)
 }
 
-/// Normal ACA, in the CONTROL byte (SAM-5 5.2): auto contingent allegiance is not supported.
+/// Normal ACA, in the CONTROL byte (SAM-5): auto contingent allegiance is not supported.
 const NACA: u8 = 0x04;

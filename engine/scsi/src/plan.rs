@@ -64,7 +64,7 @@ pub enum Plan {
         /// Do not keep the blocks in a cache.
         dpo: bool,
     },
-    /// End the reservation of this nexus, if it holds one; GOOD in any case (SPC-2 7.16).
+    /// End the reservation of this nexus, if it holds one; GOOD in any case (SPC-2, RELEASE).
     Release,
     /// Answer with [`crate::report_luns`] and the LUNs that this nexus may see.
     ReportLuns {
@@ -80,7 +80,7 @@ pub enum Plan {
         /// ALLOCATION LENGTH in bytes.
         allocation_length: u8,
     },
-    /// Reserve the logical unit for this nexus (SPC-2 7.20).
+    /// Reserve the logical unit for this nexus (SPC-2, RESERVE).
     Reserve,
     /// Flush what is volatile. The extent is inside of the unit; flushing more is allowed.
     SynchronizeCache {
@@ -123,7 +123,7 @@ pub enum Plan {
     WriteSame {
         /// The blocks.
         extent: Extent,
-        /// Deallocate instead, if the block is all zeros and the medium can (SBC-3 table 106).
+        /// Deallocate instead, if the block is all zeros and the medium can (SBC-3, WRITE SAME).
         unmap: bool,
         /// There is no data-out; the block is all zeros.
         no_data_out: bool,
@@ -193,7 +193,7 @@ fn checked_plan(command: &Command, lu: &LogicalUnit) -> Result<Plan, Sense> {
     }
 }
 
-/// What `command` means at a LUN without a logical unit (SAM-5 4.7.4 and SPC-4 6.6.1): INQUIRY,
+/// What `command` means at a LUN without a logical unit (SAM-5 and SPC-4, INQUIRY): INQUIRY,
 /// REPORT LUNS and REQUEST SENSE are answered, all others refused.
 pub fn plan_without_logical_unit(command: &Command) -> Plan {
     match *command {
@@ -251,7 +251,7 @@ pub fn parameters(kind: &ParameterKind, list: &[u8], lu: &LogicalUnit) -> Plan {
     }
 }
 
-/// MODE SELECT without parameters changes nothing, and is no error (SPC-4 6.11).
+/// MODE SELECT without parameters changes nothing, and is no error (SPC-4, MODE SELECT).
 fn mode_select(select: ModeSelect) -> Result<Plan, Sense> {
     match u32::from(select.parameter_list_length) {
         0 => Ok(Plan::Good),
@@ -267,7 +267,7 @@ const fn request_format(descriptor_format: bool) -> SenseFormat {
     if descriptor_format { SenseFormat::Descriptor } else { SenseFormat::Fixed }
 }
 
-/// Cuts parameter data to the allocation length, which is no error (SPC-4 4.2.5.6).
+/// Cuts parameter data to the allocation length, which is no error (SPC-4, allocation length).
 pub(crate) fn truncated(mut data: Vec<u8>, allocation_length: u32) -> Vec<u8> {
     data.truncate(usize::try_from(allocation_length).unwrap_or(usize::MAX));
     data

@@ -1,4 +1,4 @@
-//! The parameter data of REPORT LUNS (SPC-4 6.33).
+//! The parameter data of REPORT LUNS (SPC-4).
 
 use units::Lun;
 

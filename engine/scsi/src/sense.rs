@@ -1,9 +1,9 @@
-//! Sense data: why a command ended with CHECK CONDITION (SPC-4 4.5).
+//! Sense data: why a command ended with CHECK CONDITION (SPC-4, sense data).
 //!
 //! A [`Sense`] is a value; [`SenseData`] is its wire form in one of the two formats. Both live
 //! on the stack. The conditions that Pollux reports are named in `sense_codes`.
 
-/// The sense keys of SPC-4 table 48 that Pollux reports.
+/// The sense keys of SPC-4 that Pollux reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SenseKey {
@@ -27,7 +27,8 @@ pub enum SenseKey {
     Miscompare = 0xe,
 }
 
-/// Which field of a CDB or a parameter list is in error (SPC-4 4.5.2.4.2).
+/// Which field of a CDB or a parameter list is in error (SPC-4, field pointer sense key specific
+/// data).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldPointer {
     /// Whether the field is in the CDB (C/D); otherwise it is in the parameter list.
@@ -51,16 +52,17 @@ pub struct Sense {
     pub information: Option<u64>,
     /// The field in error of an illegal request.
     pub field: Option<FieldPointer>,
-    /// Whether the condition belongs to an earlier command (SPC-4 4.5.5).
+    /// Whether the condition belongs to an earlier command (SPC-4, deferred errors).
     pub deferred: bool,
 }
 
 /// The two formats of sense data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SenseFormat {
-    /// Response codes 72h and 73h (SPC-4 4.5.2), chosen by D_SENSE or DESC.
+    /// Response codes 72h and 73h (SPC-4, descriptor format sense data), chosen by D_SENSE or
+    /// DESC.
     Descriptor,
-    /// Response codes 70h and 71h (SPC-4 4.5.3).
+    /// Response codes 70h and 71h (SPC-4, fixed format sense data).
     Fixed,
 }
 
@@ -72,7 +74,7 @@ pub struct SenseData {
 }
 
 impl SenseData {
-    /// The bytes to send: at most 28, and so below the 252 of SPC-4 4.5.1.
+    /// The bytes to send: at most 28, and so below the 252 that SPC-4 allows.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or(&self.bytes)
     }
@@ -104,8 +106,8 @@ impl Sense {
         }
     }
 
-    /// SPC-4 4.5.3. An INFORMATION value that needs more than 32 bits cannot be reported here,
-    /// so VALID stays zero for it.
+    /// SPC-4, fixed format sense data. An INFORMATION value that needs more than 32 bits cannot be
+    /// reported here, so VALID stays zero for it.
     fn fixed_format(&self) -> SenseData {
         let information = self.information.and_then(|wide| u32::try_from(wide).ok());
         let mut bytes = [0; SENSE_BYTES_MAX];
@@ -119,8 +121,8 @@ impl Sense {
         SenseData { bytes, length: 18 }
     }
 
-    /// SPC-4 4.5.2, with an information descriptor and a sense key specific descriptor where
-    /// there is something to put into them.
+    /// SPC-4, descriptor format sense data, with an information descriptor and a sense key
+    /// specific descriptor where there is something to put into them.
     fn descriptor_format(&self) -> SenseData {
         let mut bytes = [0; SENSE_BYTES_MAX];
         bytes[0] = 0x72 | u8::from(self.deferred);
@@ -153,7 +155,7 @@ impl Sense {
     }
 }
 
-/// The parameter data of REQUEST SENSE (SPC-4 6.39), cut to the allocation length.
+/// The parameter data of REQUEST SENSE (SPC-4), cut to the allocation length.
 ///
 /// `pending` is what waits for the nexus: a unit attention, which the caller clears, or
 /// LOGICAL UNIT NOT SUPPORTED for an absent logical unit. Without one the answer is NO SENSE.

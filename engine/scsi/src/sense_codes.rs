@@ -1,4 +1,4 @@
-//! The conditions that Pollux reports, by the names of SPC-4 annex F.2 (ASC and ASCQ).
+//! The conditions that Pollux reports, by the names that SPC-4 gives to their ASC and ASCQ.
 
 use crate::sense::{FieldPointer, Sense, SenseKey};
 
@@ -52,8 +52,8 @@ impl Sense {
 
 /// Conditions of the medium.
 impl Sense {
-    /// The data on the medium differ from those of the command; `offset_bytes` is where the
-    /// first difference is in the data that were compared (SBC-3 5.2).
+    /// The data on the medium differ from those of the command; `offset_bytes` is where the first
+    /// difference is in the data that were compared (SBC-3, COMPARE AND WRITE).
     pub const fn miscompare(offset_bytes: u64) -> Self {
         Self::new(SenseKey::Miscompare, 0x1d, 0x00).with_information(offset_bytes)
     }
@@ -75,7 +75,8 @@ impl Sense {
     pub const LOGICAL_UNIT_SOFTWARE_WRITE_PROTECTED: Self =
         Self::new(SenseKey::DataProtect, 0x27, 0x02);
 
-    /// A thinly provisioned volume found no space for new blocks (SBC-3 4.7.3.6).
+    /// A thinly provisioned volume found no space for new blocks (SBC-3, thin provisioned logical
+    /// units).
     pub const SPACE_ALLOCATION_FAILED_WRITE_PROTECT: Self =
         Self::new(SenseKey::DataProtect, 0x27, 0x07);
 
@@ -124,7 +125,7 @@ impl Sense {
     pub const COMMAND_ABORTED: Self = Self::new(SenseKey::AbortedCommand, 0x00, 0x00);
 }
 
-/// Unit attention conditions (SAM-5 5.14).
+/// Unit attention conditions (SAM-5, unit attention conditions).
 impl Sense {
     /// First command of a nexus, or too many other unit attentions at once.
     pub const POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED: Self =

@@ -1,4 +1,4 @@
-//! UNMAP: its CDB and its parameter list (SBC-3 5.28).
+//! UNMAP: its CDB and its parameter list (SBC-3, UNMAP).
 
 use units::{BlockCount, Lba, limits};
 
@@ -34,7 +34,7 @@ pub(crate) fn plan(
 
 /// The extents of a parameter list, in its order, without the empty ones.
 ///
-/// A descriptor that the list cuts off is ignored, as SBC-3 5.28.2 says.
+/// A descriptor that the list cuts off is ignored, as SBC-3 says.
 ///
 /// # Errors
 /// The list is shorter than its header; there are more descriptors or blocks than the unit
@@ -66,7 +66,7 @@ pub(crate) fn extents(list: &[u8], lu: &LogicalUnit) -> Result<Vec<Extent>, Sens
     Ok(extents)
 }
 
-/// One UNMAP block descriptor (SBC-3 table 82).
+/// One UNMAP block descriptor (SBC-3).
 fn extent(descriptor: &[u8; DESCRIPTOR_BYTES]) -> Extent {
     let [l0, l1, l2, l3, l4, l5, l6, l7, b0, b1, b2, b3, ..] = *descriptor;
     Extent {

@@ -1,4 +1,4 @@
-//! Vital product data pages (SPC-4 7.8, SBC-3 6.6).
+//! Vital product data pages (SPC-4 and SBC-3, vital product data parameters).
 
 use units::limits;
 
@@ -47,8 +47,8 @@ fn serial(lu: &LogicalUnit) -> &[u8] {
     serial.get(..SERIAL_BYTES_MAX).unwrap_or(serial)
 }
 
-/// Device Identification (SPC-4 7.8.6): first what names the logical unit, then what names the
-/// port, then what names the target.
+/// Device Identification (SPC-4): first what names the logical unit, then what names the port,
+/// then what names the target.
 fn designators(lu: &LogicalUnit) -> Vec<u8> {
     let mut list = Vec::new();
     let naa: &[u8] = match &lu.identity.naa {
@@ -57,7 +57,7 @@ fn designators(lu: &LogicalUnit) -> Vec<u8> {
     };
     designator(&mut list, [BINARY, NAA], naa);
     // Vendor, product and serial number make the vendor specific identifier unique, as
-    // SPC-4 7.8.6.4 recommends.
+    // SPC-4 recommends.
     let mut t10 = lu.identity.vendor.to_vec();
     t10.extend_from_slice(&lu.identity.product);
     t10.extend_from_slice(serial(lu));
@@ -83,7 +83,7 @@ fn designators(lu: &LogicalUnit) -> Vec<u8> {
 }
 
 /// One designation descriptor: PROTOCOL IDENTIFIER and CODE SET, PIV with ASSOCIATION and
-/// DESIGNATOR TYPE, then the designator (SPC-4 table 588).
+/// DESIGNATOR TYPE, then the designator (SPC-4, designation descriptor).
 fn designator(list: &mut Vec<u8>, kind: [u8; 2], designator: &[u8]) {
     let length = u8::try_from(designator.len()).unwrap_or(u8::MAX);
     list.extend_from_slice(&[kind[0], kind[1], 0, length]);
@@ -98,8 +98,8 @@ fn with_naa<const LENGTH: usize>(mut name: [u8; LENGTH], naa: u8) -> [u8; LENGTH
     name
 }
 
-/// A SCSI name string: ends with a null, filled up to a multiple of four bytes (SPC-4
-/// 7.8.6.11). A name is cut so that this holds within the 252 bytes that fit.
+/// A SCSI name string: ends with a null, filled up to a multiple of four bytes (SPC-4, SCSI name
+/// string designator format). A name is cut so that this holds within the 252 bytes that fit.
 fn scsi_name(name: &str) -> Vec<u8> {
     let mut cut = name.len().min(SCSI_NAME_BYTES_MAX - 1);
     while !name.is_char_boundary(cut) {
@@ -110,7 +110,7 @@ fn scsi_name(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// Extended INQUIRY Data (SPC-4 7.8.7).
+/// Extended INQUIRY Data (SPC-4).
 fn extended_inquiry_data(lu: &LogicalUnit) -> Vec<u8> {
     let mut body = vec![0; LONG_PAGE_BYTES];
     body[1] = 0x01; // SIMPSUP: simple task attribute
@@ -118,7 +118,7 @@ fn extended_inquiry_data(lu: &LogicalUnit) -> Vec<u8> {
     body
 }
 
-/// Block Limits (SBC-3 6.6.4). Bytes are counted without the four of the header.
+/// Block Limits (SBC-3). Bytes are counted without the four of the header.
 fn block_limits(lu: &LogicalUnit) -> Vec<u8> {
     let limits = &lu.limits;
     // Only a unit that has UNMAP says how much of it.
@@ -139,7 +139,7 @@ fn block_limits(lu: &LogicalUnit) -> Vec<u8> {
     body
 }
 
-/// Block Device Characteristics (SBC-3 6.6.2).
+/// Block Device Characteristics (SBC-3).
 fn block_device_characteristics(lu: &LogicalUnit) -> Vec<u8> {
     let rate: u16 = match lu.rotation {
         Rotation::NotReported => 0x0000,
@@ -151,7 +151,7 @@ fn block_device_characteristics(lu: &LogicalUnit) -> Vec<u8> {
     body
 }
 
-/// Logical Block Provisioning (SBC-3 6.6.5).
+/// Logical Block Provisioning (SBC-3).
 fn logical_block_provisioning(lu: &LogicalUnit) -> Vec<u8> {
     if !lu.thin {
         return vec![0; 4]; // PROVISIONING TYPE 000b: fully provisioned
@@ -163,7 +163,7 @@ fn logical_block_provisioning(lu: &LogicalUnit) -> Vec<u8> {
 
 const NO_SUCH_PAGE: Sense = Sense::invalid_field_in_cdb(2, None);
 
-/// The page codes, ascending as SPC-4 7.8.14 wants them.
+/// The page codes, ascending as SPC-4 wants them.
 const PAGES: [u8; 7] = [
     SUPPORTED_PAGES,
     UNIT_SERIAL_NUMBER,
@@ -181,18 +181,18 @@ const BLOCK_LIMITS: u8 = 0xb0;
 const BLOCK_DEVICE_CHARACTERISTICS: u8 = 0xb1;
 const LOGICAL_BLOCK_PROVISIONING: u8 = 0xb2;
 
-/// PROTOCOL IDENTIFIER of iSCSI (SPC-4 table 477), in the upper half of the first byte.
+/// PROTOCOL IDENTIFIER of iSCSI (SPC-4), in the upper half of the first byte.
 const ISCSI: u8 = 0x50;
-/// CODE SET (SPC-4 table 23).
+/// CODE SET (SPC-4).
 const BINARY: u8 = 0x01;
 const ASCII: u8 = 0x02;
 const UTF_8: u8 = 0x03;
 /// PIV: the protocol identifier is valid.
 const PIV: u8 = 0x80;
-/// ASSOCIATION (SPC-4 table 24); that with the logical unit is zero.
+/// ASSOCIATION (SPC-4); that with the logical unit is zero.
 const TARGET_PORT: u8 = 0x10;
 const TARGET_DEVICE: u8 = 0x20;
-/// DESIGNATOR TYPE (SPC-4 table 589).
+/// DESIGNATOR TYPE (SPC-4).
 const T10_VENDOR_ID: u8 = 0x01;
 const NAA: u8 = 0x03;
 const RELATIVE_TARGET_PORT: u8 = 0x04;

@@ -4,6 +4,7 @@
 use crate::action::Placement;
 use crate::connection::Incoming;
 use crate::logical_unit::{LogicalUnit, target_port};
+use crate::message::Job;
 use crate::operation::Operation;
 use crate::session::Session;
 use crate::shard::{Shard, Turn};
@@ -180,7 +181,7 @@ impl Shard {
         };
         if let Some(nexus) = session.nexus()
             && unit.is_reserved_from(nexus)
-            && !passes_reservation(&scsi_command)
+            && !scsi_command.allowed_while_reserved()
         {
             return Planned::fails(Fault::ReservationConflict);
         }
@@ -220,17 +221,6 @@ const fn passes_attention(command: &Command) -> bool {
     matches!(command, Command::Inquiry(_) | Command::ReportLuns { .. } | Command::RequestSense { .. })
 }
 
-/// Commands that another nexus's reservation does not stop (SPC-2 table 10).
-const fn passes_reservation(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Inquiry(_)
-            | Command::ReportLuns { .. }
-            | Command::RequestSense { .. }
-            | Command::Release
-    )
-}
-
 /// The answer to commands that the device server gives at once.
 fn answer(data: Vec<u8>) -> Planned {
     let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
@@ -238,7 +228,7 @@ fn answer(data: Vec<u8>) -> Planned {
 }
 
 fn report_luns(session: &mut Session, select_report: u8, allocation_length: u32) -> Planned {
-    session.attentions.clear(Sense::REPORTED_LUNS_DATA_CHANGED);
+    session.attentions.clear(Sense::REPORTED_LUNS_DATA_HAS_CHANGED);
     let luns: Vec<Lun> = session
         .target()
         .map(|t| t.luns.keys().filter_map(|&n| Lun::from_number(n)).collect())
@@ -281,7 +271,12 @@ fn plan_for_unit(
         Plan::Parameters { length, kind } => {
             Planned::simple(Work::Parameters { kind, list: Vec::new() }, length.into())
         }
-        Plan::Reserve | Plan::Release => Planned::simple(Work::Coordinate, 0),
+        Plan::Reserve => {
+            Planned::simple(Work::Coordinate(session.nexus().cloned().map(|by| Job::Reserve { by })), 0)
+        }
+        Plan::Release => {
+            Planned::simple(Work::Coordinate(session.nexus().cloned().map(|by| Job::Release { by })), 0)
+        }
         // Only a parameter list leads to these.
         Plan::ModeChange(_) | Plan::Unmap(_) => Planned::check(Sense::INTERNAL_TARGET_FAILURE),
         Plan::CompareAndWrite { .. }
@@ -296,12 +291,7 @@ fn plan_for_unit(
     if mapping.read_only && planned.work.modifies() {
         return Planned::check(Sense::WRITE_PROTECTED);
     }
-    match (command, planned) {
-        (Command::Reserve | Command::Release, planned) => {
-            Planned { scsi_length: 0, ..planned }
-        }
-        (_, planned) => planned,
-    }
+    planned
 }
 
 /// Commands that touch the medium.
@@ -364,7 +354,7 @@ fn check_direction(command: &ScsiCommand, planned: Planned) -> Planned {
     let reads = match planned.work {
         Work::Answer(_) | Work::LbaStatus { .. } | Work::Read => true,
         Work::CompareAndWrite { .. }
-        | Work::Coordinate
+        | Work::Coordinate(_)
         | Work::Flush
         | Work::Management
         | Work::Parameters { .. }

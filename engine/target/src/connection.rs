@@ -2,9 +2,9 @@
 
 use crate::session::Session;
 use iscsi::pdu::{LoginRequest, LogoutRequest, NopOut, TaskManagementRequest, TextRequest};
-use iscsi::{Login, SessionRequest};
+use iscsi::{Bhs, Login, SessionRequest};
 use std::net::SocketAddr;
-use units::{Instant, Key};
+use units::{BufId, Instant, Key, ReactorId};
 
 /// One connection of the shard.
 #[derive(Debug)]
@@ -14,6 +14,10 @@ pub(crate) struct Connection {
     pub(crate) local: SocketAddr,
     pub(crate) phase: Phase,
     pub(crate) incoming: Incoming,
+    /// The header of the PDU that comes in.
+    pub(crate) header: Bhs,
+    /// The buffer that its data segment goes into.
+    pub(crate) filling: Option<BufId>,
     /// The data segment that comes in, if it is for the engine.
     pub(crate) segment: Vec<u8>,
     /// When the phase must be over: the login, or the wait for the peer to close.
@@ -30,11 +34,20 @@ pub(crate) enum Phase {
     /// Keys are negotiated.
     Login(Box<Login>),
     /// All is negotiated; the registrar decides about the session.
-    Registering(Box<(Login, SessionRequest)>),
+    Registering(Box<Registering>),
     /// The session is open.
     FullFeature(Box<Session>),
     /// The logout is answered; whatever still comes is dropped.
     LoggedOut,
+}
+
+/// A login whose session is being registered.
+#[derive(Debug)]
+pub(crate) struct Registering {
+    pub(crate) login: Login,
+    pub(crate) request: SessionRequest,
+    /// The core where the session will live.
+    pub(crate) place: ReactorId,
 }
 
 /// What the present PDU is for, from its header to its end.
@@ -83,6 +96,8 @@ impl Connection {
             local,
             phase: Phase::Login(Box::new(login)),
             incoming: Incoming::Dropped,
+            header: Bhs::new([0; 48]),
+            filling: None,
             segment: Vec::new(),
             deadline,
         }

@@ -203,7 +203,7 @@ impl Shard {
             {
                 let luns =
                     target.luns.iter().filter(|(_, m)| m.volume == volume).map(|(&l, _)| l);
-                session.attentions.raise_everywhere(luns, Sense::COMMANDS_CLEARED);
+                session.attentions.raise_everywhere(luns, Sense::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR);
             }
         }
         self.abort_tasks(&tasks, turn);
@@ -219,7 +219,7 @@ impl Shard {
             unit.reserved_by = None;
             unit.unit.mode.current = unit.unit.mode.default;
         }
-        self.raise_for_others(volume, Sense::BUS_DEVICE_RESET, by);
+        self.raise_for_others(volume, Sense::BUS_DEVICE_RESET_FUNCTION_OCCURRED, by);
         tasks
     }
 

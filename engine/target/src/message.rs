@@ -21,8 +21,6 @@ pub(crate) enum Note {
     Ask { volume: VolumeId, ticket: Option<Ticket>, job: Job },
     /// The registrar tells the shard that holds a nexus's session to end it.
     Displace { nexus: Nexus, tsih: u16 },
-    /// The session is gone, and with it all that it had under way.
-    Displaced { nexus: Nexus, tsih: u16 },
     /// The home of a logical unit tells every shard to carry out a job.
     Do { volume: VolumeId, number: u64, job: Job },
     /// A shard has carried it out.
@@ -36,8 +34,8 @@ pub(crate) enum Note {
     Registered { conn: ConnId, nexus: Nexus, outcome: Result<u16, LoginStatus> },
     /// The holder of a range gives it back: from the holder to the home, and on to all shards.
     ReleaseRange { volume: VolumeId, holder: Ticket },
-    /// A session has ended.
-    Unregister { nexus: Nexus, tsih: u16 },
+    /// A session has ended, and with it all that it had under way.
+    SessionOver { nexus: Nexus, tsih: u16 },
 }
 
 /// Names a task of a shard to another one.

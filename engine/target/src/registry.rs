@@ -7,7 +7,6 @@
 use crate::message::Note;
 use crate::nexus::Nexus;
 use crate::shard::{Shard, Turn};
-use crate::wait::Then;
 use iscsi::pdu::LoginStatus;
 use std::collections::HashMap;
 use units::{ConnId, Instant, ReactorId, limits};
@@ -123,7 +122,7 @@ impl Shard {
         self.post(applicant.reactor, note, turn);
     }
 
-    /// Handles [`Note::Displaced`] and [`Note::Unregister`]: the session is gone.
+    /// Handles [`Note::SessionOver`]: the session is gone.
     pub(crate) fn unregister(&mut self, nexus: &Nexus, tsih: u16, turn: &mut Turn<'_>) {
         if self.registry.records.get(nexus).is_none_or(|r| r.tsih != tsih) {
             return;
@@ -134,34 +133,22 @@ impl Shard {
         }
     }
 
-    /// Handles [`Note::Displaced`].
-    pub(crate) fn displaced(&mut self, nexus: &Nexus, tsih: u16, turn: &mut Turn<'_>) {
-        self.unregister(nexus, tsih, turn);
-    }
-
-    /// Handles [`Note::Displace`]: ends the session and answers once nothing of it is under way
-    /// at the backend, so that no write of it lands after one of its successor.
-    pub(crate) fn displace(
-        &mut self,
-        registrar: ReactorId,
-        nexus: Nexus,
-        tsih: u16,
-        turn: &mut Turn<'_>,
-    ) {
+    /// Handles [`Note::Displace`]: ends the session. The registrar hears of it once nothing of
+    /// it is under way at the backend, so that no write of it lands after one of its successor.
+    pub(crate) fn displace(&mut self, nexus: Nexus, tsih: u16, turn: &mut Turn<'_>) {
         let found = self.connections.iter().find_map(|(key, c)| {
             let session = c.session()?;
             (session.tsih == tsih && session.nexus() == Some(&nexus)).then_some(ConnId(key))
         });
-        let Some(conn) = found else {
-            self.registry.doomed.push((nexus, tsih));
-            if self.registry.doomed.len() > limits::DOOMED_SESSIONS_MAX {
-                self.registry.doomed.remove(0);
+        match found {
+            Some(conn) => self.end_session(conn, turn),
+            None => {
+                self.registry.doomed.push((nexus, tsih));
+                if self.registry.doomed.len() > limits::DOOMED_SESSIONS_MAX {
+                    self.registry.doomed.remove(0);
+                }
             }
-            return;
-        };
-        let tasks = self.session_tasks(conn);
-        self.end_session(conn, turn);
-        self.when_quiet(tasks, Then::Displaced { registrar, nexus, tsih }, turn);
+        }
     }
 
     /// A session has arrived on this core or begins here.
@@ -175,9 +162,7 @@ impl Shard {
         let doomed = &mut self.registry.doomed;
         if let Some(place) = doomed.iter().position(|(n, t)| *n == nexus && *t == tsih) {
             doomed.swap_remove(place);
-            let registrar = nexus.registrar(self.reactors);
             self.end_session(conn, turn);
-            self.post(registrar, Note::Displaced { nexus, tsih }, turn);
         }
     }
 

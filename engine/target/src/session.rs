@@ -56,7 +56,7 @@ impl Session {
         let mut attentions = Attentions::default();
         if let Purpose::Normal { target, .. } = &purpose {
             // SAM-5 6.2: a nexus that begins has not seen what came before it.
-            attentions.raise_everywhere(target.luns.keys().copied(), Sense::POWER_ON);
+            attentions.raise_everywhere(target.luns.keys().copied(), Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED);
         }
         Self {
             purpose,
@@ -165,7 +165,7 @@ impl Attentions {
         if of_lun.count() >= limits::UNIT_ATTENTIONS_MAX {
             // 29h/00h says that any of the others may have happened (SAM-5 5.14.3).
             self.pending.retain(|(l, _)| *l != lun);
-            self.pending.push((lun, Sense::POWER_ON));
+            self.pending.push((lun, Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED));
             return;
         }
         self.pending.push((lun, sense));
@@ -202,11 +202,11 @@ mod tests {
     #[test]
     fn attentions_come_out_oldest_first_and_only_once() {
         let mut a = Attentions::default();
-        a.raise(1, Sense::POWER_ON);
+        a.raise(1, Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED);
         a.raise(1, Sense::MODE_PARAMETERS_CHANGED);
-        a.raise(1, Sense::POWER_ON);
+        a.raise(1, Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED);
         assert_eq!(a.take(0), None);
-        assert_eq!(a.take(1), Some(Sense::POWER_ON));
+        assert_eq!(a.take(1), Some(Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED));
         assert_eq!(a.take(1), Some(Sense::MODE_PARAMETERS_CHANGED));
         assert_eq!(a.take(1), None);
     }

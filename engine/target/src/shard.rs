@@ -161,6 +161,7 @@ impl Shard {
             return Placement::Discard;
         };
         connection.incoming = Incoming::Dropped;
+        connection.header = *bhs;
         match connection.phase {
             Phase::Login(_) | Phase::Registering(_) => self.header_in_login(conn, bhs, &mut turn),
             Phase::FullFeature(_) => self.header_in_full_feature(conn, bhs, &mut turn),
@@ -309,8 +310,7 @@ impl Shard {
         match note {
             Note::Answer { ticket, outcome } => self.job_answered(ticket.task, outcome, turn),
             Note::Ask { volume, ticket, job } => self.job_asked(volume, ticket, job, turn),
-            Note::Displace { nexus, tsih } => self.displace(from, nexus, tsih, turn),
-            Note::Displaced { nexus, tsih } => self.displaced(&nexus, tsih, turn),
+            Note::Displace { nexus, tsih } => self.displace(nexus, tsih, turn),
             Note::Do { volume, number, job } => self.perform(volume, number, job, turn),
             Note::Done { volume, number } => self.job_done(volume, number, turn),
             Note::Load { sessions } => self.registry.handle_load(from, sessions),
@@ -323,7 +323,7 @@ impl Shard {
             Note::ReleaseRange { volume, holder } => {
                 self.range_released(from, volume, holder, turn);
             }
-            Note::Unregister { nexus, tsih } => self.unregister(&nexus, tsih, turn),
+            Note::SessionOver { nexus, tsih } => self.unregister(&nexus, tsih, turn),
         }
     }
 }

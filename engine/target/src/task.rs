@@ -8,6 +8,7 @@
 //! A task lives until its last backend operation has ended, even if its session is gone: only
 //! then do its buffers go back.
 
+use crate::message::Job;
 use crate::operation::Operation;
 use iscsi::{InitiatorTaskTag, TargetTransferTag};
 use scsi::{Extent, ParameterKind, Sense, VerifyBytes};
@@ -90,8 +91,8 @@ pub(crate) enum Work {
     Answer(Vec<u8>),
     /// COMPARE AND WRITE: `half` bytes to compare with, as many to write.
     CompareAndWrite { half: u32, fua: bool },
-    /// Waits for an answer of another core, then GOOD.
-    Coordinate,
+    /// Asks the home of the logical unit for a job, then GOOD.
+    Coordinate(Option<Job>),
     /// SYNCHRONIZE CACHE, and whatever ends with a flush.
     Flush,
     /// GET LBA STATUS.
@@ -162,6 +163,8 @@ pub(crate) enum Step {
     Compare,
     /// For the read of the medium.
     Read,
+    /// For a buffer to read the medium into, to compare with what was sent.
+    ReadBack,
     /// For its turn to be sent: Data-In goes out in order.
     Send,
     /// For the write to the medium.

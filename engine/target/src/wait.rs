@@ -20,8 +20,8 @@ pub(crate) enum Then {
     AnswerManagement { task: Key, outcome: TaskManagementOutcome },
     /// Answer a logout and close.
     AnswerLogout { conn: ConnId, request: iscsi::pdu::LogoutRequest },
-    /// Tell the registrar that a displaced session is gone.
-    Displaced { registrar: ReactorId, nexus: Nexus, tsih: u16 },
+    /// Tell the registrar that a session is gone.
+    SessionOver { registrar: ReactorId, nexus: Nexus, tsih: u16 },
     /// Tell the home of a logical unit that a job is done here.
     JobDone { volume: VolumeId, number: u64 },
 }
@@ -60,8 +60,8 @@ impl Shard {
                 self.answer_management(task, outcome, turn);
             }
             Then::AnswerLogout { conn, request } => self.answer_logout(conn, &request, turn),
-            Then::Displaced { registrar, nexus, tsih } => {
-                self.post(registrar, Note::Displaced { nexus, tsih }, turn);
+            Then::SessionOver { registrar, nexus, tsih } => {
+                self.post(registrar, Note::SessionOver { nexus, tsih }, turn);
             }
             Then::JobDone { volume, number } => self.report_done(volume, number, turn),
         }

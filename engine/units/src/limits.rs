@@ -65,8 +65,12 @@ pub const PARAMETER_LIST_BYTES_MAX: u32 = 8192;
 /// Block descriptors of one UNMAP, as the Block Limits VPD page says.
 pub const UNMAP_DESCRIPTORS_MAX: u32 = 256;
 
-/// Blocks of one UNMAP in bytes; 1 GiB is what a hole punch does in well under a second.
-pub const UNMAP_BYTES_MAX: u64 = 1 << 30;
+/// Runs that one GET LBA STATUS reports: each costs a look at the backend's map.
+pub const LBA_STATUS_DESCRIPTORS_MAX: usize = 64;
+
+/// Blocks of one UNMAP in bytes: what a hole punch does in well under a second. It is 2^20
+/// blocks of 512 bytes; libiscsi's conformance suite takes a greater count for a mistake.
+pub const UNMAP_BYTES_MAX: u64 = 1 << 29;
 
 /// Blocks that WRITE SAME covers at most, in bytes: 32 MiB keeps one command under a second.
 pub const WRITE_SAME_BYTES_MAX: u64 = 32 << 20;

@@ -5,13 +5,13 @@ use crate::mode::ModeParameters;
 /// The mode pages of a logical unit, none of which has subpages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Page {
-    /// Caching (SBC-3 6.5.5).
+    /// Caching (SBC-3).
     Caching,
-    /// Control (SPC-4 7.5.10).
+    /// Control (SPC-4).
     Control,
-    /// Informational Exceptions Control (SPC-4 7.5.13).
+    /// Informational Exceptions Control (SPC-4).
     InformationalExceptions,
-    /// Read-Write Error Recovery (SBC-3 6.5.8).
+    /// Read-Write Error Recovery (SBC-3).
     ReadWriteErrorRecovery,
 }
 

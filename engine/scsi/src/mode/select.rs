@@ -1,4 +1,4 @@
-//! MODE SELECT (SPC-4 6.11, 6.12): all of the list is checked before anything changes.
+//! MODE SELECT (SPC-4): all of the list is checked before anything changes.
 
 use crate::command::ModeSelect;
 use crate::logical_unit::LogicalUnit;
@@ -36,8 +36,8 @@ struct DescriptorLength {
     long_lba: bool,
 }
 
-/// The mode parameter header (SPC-4 7.5.5). MODE DATA LENGTH and the device-specific parameter
-/// are reserved here: initiators send back what MODE SENSE told them.
+/// The mode parameter header (SPC-4). MODE DATA LENGTH and the device-specific parameter are
+/// reserved here: initiators send back what MODE SENSE told them.
 fn header(select: &ModeSelect, reader: &mut Reader<'_>) -> Result<DescriptorLength, Sense> {
     let (medium_type_at, medium_type, length_at, length) = if select.ten_byte {
         let [_, _, medium_type, _, long_lba, _, high, low] = reader.array::<8>()?;
@@ -57,8 +57,8 @@ fn header(select: &ModeSelect, reader: &mut Reader<'_>) -> Result<DescriptorLeng
     Ok(length)
 }
 
-/// A block descriptor cannot change anything: a number of blocks of zero means "as it is"
-/// (SBC-3 6.5.2), and FFFFFFFFh is what MODE SENSE says of a large unit.
+/// A block descriptor cannot change anything: a number of blocks of zero means "as it is" (SBC-3,
+/// block descriptors), and FFFFFFFFh is what MODE SENSE says of a large unit.
 fn block_descriptor(
     reader: &mut Reader<'_>,
     length: DescriptorLength,
@@ -81,8 +81,8 @@ fn block_descriptor(
     if unchanged { Ok(()) } else { Err(Sense::invalid_field_in_parameter_list(at, None)) }
 }
 
-/// One page: its length must be ours, and only changeable bits may differ from the current
-/// values (SPC-4 6.11).
+/// One page: its length must be ours, and only changeable bits may differ from the current values
+/// (SPC-4, MODE SELECT).
 fn page(
     reader: &mut Reader<'_>,
     lu: &LogicalUnit,

@@ -1,4 +1,4 @@
-//! MODE SENSE (SPC-4 6.13, 6.14).
+//! MODE SENSE (SPC-4).
 
 use crate::command::{ModeSense, PageControl};
 use crate::logical_unit::{LogicalUnit, saturated};
@@ -54,14 +54,14 @@ fn pages(request: &ModeSense, lu: &LogicalUnit) -> Result<Vec<u8>, Sense> {
     }
 }
 
-/// The device-specific parameter of block devices (SBC-3 6.5.1): WP and DPOFUA.
+/// The device-specific parameter of block devices (SBC-3): WP and DPOFUA.
 fn device_specific_parameter(lu: &LogicalUnit) -> u8 {
     let write_protected = lu.read_only || lu.mode.current.software_write_protect;
     (u8::from(write_protected) << 7) | 0x10
 }
 
-/// The block descriptor, empty if the initiator wants none: the long form if it takes it, else
-/// the short one, in which a capacity that does not fit is FFFFFFFFh (SBC-3 6.5.2).
+/// The block descriptor, empty if the initiator wants none: the long form if it takes it, else the
+/// short one, in which a capacity that does not fit is FFFFFFFFh (SBC-3).
 fn block_descriptor(request: &ModeSense, lu: &LogicalUnit) -> Vec<u8> {
     if request.disable_block_descriptors {
         return Vec::new();
@@ -72,7 +72,7 @@ fn block_descriptor(request: &ModeSense, lu: &LogicalUnit) -> Vec<u8> {
     short_descriptor(lu).to_vec()
 }
 
-/// SBC-3 table 131.
+/// SBC-3, short LBA mode parameter block descriptor.
 pub(super) fn short_descriptor(lu: &LogicalUnit) -> [u8; 8] {
     let [b0, b1, b2, b3] = saturated(lu.blocks.0).to_be_bytes();
     // A logical block has at most 4096 bytes: 24 bits hold its length.
@@ -80,14 +80,14 @@ pub(super) fn short_descriptor(lu: &LogicalUnit) -> [u8; 8] {
     [b0, b1, b2, b3, 0, l1, l2, l3]
 }
 
-/// SBC-3 table 132.
+/// SBC-3, long LBA mode parameter block descriptor.
 pub(super) fn long_descriptor(lu: &LogicalUnit) -> [u8; 16] {
     let [b0, b1, b2, b3, b4, b5, b6, b7] = lu.blocks.0.to_be_bytes();
     let [l0, l1, l2, l3] = lu.block_size.bytes().to_be_bytes();
     [b0, b1, b2, b3, b4, b5, b6, b7, 0, 0, 0, 0, l0, l1, l2, l3]
 }
 
-/// MEDIUM TYPE of all block devices (SBC-3 6.5.1).
+/// MEDIUM TYPE of all block devices (SBC-3).
 pub(super) const MEDIUM_TYPE: u8 = 0x00;
 const ALL_PAGES: u8 = 0x3f;
 const NO_SUBPAGES: u8 = 0x00;
