@@ -9,6 +9,7 @@ mod cdb;
 mod deframer;
 mod pdu;
 mod targets;
+mod text;
 
 use std::sync::LazyLock;
 

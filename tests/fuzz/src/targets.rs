@@ -9,7 +9,7 @@ use iscsi::pdu::{
     TaskManagementRequest, TaskManagementResponse, TextRequest, TextResponse,
 };
 
-use crate::{cdb, deframer, pdu};
+use crate::{cdb, deframer, pdu, text};
 
 /// A target: its name, and what it does with one input.
 type Target = (&'static str, fn(&[u8]));
@@ -50,7 +50,9 @@ const OTHERS: &[Target] = &[
     ("ahs", pdu::ahs),
     ("cdb", cdb::plans),
     ("deframer", deframer::splits),
+    ("negotiation", text::negotiation),
     ("parameters", cdb::parameter_lists),
+    ("text", text::pairs),
 ];
 
 fn all() -> impl Iterator<Item = &'static Target> {
