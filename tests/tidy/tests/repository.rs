@@ -67,6 +67,11 @@ fn names_say_something() {
 }
 
 #[test]
+fn every_file_is_compiled() {
+    assert_none(names::every_file_is_compiled(&tree()));
+}
+
+#[test]
 fn the_engine_is_pure() {
     assert_none(purity::engine_is_pure(&tree()));
 }
