@@ -27,15 +27,15 @@ struct Planned {
 impl Planned {
     const NOWHERE: Extent = Extent { offset: 0, len: 0 };
 
-    const fn simple(work: Work, scsi_length: u64) -> Self {
+    fn simple(work: Work, scsi_length: u64) -> Self {
         Self { work, scsi_length, range: Self::NOWHERE, operation: Operation::Other, fault: None }
     }
 
-    const fn fails(fault: Fault) -> Self {
+    fn fails(fault: Fault) -> Self {
         Self { fault: Some(fault), ..Self::simple(Work::Answer(Vec::new()), 0) }
     }
 
-    const fn check(sense: Sense) -> Self {
+    fn check(sense: Sense) -> Self {
         Self::fails(Fault::Check(sense))
     }
 }
@@ -199,18 +199,16 @@ impl Shard {
         let Ok(scsi_command) = parsed else {
             return Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED);
         };
-        let planned = match scsi::plan_without_logical_unit(&scsi_command) {
-            Plan::ReportLuns { select_report, allocation_length } => {
-                let Some(session) = self.connections.get_mut(conn.0).and_then(|c| c.session_mut())
-                else {
-                    return Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED);
-                };
-                report_luns(session, select_report, allocation_length)
-            }
-            Plan::DataIn(data) => answer(data),
-            Plan::CheckCondition(sense) => Planned::check(sense),
-            // Nothing else is planned without a logical unit.
-            _ => Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED),
+        let plan = scsi::plan_without_logical_unit(&scsi_command);
+        let planned = if let Plan::ReportLuns { select_report, allocation_length } = plan {
+            let Some(session) = self.session_mut(conn) else {
+                return Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED);
+            };
+            report_luns(session, select_report, allocation_length)
+        } else if let Plan::DataIn(data) = plan {
+            answer(data)
+        } else {
+            Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED)
         };
         check_direction(command, planned)
     }
@@ -218,7 +216,10 @@ impl Shard {
 
 /// Commands that neither report nor clear a unit attention (SAM-5 5.14.7).
 const fn passes_attention(command: &Command) -> bool {
-    matches!(command, Command::Inquiry(_) | Command::ReportLuns { .. } | Command::RequestSense { .. })
+    matches!(
+        command,
+        Command::Inquiry(_) | Command::ReportLuns { .. } | Command::RequestSense { .. }
+    )
 }
 
 /// The answer to commands that the device server gives at once.
@@ -246,17 +247,16 @@ fn plan_for_unit(
     mapping: LunMapping,
     number: u16,
 ) -> Planned {
-    let plan = match command {
-        // These show the port or the protection, which are the session's and not the volume's.
-        Command::Inquiry(_) | Command::ModeSense(_) => {
-            let mut seen = unit.unit.clone();
-            seen.read_only |= mapping.read_only;
-            if let Some(target) = session.target() {
-                seen.target_port = target_port(target);
-            }
-            scsi::plan(command, &seen)
+    // These show the port or the protection, which are the session's and not the volume's.
+    let plan = if matches!(command, Command::Inquiry(_) | Command::ModeSense(_)) {
+        let mut seen = unit.unit.clone();
+        seen.read_only |= mapping.read_only;
+        if let Some(target) = session.target() {
+            seen.target_port = target_port(target);
         }
-        _ => scsi::plan(command, &unit.unit),
+        scsi::plan(command, &seen)
+    } else {
+        scsi::plan(command, &unit.unit)
     };
     let planned = match plan {
         Plan::CheckCondition(sense) => Planned::check(sense),
@@ -271,12 +271,14 @@ fn plan_for_unit(
         Plan::Parameters { length, kind } => {
             Planned::simple(Work::Parameters { kind, list: Vec::new() }, length.into())
         }
-        Plan::Reserve => {
-            Planned::simple(Work::Coordinate(session.nexus().cloned().map(|by| Job::Reserve { by })), 0)
-        }
-        Plan::Release => {
-            Planned::simple(Work::Coordinate(session.nexus().cloned().map(|by| Job::Release { by })), 0)
-        }
+        Plan::Reserve => Planned::simple(
+            Work::Coordinate(session.nexus().cloned().map(|by| Job::Reserve { by })),
+            0,
+        ),
+        Plan::Release => Planned::simple(
+            Work::Coordinate(session.nexus().cloned().map(|by| Job::Release { by })),
+            0,
+        ),
         // Only a parameter list leads to these.
         Plan::ModeChange(_) | Plan::Unmap(_) => Planned::check(Sense::INTERNAL_TARGET_FAILURE),
         Plan::CompareAndWrite { .. }
@@ -332,15 +334,22 @@ fn medium_work(plan: &Plan, unit: &LogicalUnit) -> Planned {
             };
             (work, extent, Some(data), Operation::Space)
         }
-        Plan::SynchronizeCache { extent, .. } => {
-            (Work::Flush, extent, Some(0), Operation::Flush)
-        }
+        Plan::SynchronizeCache { extent, .. } => (Work::Flush, extent, Some(0), Operation::Flush),
         Plan::GetLbaStatus { lba, allocation_length } => {
             let work = Work::LbaStatus { lba, allocation_length, found: Vec::new() };
             let extent = scsi::Extent { lba, blocks: units::BlockCount(0) };
             (work, extent, Some(0), Operation::Other)
         }
-        _ => return Planned::check(Sense::INTERNAL_TARGET_FAILURE),
+        Plan::CheckCondition(_)
+        | Plan::DataIn(_)
+        | Plan::Good
+        | Plan::ModeChange(_)
+        | Plan::Parameters { .. }
+        | Plan::Release
+        | Plan::ReportLuns { .. }
+        | Plan::RequestSense { .. }
+        | Plan::Reserve
+        | Plan::Unmap(_) => return Planned::check(Sense::INTERNAL_TARGET_FAILURE),
     };
     let range = range_of(geometry, extent);
     Planned { work, scsi_length: data.unwrap_or(range.len), range, operation, fault: None }

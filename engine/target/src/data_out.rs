@@ -17,18 +17,15 @@ impl Shard {
     pub(crate) fn expect_data(&mut self, key: Key, command: &ScsiCommand) -> Placement {
         let Some(task) = self.tasks.get(key) else { return Placement::Discard };
         let Some(conn) = task.conn else { return Placement::Discard };
-        let block = task.volume.and_then(|v| self.unit(v)).map_or(1, |u| {
-            u.geometry.block_size.bytes()
-        });
+        let block =
+            task.volume.and_then(|v| self.unit(v)).map_or(1, |u| u.geometry.block_size.bytes());
         let Some(session) = self.connections.get(conn.0).and_then(|c| c.session()) else {
             return Placement::Discard;
         };
         let (total, shortage) = useful_bytes(task, block);
         let violation = unsolicited_violation(command, &session.parameters);
-        let unasked_max = session
-            .parameters
-            .first_burst_length
-            .min(command.expected_data_transfer_length);
+        let unasked_max =
+            session.parameters.first_burst_length.min(command.expected_data_transfer_length);
         let Some(task) = self.tasks.get_mut(key) else { return Placement::Discard };
         task.data_out.total = total;
         let immediate_len = command.data_segment_length;
@@ -242,7 +239,8 @@ impl Shard {
             let outstanding = task.data_out.solicited.len();
             if task.data_out.unsolicited.is_some()
                 || offset >= task.data_out.total
-                || outstanding >= usize::from(session.parameters.max_outstanding_r2t)
+                || outstanding
+                    >= usize::try_from(session.parameters.max_outstanding_r2t).unwrap_or(1)
             {
                 return;
             }

@@ -3,7 +3,8 @@
 use crate::logical_unit::LogicalUnit;
 use crate::session::Purpose;
 use crate::shard::{Shard, Turn};
-use iscsi::{Admission, Authentication, ChapPolicy, ChapCredentials, Directory};
+use iscsi::directory::Admission;
+use iscsi::{Authentication, ChapAlgorithm, ChapPolicy, Credentials, Directory};
 use scsi::Sense;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -73,14 +74,13 @@ impl View<'_> {
 }
 
 fn authentication(chap: Option<&Chap>) -> Authentication {
-    let credentials = |s: &volume::ChapSecret| ChapCredentials {
-        name: s.name.clone(),
-        secret: s.secret.clone(),
-    };
+    let credentials =
+        |s: &volume::ChapSecret| Credentials { name: s.name.clone(), secret: s.secret.clone() };
     match chap {
         None => Authentication::None,
         Some(chap) => Authentication::Chap(ChapPolicy {
-            initiators: chap.initiators.iter().map(credentials).collect(),
+            algorithms: ChapAlgorithm::ALL.to_vec(),
+            initiator: credentials(&chap.initiator),
             target: chap.target.as_ref().map(credentials),
         }),
     }
@@ -199,10 +199,8 @@ impl Shard {
                 attentions.raise_everywhere(luns(), Sense::REPORTED_LUNS_DATA_HAS_CHANGED);
             }
             let grown = target.luns.iter().filter(|(_, m)| resized.contains(&m.volume));
-            attentions.raise_everywhere(
-                grown.map(|(&lun, _)| lun),
-                Sense::CAPACITY_DATA_HAS_CHANGED,
-            );
+            attentions
+                .raise_everywhere(grown.map(|(&lun, _)| lun), Sense::CAPACITY_DATA_HAS_CHANGED);
         }
         for conn in gone {
             self.request_logout(conn, turn);

@@ -28,16 +28,15 @@ impl Shard {
             Opcode::ScsiCommand => return self.command_header(conn, bhs, turn),
             Opcode::DataOut => return self.data_out_header(conn, bhs, turn),
             Opcode::NopOut => NopOut::parse(bhs).map(|p| (p.cmd_sn, Incoming::NopOut(p))),
-            Opcode::TaskManagementRequest => TaskManagementRequest::parse(bhs)
-                .map(|p| (p.cmd_sn, Incoming::TaskManagement(p))),
-            Opcode::TextRequest => {
-                TextRequest::parse(bhs).map(|p| (p.cmd_sn, Incoming::Text(p)))
+            Opcode::TaskManagementRequest => {
+                TaskManagementRequest::parse(bhs).map(|p| (p.cmd_sn, Incoming::TaskManagement(p)))
             }
+            Opcode::TextRequest => TextRequest::parse(bhs).map(|p| (p.cmd_sn, Incoming::Text(p))),
             Opcode::LogoutRequest => {
                 LogoutRequest::parse(bhs).map(|p| (p.cmd_sn, Incoming::Logout(p)))
             }
             // ErrorRecoveryLevel is 0: nothing is kept to be sent again (RFC 7143 7.2).
-            Opcode::SnackRequest => return self.reject(conn, bhs, RejectReason::Snack, turn),
+            Opcode::SnackRequest => return self.reject(conn, bhs, RejectReason::SnackReject, turn),
             Opcode::LoginRequest => {
                 return self.reject(conn, bhs, RejectReason::ProtocolError, turn);
             }
@@ -85,7 +84,7 @@ impl Shard {
             return session.window.admit(cmd_sn) == iscsi::Admission::InOrder;
         }
         if session.immediate_in_flight >= limits::IMMEDIATE_COMMANDS_MAX {
-            self.reject(conn, bhs, RejectReason::ImmediateCommand, turn);
+            self.reject(conn, bhs, RejectReason::ImmediateCommandReject, turn);
             return false;
         }
         session.immediate_in_flight += 1;
@@ -156,7 +155,7 @@ impl Shard {
         }
         let header = self.connections.get(conn.0).map(|c| c.header);
         if let Some(header) = header {
-            self.reject(conn, &header, RejectReason::DataDigest, turn);
+            self.reject(conn, &header, RejectReason::DataDigestError, turn);
         }
         if let Some(task) = self.tasks.get_mut(task) {
             task.fail(Fault::Check(Sense::PROTOCOL_SERVICE_CRC_ERROR));
@@ -193,8 +192,7 @@ impl Shard {
         let mut echo = std::mem::take(&mut connection.segment);
         let Some(session) = connection.session_mut() else { return };
         if request.initiator_task_tag == InitiatorTaskTag::RESERVED {
-            if session.ping.outstanding.is_some_and(|(tag, _)| tag == request.target_transfer_tag)
-            {
+            if session.ping.outstanding.is_some_and(|(tag, _)| tag == request.target_transfer_tag) {
                 session.ping.outstanding = None;
             }
             return;
@@ -309,7 +307,7 @@ impl Shard {
         match fault {
             // RFC 7143 7.7: after a bad header digest no field can be believed, not even the
             // length.
-            DeframeFault::HeaderDigest => {}
+            DeframeFault::HeaderDigest { .. } => {}
             DeframeFault::DataSegmentTooLong { bhs, .. } => {
                 self.reject(conn, bhs, RejectReason::ProtocolError, turn);
             }

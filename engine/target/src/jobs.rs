@@ -69,13 +69,7 @@ impl Shard {
     }
 
     /// Handles [`Note::Do`]: carries out a job on this core.
-    pub(crate) fn perform(
-        &mut self,
-        volume: VolumeId,
-        number: u64,
-        job: Job,
-        turn: &mut Turn<'_>,
-    ) {
+    pub(crate) fn perform(&mut self, volume: VolumeId, number: u64, job: Job, turn: &mut Turn<'_>) {
         let waits_for = match job {
             Job::ClearTaskSet { by } => self.clear_task_set(volume, &by, turn),
             Job::HoldRange { extent, holder } => {
@@ -201,9 +195,10 @@ impl Shard {
             if let Some(session) = self.connections.get_mut(conn.0).and_then(|c| c.session_mut())
                 && let Some(target) = session.target().cloned()
             {
-                let luns =
-                    target.luns.iter().filter(|(_, m)| m.volume == volume).map(|(&l, _)| l);
-                session.attentions.raise_everywhere(luns, Sense::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR);
+                let luns = target.luns.iter().filter(|(_, m)| m.volume == volume).map(|(&l, _)| l);
+                session
+                    .attentions
+                    .raise_everywhere(luns, Sense::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR);
             }
         }
         self.abort_tasks(&tasks, turn);

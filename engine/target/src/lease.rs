@@ -53,11 +53,6 @@ impl Lender {
     pub(crate) const fn lent_count(&self) -> u32 {
         self.lent_count
     }
-
-    /// The largest buffer that the pool has.
-    pub(crate) fn largest(&self) -> u32 {
-        self.layout.classes().last().map_or(0, |c| c.bytes)
-    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,10 @@
 
 use crate::message::{Job, Note, Outcome, Ticket};
 use crate::nexus::Nexus;
-use scsi::{
-    Identity, Limits, ModeParameters, ModePages, NaaDesignator, Rotation, TargetPort,
-};
+use scsi::{Identity, Limits, ModePages, ModeParameters, NaaDesignator, Rotation, TargetPort};
 use std::collections::VecDeque;
 use units::{Key, VolumeId};
-use volume::{Capabilities, Extent, Geometry, Naa, RangeSet, TargetRecord, VolumeRecord};
+use volume::{Capabilities, Geometry, Naa, RangeSet, TargetRecord, VolumeRecord};
 
 /// A logical unit on this core. All cores have the same, but for the moments in which a
 /// [`Job`] is on its way.
@@ -204,7 +202,11 @@ fn unit_of(record: &VolumeRecord) -> scsi::LogicalUnit {
             Rotation::NonRotating
         },
         read_only: record.read_only,
-        mode: ModePages { current: default, default },
+        mode: ModePages {
+            current: default,
+            default,
+            write_cache_changeable: capabilities.volatile_write_cache,
+        },
         target_port: TargetPort {
             device_name: String::new(),
             name: String::new(),
@@ -226,10 +228,3 @@ pub(crate) fn target_port(target: &TargetRecord) -> TargetPort {
 
 /// PRODUCT REVISION LEVEL: the first two numbers of the version.
 const REVISION: [u8; 4] = *b"0.1 ";
-
-/// The bytes of a run of blocks. The device server has checked that it is inside.
-pub(crate) fn byte_extent(geometry: &Geometry, extent: scsi::Extent) -> Extent {
-    geometry
-        .extent(extent.lba, extent.blocks)
-        .unwrap_or(Extent { offset: geometry.bytes(), len: 0 })
-}

@@ -67,7 +67,8 @@ impl Shard {
                 let tasks = self.session_tasks(conn);
                 let of_lun = |k: &Key| {
                     self.tasks.get(*k).is_some_and(|t| {
-                        t.lun == request.lun && t.cmd_sn.is_before(request.cmd_sn)
+                        t.lun == request.lun
+                            && t.cmd_sn.is_before(request.cmd_sn)
                             && !matches!(t.work, Work::Management)
                     })
                 };
@@ -89,11 +90,15 @@ impl Shard {
                 self.reset_target(conn, key, &by, turn);
             }
             TaskManagementFunction::TaskReassign => {
-                self.answer_management(key, Outcome::TaskAllegianceReassignmentNotSupported, turn);
+                self.answer_management(key, Outcome::TaskReassignmentNotSupported, turn);
             }
             TaskManagementFunction::ClearAca
             | TaskManagementFunction::TargetColdReset
-            | TaskManagementFunction::Reserved(_) => {
+            | TaskManagementFunction::QueryTask
+            | TaskManagementFunction::QueryTaskSet
+            | TaskManagementFunction::ItNexusReset
+            | TaskManagementFunction::QueryAsynchronousEvent
+            | TaskManagementFunction::Unknown(_) => {
                 self.answer_management(key, Outcome::FunctionNotSupported, turn);
             }
         }

@@ -5,7 +5,7 @@ use crate::nexus::Nexus;
 use iscsi::{CommandWindow, InitiatorTaskTag, Parameters, TargetTransferTag, TextExchange};
 use scsi::Sense;
 use std::sync::Arc;
-use units::{Instant, Key, Lun, Serial32, limits};
+use units::{Instant, Key, Serial32, limits};
 use volume::TargetRecord;
 
 /// What a session was logged in for.
@@ -56,7 +56,10 @@ impl Session {
         let mut attentions = Attentions::default();
         if let Purpose::Normal { target, .. } = &purpose {
             // SAM-5 6.2: a nexus that begins has not seen what came before it.
-            attentions.raise_everywhere(target.luns.keys().copied(), Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED);
+            attentions.raise_everywhere(
+                target.luns.keys().copied(),
+                Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
+            );
         }
         Self {
             purpose,
@@ -64,7 +67,7 @@ impl Session {
             isid: request.isid,
             tsih,
             cid: request.cid,
-            parameters: request.parameters.clone(),
+            parameters: request.parameters,
             window: CommandWindow::new(request.exp_cmd_sn, limits::COMMAND_WINDOW_MAX),
             immediate_in_flight: 0,
             stat_sn: request.stat_sn,
@@ -188,11 +191,6 @@ impl Attentions {
     pub(crate) fn clear(&mut self, sense: Sense) {
         self.pending.retain(|(_, s)| *s != sense);
     }
-}
-
-/// The number that a single-level LUN stands for in a target's map.
-pub(crate) const fn lun_number(lun: Lun) -> Option<u16> {
-    lun.number()
 }
 
 #[cfg(test)]

@@ -128,10 +128,10 @@ impl Shard {
     pub fn adopt(
         &mut self,
         now: Instant,
-        state: Box<HandedOver>,
+        state: HandedOver,
         actions: &mut Actions,
     ) -> Option<ConnId> {
-        let HandedOver { session, peer, local, .. } = *state;
+        let HandedOver { session, peer, local, .. } = state;
         let mut connection = Connection::new(peer, local, now, 0);
         connection.phase = Phase::FullFeature(session);
         let mut turn = Turn { now, actions };
@@ -172,10 +172,11 @@ impl Shard {
     /// A run of a data segment that was placed with [`Placement::Engine`].
     pub fn handle_segment(&mut self, conn: ConnId, bytes: &[u8]) {
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
-        match connection.incoming {
-            Incoming::Parameters { task, .. } => self.parameter_bytes(task, bytes),
+        if let Incoming::Parameters { task, .. } = connection.incoming {
+            self.parameter_bytes(task, bytes);
+        } else {
             // The deframer bounds a data segment by what the target has declared.
-            _ => connection.segment.extend_from_slice(bytes),
+            connection.segment.extend_from_slice(bytes);
         }
     }
 
@@ -232,7 +233,7 @@ impl Shard {
         &mut self,
         now: Instant,
         from: ReactorId,
-        message: Box<Message>,
+        message: Message,
         actions: &mut Actions,
     ) {
         let mut turn = Turn { now, actions };

@@ -112,7 +112,21 @@ impl Shard {
                 task.work = Work::Unmap(ranges);
             }
             Plan::CheckCondition(sense) => task.fail(Fault::Check(sense)),
-            _ => task.fail(Fault::Check(Sense::INTERNAL_TARGET_FAILURE)),
+            // A parameter list leads to nothing else.
+            Plan::CompareAndWrite { .. }
+            | Plan::DataIn(_)
+            | Plan::GetLbaStatus { .. }
+            | Plan::Parameters { .. }
+            | Plan::Read { .. }
+            | Plan::Release
+            | Plan::ReportLuns { .. }
+            | Plan::RequestSense { .. }
+            | Plan::Reserve
+            | Plan::SynchronizeCache { .. }
+            | Plan::Verify { .. }
+            | Plan::Write { .. }
+            | Plan::WriteAndVerify { .. }
+            | Plan::WriteSame { .. } => task.fail(Fault::Check(Sense::INTERNAL_TARGET_FAILURE)),
         }
         if task.fault.is_some() {
             return self.advance(key, turn);
@@ -290,8 +304,7 @@ impl Shard {
             return;
         }
         let unit = self.unit(volume);
-        let unmaps =
-            unmap && unit.is_some_and(|u| u.unit.thin && u.unit.reads_zero_after_unmap);
+        let unmaps = unmap && unit.is_some_and(|u| u.unit.thin && u.unit.reads_zero_after_unmap);
         let change = if unmaps { SpaceChange::Unmap } else { SpaceChange::Zero };
         let Some(task) = self.tasks.get_mut(key) else { return };
         task.cursor = extent.len;
@@ -315,7 +328,8 @@ impl Shard {
             let block = BufSlice { buf: data, offset: 0, len: block };
             turn.push(Action::Replicate { block, into });
         }
-        let through = self.unit(volume).is_some_and(crate::logical_unit::LogicalUnit::writes_through);
+        let through =
+            self.unit(volume).is_some_and(crate::logical_unit::LogicalUnit::writes_through);
         let Some(task) = self.tasks.get_mut(key) else { return };
         task.cursor += extent.len;
         let op = begin_io(task, key, CHUNK, turn);
@@ -340,7 +354,10 @@ impl Shard {
         if !self.range_is_free(key, volume, extent) {
             return;
         }
-        if compares && first && let Some(data) = self.data_buffer(key) {
+        if compares
+            && first
+            && let Some(data) = self.data_buffer(key)
+        {
             let block = self.unit(volume).map_or(512, |u| u.geometry.block_size.bytes());
             let into = BufSlice { buf: chunk.buf, offset: 0, len: chunk.len };
             let block = BufSlice { buf: data, offset: 0, len: block };
@@ -411,8 +428,7 @@ impl Shard {
         // A block that is partly backed counts as mapped.
         let blocks = len.div_ceil(u64::from(size.bytes())).max(1);
         let first = Lba(lba.0 + (task.cursor >> size.shift()));
-        let provisioning =
-            if allocated { Provisioning::Mapped } else { Provisioning::Deallocated };
+        let provisioning = if allocated { Provisioning::Mapped } else { Provisioning::Deallocated };
         let extent = scsi::Extent { lba: first, blocks: BlockCount(blocks) };
         found.push(LbaStatus { extent, provisioning });
         task.cursor += blocks << size.shift();

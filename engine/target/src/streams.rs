@@ -95,12 +95,7 @@ impl Shard {
         let Some(task) = self.tasks.get(key) else { return };
         let Some(volume) = task.volume else { return };
         let extent = burst_extent(task, &burst);
-        let durable = match task.work {
-            Work::Write { fua } => Some(fua),
-            // What is verified must be on the medium.
-            Work::WriteAndVerify(_) => Some(true),
-            _ => None,
-        };
+        let durable = task.work.write_durability();
         if !self.range_is_free(key, volume, extent) {
             return;
         }
@@ -147,10 +142,7 @@ impl Shard {
     ) {
         let Some(task) = self.tasks.get_mut(key) else { return };
         let Some(burst) = task.bursts[slot] else { return };
-        let bytes = match task.work {
-            Work::WriteAndVerify(bytes) | Work::Verify(bytes) => Some(bytes),
-            _ => None,
-        };
+        let bytes = task.work.verify_bytes();
         match (burst.step, bytes) {
             (Step::Read, None) => {
                 set_step(task, slot, Step::Send);
@@ -210,10 +202,8 @@ impl Shard {
             // Both are at most BURST_LENGTH_MAX, a u32.
             let disk_len = u32::try_from(disk_len).unwrap_or(limits::BURST_LENGTH_MAX);
             let len = u32::try_from(left.min(u64::from(disk_len))).unwrap_or(disk_len);
-            let extent = Extent {
-                offset: task.range.offset + task.cursor,
-                len: u64::from(disk_len),
-            };
+            let extent =
+                Extent { offset: task.range.offset + task.cursor, len: u64::from(disk_len) };
             if !self.range_is_free(key, volume, extent) {
                 return;
             }
@@ -223,14 +213,8 @@ impl Shard {
             let Some(task) = self.tasks.get_mut(key) else { return };
             // The expected data transfer length is 32 bits wide, and so is the cursor below it.
             let offset = u32::try_from(task.cursor).unwrap_or(u32::MAX);
-            task.bursts[slot] = Some(Burst {
-                buf,
-                second: None,
-                offset,
-                len,
-                received: 0,
-                step: Step::Read,
-            });
+            task.bursts[slot] =
+                Some(Burst { buf, second: None, offset, len, received: 0, step: Step::Read });
             task.cursor += u64::from(len);
             let op = begin_io(task, key, slot, turn);
             let into = BufSlice { buf, offset: 0, len: disk_len };
@@ -312,8 +296,7 @@ impl Shard {
             .emit(&mut header);
             task.data_in.data_sn += 1;
             task.data_in.sent += len;
-            task.data_in.in_sequence =
-                if is_final { 0 } else { task.data_in.in_sequence + len };
+            task.data_in.in_sequence = if is_final { 0 } else { task.data_in.in_sequence + len };
             let data = payload.part(done, len, last);
             let sample = if carries_status { sample(task) } else { None };
             turn.push(Action::Send { conn, header, data, sample });

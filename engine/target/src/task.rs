@@ -127,6 +127,24 @@ impl Work {
         )
     }
 
+    /// Of commands that write their bursts: whether each must be durable before it counts.
+    pub(crate) const fn write_durability(&self) -> Option<bool> {
+        if let Self::Write { fua } = self {
+            return Some(*fua);
+        }
+        // What is verified must be on the medium.
+        if matches!(self, Self::WriteAndVerify(_)) { Some(true) } else { None }
+    }
+
+    /// Of commands that look at the medium after, or instead of, writing: how.
+    pub(crate) const fn verify_bytes(&self) -> Option<VerifyBytes> {
+        if let Self::WriteAndVerify(bytes) | Self::Verify(bytes) = self {
+            Some(*bytes)
+        } else {
+            None
+        }
+    }
+
     /// Whether blocks change.
     pub(crate) const fn modifies(&self) -> bool {
         matches!(
@@ -214,9 +232,7 @@ pub(crate) struct DataInState {
 impl Task {
     /// Bytes that go to the initiator: no more than it has room for.
     pub(crate) fn data_in_total(&self) -> u32 {
-        u32::try_from(self.scsi_length)
-            .unwrap_or(u32::MAX)
-            .min(self.expected_data_transfer_length)
+        u32::try_from(self.scsi_length).unwrap_or(u32::MAX).min(self.expected_data_transfer_length)
     }
 
     /// The burst that covers `offset` of the task's data, and its place.
@@ -251,5 +267,5 @@ impl Task {
 pub(crate) fn range_of(geometry: &volume::Geometry, extent: Extent) -> ByteExtent {
     geometry
         .extent(extent.lba, extent.blocks)
-        .unwrap_or(ByteExtent { offset: geometry.bytes(), len: 0 })
+        .unwrap_or_else(|| ByteExtent { offset: geometry.bytes(), len: 0 })
 }

@@ -67,12 +67,7 @@ impl Shard {
 
     /// What a session leaves behind: its reservations end (SPC-2 5.5.1), and the registrar
     /// hears of it once its tasks are quiet.
-    pub(crate) fn session_over(
-        &mut self,
-        session: &Session,
-        tasks: Vec<Key>,
-        turn: &mut Turn<'_>,
-    ) {
+    pub(crate) fn session_over(&mut self, session: &Session, tasks: Vec<Key>, turn: &mut Turn<'_>) {
         let Some(nexus) = session.nexus().cloned() else { return };
         let reserved: Vec<_> = self
             .units
@@ -102,7 +97,14 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
         let Some(buf) = connection.filling.take() else { return };
         let keys = self.session_tasks(conn);
-        for key in self.tasks.iter().filter(|(_, t)| t.conn == Some(conn)).map(|(k, _)| k).chain(keys).collect::<Vec<_>>() {
+        for key in self
+            .tasks
+            .iter()
+            .filter(|(_, t)| t.conn == Some(conn))
+            .map(|(k, _)| k)
+            .chain(keys)
+            .collect::<Vec<_>>()
+        {
             let Some(task) = self.tasks.get_mut(key) else { continue };
             for slot in &mut task.bursts {
                 if slot.as_ref().is_some_and(|b| b.buf == buf) {
@@ -160,12 +162,10 @@ impl Shard {
             Phase::FullFeature(session) => {
                 let ping = session.ping;
                 let silent = turn.now.since(ping.received_at);
-                let unanswered = ping
-                    .outstanding
-                    .is_some_and(|(_, sent)| {
-                        turn.now.since(sent) >= limits::NOP_IN_ANSWER_TIME_MAX
-                            && silent >= limits::NOP_IN_ANSWER_TIME_MAX
-                    });
+                let unanswered = ping.outstanding.is_some_and(|(_, sent)| {
+                    turn.now.since(sent) >= limits::NOP_IN_ANSWER_TIME_MAX
+                        && silent >= limits::NOP_IN_ANSWER_TIME_MAX
+                });
                 if unanswered {
                     self.drop_connection(conn, turn);
                 } else if silent >= limits::NOP_IN_INTERVAL && ping.outstanding.is_none() {
@@ -220,7 +220,7 @@ impl Shard {
         session.logout_requested = true;
         let mut header = [0; 48];
         AsyncMessage {
-            event: AsyncEvent::LogoutRequested,
+            event: AsyncEvent::LogoutRequest,
             vendor_code: 0,
             data_segment_length: 0,
             lun: Lun::ZERO,

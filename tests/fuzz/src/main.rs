@@ -7,6 +7,7 @@
 
 mod cdb;
 mod deframer;
+mod login;
 mod pdu;
 mod targets;
 mod text;

@@ -9,7 +9,7 @@ use iscsi::pdu::{
     TaskManagementRequest, TaskManagementResponse, TextRequest, TextResponse,
 };
 
-use crate::{cdb, deframer, pdu, text};
+use crate::{cdb, deframer, login, pdu, text};
 
 /// A target: its name, and what it does with one input.
 type Target = (&'static str, fn(&[u8]));
@@ -50,6 +50,7 @@ const OTHERS: &[Target] = &[
     ("ahs", pdu::ahs),
     ("cdb", cdb::plans),
     ("deframer", deframer::splits),
+    ("login", login::requests),
     ("negotiation", text::negotiation),
     ("parameters", cdb::parameter_lists),
     ("text", text::pairs),

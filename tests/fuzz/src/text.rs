@@ -40,12 +40,12 @@ pub(crate) fn negotiation(data: &[u8]) {
         if let Ok(text) = answers.into_text() {
             assert!(Pairs::new(&text).all(|pair| pair.is_ok()), "answered {text:?}");
         }
-        check(&negotiation.parameters());
+        check_parameters(&negotiation.parameters());
     }
 }
 
 /// The ranges of RFC 7143 section 13.
-fn check(parameters: &Parameters) {
+pub(crate) fn check_parameters(parameters: &Parameters) {
     let segment_or_burst = 512..=0x00ff_ffff;
     assert!(segment_or_burst.contains(&parameters.max_recv_data_segment_length));
     assert!(segment_or_burst.contains(&parameters.max_burst_length));
