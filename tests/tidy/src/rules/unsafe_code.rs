@@ -1,10 +1,14 @@
 //! Unsafe code lives in one crate, and each piece carries its proof.
 
+use std::ops::Range;
+
 use crate::{Finding, Masked, Tree};
 
 const FENCE: &str = "reactors/uring/";
-/// A proof names an invariant and who upholds it; that does not fit into a few words.
-const PROOF_CHARS_MIN: usize = 30;
+/// A proof says something about the case, which "valid" and "checked" do not.
+const PROOF_CHARS_MIN: usize = 15;
+/// A proof may be that of the block before.
+const REFERENCES: &[&str] = &["above", "as in `"];
 
 /// The word `unsafe` is code only in reactors/uring.
 pub fn unsafe_stays_in_uring(tree: &Tree) -> Vec<Finding> {
@@ -26,15 +30,16 @@ pub fn unsafe_is_argued(tree: &Tree) -> Vec<Finding> {
     for (file, text) in tree.rust() {
         let masked = Masked::new(text);
         let mut lines_seen = Vec::new();
+        let impls = unsafe_impls(&masked);
         for at in masked.words("unsafe") {
             let line = masked.line_of(at);
-            if lines_seen.contains(&line) || is_function_type(&masked, at) {
+            let nothing_to_prove = is_function_type(&masked, at)
+                || is_function(&masked, at) && impls.iter().any(|span| span.contains(&at));
+            if lines_seen.contains(&line) || nothing_to_prove {
                 continue;
             }
             lines_seen.push(line);
-            let above = comment_above(&masked, line);
-            let proof = above.split_once("SAFETY:").or_else(|| above.split_once("# Safety"));
-            if proof.is_none_or(|(_, text)| text.trim().chars().count() < PROOF_CHARS_MIN) {
+            if !has_proof(&comment_above(&masked, line)) {
                 let sentence = "is unsafe without a SAFETY comment above that names the \
                                 invariant and who upholds it";
                 findings.push(Finding::new(&file.path, line, sentence));
@@ -44,9 +49,36 @@ pub fn unsafe_is_argued(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+fn has_proof(comment: &str) -> bool {
+    let marked = comment.split_once("SAFETY:").or_else(|| comment.split_once("# Safety"));
+    marked.is_some_and(|(_, proof)| {
+        let refers = REFERENCES.iter().any(|reference| proof.contains(reference));
+        refers || proof.trim().chars().count() >= PROOF_CHARS_MIN
+    })
+}
+
+/// The bytes of `unsafe impl` blocks: the contract of their functions is the trait's.
+fn unsafe_impls(masked: &Masked) -> Vec<Range<usize>> {
+    let impls = masked.words("unsafe").filter(|at| after(masked, *at).starts_with("impl"));
+    impls
+        .filter_map(|at| {
+            let open = at + masked.code[at..].find('{')?;
+            Some(open..masked.closing_brace(open)?)
+        })
+        .collect()
+}
+
+fn after(masked: &Masked, at: usize) -> &str {
+    masked.code[at + "unsafe".len()..].trim_start()
+}
+
+fn is_function(masked: &Masked, at: usize) -> bool {
+    after(masked, at).starts_with("fn ")
+}
+
 /// `unsafe fn(...)` as a type, and `unsafe extern` around declarations, do nothing themselves.
 fn is_function_type(masked: &Masked, at: usize) -> bool {
-    let rest = masked.code[at + "unsafe".len()..].trim_start();
+    let rest = after(masked, at);
     rest.starts_with("fn(") || rest.starts_with("extern")
 }
 
@@ -111,5 +143,16 @@ mod tests {
         let function = "/// G.\n///\n/// # Safety\n/// The caller keeps the buffer until the \
                         completion.\npub unsafe fn g() {}\ntype G = unsafe fn(u8);\n";
         assert!(lines_without_proof(function).is_empty());
+        let as_above = "// SAFETY: as above.\nunsafe { g() };\n";
+        assert!(lines_without_proof(as_above).is_empty());
+    }
+
+    #[test]
+    fn functions_of_an_unsafe_trait_have_its_contract() {
+        let text = format!(
+            "{PROOF}\nunsafe impl A for B {{\n    unsafe fn g() {{\n        unsafe {{ h() }}\n    \
+             }}\n}}\nunsafe fn i() {{}}\n"
+        );
+        assert_eq!(lines_without_proof(&text), [4, 7]);
     }
 }
