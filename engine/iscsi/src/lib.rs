@@ -11,6 +11,7 @@ pub mod chap;
 mod deframer;
 pub mod digest;
 pub mod directory;
+pub mod discovery;
 pub mod keys;
 pub mod login;
 pub mod names;
@@ -24,6 +25,7 @@ pub use bhs::{BHS_BYTES, Bhs, InitiatorTaskTag, Opcode, TargetTransferTag, pad_b
 pub use chap::{ChapAlgorithm, ChapPolicy, Credentials};
 pub use deframer::{DeframeFault, Deframer, Piece};
 pub use directory::{Authentication, Directory};
+pub use discovery::{TextExchange, TextExchangeFault, TextSession, TextStep};
 pub use login::{Login, LoginFault, LoginStep, SessionRequest, SessionType};
 pub use negotiation::{Parameters, Policy};
 pub use window::{Admission, CommandWindow};

@@ -171,7 +171,11 @@ impl Login {
     ) -> Result<LoginStep, LoginFault> {
         let negotiating = match std::mem::replace(&mut self.progress, Progress::Over) {
             Progress::Negotiating(negotiating) => negotiating,
-            Progress::Agreed(_) | Progress::Over => return Err(LoginFault::LoginOver),
+            ended @ (Progress::Agreed(_) | Progress::Over) => {
+                // The session may be registered at this moment: `finish` must still work.
+                self.progress = ended;
+                return Err(LoginFault::LoginOver);
+            }
         };
         self.exchange.accept(request)?;
         negotiating.check_stage(request.current_stage)?;

@@ -3,7 +3,7 @@
 use crate::logical_unit::LogicalUnit;
 use crate::session::Purpose;
 use crate::shard::{Shard, Turn};
-use iscsi::directory::Admission;
+use iscsi::directory::{Admission, TargetVisitor};
 use iscsi::{Authentication, ChapAlgorithm, ChapPolicy, Credentials, Directory};
 use scsi::Sense;
 use std::net::{IpAddr, SocketAddr};
@@ -39,12 +39,7 @@ impl Directory for View<'_> {
         authentication(self.catalog.discovery_chap())
     }
 
-    fn visit_targets(
-        &self,
-        initiator: &str,
-        _peer: IpAddr,
-        visit: &mut dyn FnMut(&str, &[(SocketAddr, u16)]),
-    ) {
+    fn visit_targets(&self, initiator: &str, _peer: IpAddr, visit: &mut TargetVisitor<'_>) {
         for target in self.catalog.targets().iter().filter(|t| t.access.admits(initiator)) {
             let portals = self.portals_of(target);
             visit(&target.name, &portals);

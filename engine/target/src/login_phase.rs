@@ -153,17 +153,30 @@ impl Shard {
         send_login(conn, &header, text, turn);
         let header_digest = session.parameters.header_digest;
         let data_digest = session.parameters.data_digest;
+        let max_data_segment_length = session.parameters.target_max_recv_data_segment_length;
         self.login_over(peer.ip());
         if place == self.id {
             if let Some(connection) = self.connections.get_mut(conn.0) {
                 connection.phase = Phase::FullFeature(session);
             }
-            turn.push(Action::EnterFullFeaturePhase { conn, header_digest, data_digest });
+            turn.push(Action::EnterFullFeaturePhase {
+                conn,
+                header_digest,
+                data_digest,
+                max_data_segment_length,
+            });
             self.session_located(conn, turn);
             return;
         }
         self.connections.remove(conn.0);
-        let state = Box::new(HandedOver { header_digest, data_digest, session, peer, local });
+        let state = Box::new(HandedOver {
+            header_digest,
+            data_digest,
+            max_data_segment_length,
+            session,
+            peer,
+            local,
+        });
         turn.push(Action::HandOver { conn, to: place, state });
     }
 }

@@ -596,6 +596,15 @@ fn after_its_end_a_login_takes_no_more() {
 }
 
 #[test]
+fn a_request_while_the_session_is_registered_is_refused_and_harms_nothing() {
+    let mut talk = Talk::open();
+    talk.establish(0x87, NAMES);
+    let refusal = talk.refused(0x87, NAMES);
+    assert_eq!(refusal, (LoginFault::LoginOver, LoginStatus::InvalidDuringLogin));
+    assert_eq!(talk.login.finish(1, Serial32(0)).0.status, LoginStatus::Success);
+}
+
+#[test]
 #[should_panic(expected = "a session has a TSIH")]
 fn a_tsih_of_0_names_no_session() {
     let mut talk = Talk::open();
