@@ -1,2 +1,4 @@
-//! Placeholder of the first commit: the crates below come first.
+//! The Pollux daemon.
+mod config;
+mod state;
 fn main() {}
