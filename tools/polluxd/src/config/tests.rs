@@ -257,7 +257,8 @@ fn each_bad_volume_key_is_named() {
 fn each_bad_target_key_is_named() {
     let target = |rest: &str| {
         fault(&format!(
-            "[[volume]]\nname = \"v\"\nkind = \"file\"\n[[target]]\nname = \"iqn.2026-11.a\"\n{rest}"
+            "[[volume]]\nname = \"v\"\nkind = \"file\"\n[[target]]\n\
+             name = \"iqn.2026-11.a\"\n{rest}"
         ))
     };
     assert_eq!(
