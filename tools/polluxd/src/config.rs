@@ -50,7 +50,7 @@ pub(crate) struct VolumeConfig {
     pub(crate) name: String,
     /// What keeps its blocks.
     pub(crate) kind: VolumeKind,
-    /// The file or device; none for memory and null.
+    /// The file or device; none for memory and null, and for a file in the state directory.
     pub(crate) path: Option<PathBuf>,
     /// Its size in bytes; taken from the file or device where not given.
     pub(crate) size_bytes: Option<u64>,

@@ -18,8 +18,6 @@ pub(crate) struct Source<'a> {
     pub(crate) file: &'a Path,
     /// What it holds.
     pub(crate) text: &'a str,
-    /// Where file volumes without a path are kept.
-    pub(crate) volume_dir: &'a Path,
 }
 
 /// Why a secret cannot be used.

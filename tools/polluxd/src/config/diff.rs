@@ -106,6 +106,8 @@ fn node_changes(old: &Config, new: &Config) -> Vec<Change> {
         ("buffers", old.buffers != new.buffers),
         ("sleep_on_disk", old.sleep_on_disk != new.sleep_on_disk),
         ("naa_oui", old.naa_oui != new.naa_oui),
+        ("state_dir", old.state_dir != new.state_dir),
+        ("control", old.control != new.control),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| Change::Node(key)).collect()
 }

@@ -4,6 +4,7 @@ use super::check::Checker;
 use super::fault::{BuffersFault, Problem};
 use super::raw::RawNode;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::time::Duration;
 use units::{PoolLayout, SizeClass, limits};
 
@@ -49,6 +50,10 @@ pub(crate) struct NodeConfig {
     pub(crate) sleep_on_disk: bool,
     /// The IEEE OUI for NAA 6 names; NAA 3 names where there is none.
     pub(crate) naa_oui: Option<[u8; 3]>,
+    /// The state directory; the user's own where not given.
+    pub(crate) state_dir: Option<PathBuf>,
+    /// The control socket; in the state directory where not given.
+    pub(crate) control: Option<PathBuf>,
 }
 
 impl Default for NodeConfig {
@@ -61,6 +66,8 @@ impl Default for NodeConfig {
             buffers: default_buffers(),
             sleep_on_disk: true,
             naa_oui: None,
+            state_dir: None,
+            control: None,
         }
     }
 }
@@ -114,6 +121,8 @@ impl Checker<'_> {
                 Err(problem) => self.fault(oui.span(), "node.naa_oui", problem),
             }
         }
+        node.state_dir = raw.state_dir.as_ref().map(|path| self.resolve(path.get_ref()));
+        node.control = raw.control.as_ref().map(|path| self.resolve(path.get_ref()));
         node.poll = raw.poll.unwrap_or(node.poll);
         node.sleep_on_disk = raw.sleep_on_disk.unwrap_or(node.sleep_on_disk);
         node

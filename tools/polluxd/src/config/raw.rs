@@ -42,11 +42,25 @@ pub(crate) struct RawNode {
     pub(crate) sleep_on_disk: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) naa_oui: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) state_dir: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) control: Option<Spanned<String>>,
 }
 
 impl RawNode {
     fn is_empty(&self) -> bool {
-        let Self { cores, queue_depth, poll, spin_us, buffers, sleep_on_disk, naa_oui } = self;
+        let Self {
+            cores,
+            queue_depth,
+            poll,
+            spin_us,
+            buffers,
+            sleep_on_disk,
+            naa_oui,
+            state_dir,
+            control,
+        } = self;
         cores.is_none()
             && queue_depth.is_none()
             && poll.is_none()
@@ -54,6 +68,8 @@ impl RawNode {
             && buffers.is_none()
             && sleep_on_disk.is_none()
             && naa_oui.is_none()
+            && state_dir.is_none()
+            && control.is_none()
     }
 }
 

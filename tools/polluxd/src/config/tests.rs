@@ -18,7 +18,7 @@ fn secret(path: &Path) -> Result<Vec<u8>, SecretFault> {
 }
 
 fn read(text: &str) -> Result<Config, Vec<String>> {
-    let source = Source { file: Path::new(FILE), text, volume_dir: Path::new("/state/volumes") };
+    let source = Source { file: Path::new(FILE), text };
     match check(source, &secret) {
         Ok((_, config)) => Ok(config),
         Err(faults) => Err(faults.iter().map(ToString::to_string).collect()),
@@ -54,6 +54,8 @@ spin_us = 20
 buffers = "4KiB:8,256KiB:2"
 sleep_on_disk = false
 naa_oui = "00:a0:b1"
+state_dir = "/state"
+control = "pollux.sock"
 
 [[portal]]
 address = "0.0.0.0:3260"
@@ -94,18 +96,16 @@ mutual_chap = { name = "pollux", secret_file = "secrets/target" }
     assert_eq!(config.node.buffers.buffer_count(), 10);
     assert!(!config.node.sleep_on_disk);
     assert_eq!(config.node.naa_oui, Some([0x00, 0xa0, 0xb1]));
+    assert_eq!(config.node.state_dir.as_deref(), Some(Path::new("/state")));
+    assert_eq!(config.node.control.as_deref(), Some(Path::new("/etc/pollux/pollux.sock")));
     assert_eq!(
         config.portals,
         [Portal { address: "0.0.0.0:3260".parse().unwrap(), portal_group_tag: 7 }]
     );
-    let paths: Vec<_> = config.volumes.iter().map(|v| v.path.clone().unwrap()).collect();
+    let paths: Vec<_> = config.volumes.iter().map(|v| v.path.as_deref()).collect();
     assert_eq!(
         paths,
-        [
-            Path::new("/dev/vdb"),
-            Path::new("/state/volumes/image.img"),
-            Path::new("/etc/pollux/images/near.img")
-        ]
+        [Some(Path::new("/dev/vdb")), None, Some(Path::new("/etc/pollux/images/near.img"))]
     );
     assert_eq!(config.volumes[0].write_cache, Some(false));
     assert_eq!(config.volumes[1].size_bytes, Some(10_737_418_240));
@@ -143,7 +143,7 @@ fn an_unknown_key_is_refused_with_the_known_ones() {
     assert_eq!(
         fault("[node]\nqueue-depth = 5\n"),
         "2:1: unknown field `queue-depth`, expected one of `cores`, `queue_depth`, `poll`, \
-         `spin_us`, `buffers`, `sleep_on_disk`, `naa_oui`"
+         `spin_us`, `buffers`, `sleep_on_disk`, `naa_oui`, `state_dir`, `control`"
     );
 }
 
@@ -436,8 +436,7 @@ fn a_written_configuration_reads_back_as_itself() {
     let text =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("pollux.example.toml"))
             .unwrap();
-    let source =
-        |text| Source { file: Path::new(FILE), text, volume_dir: Path::new("/state/volumes") };
+    let source = |text| Source { file: Path::new(FILE), text };
     let (raw, config) = check(source(&text), &secret).unwrap();
     let written = to_text(&raw).unwrap();
     assert_eq!(check(source(&written), &secret).unwrap().1, config);

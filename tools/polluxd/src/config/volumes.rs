@@ -77,9 +77,8 @@ impl Checker<'_> {
             (VolumeKind::File | VolumeKind::Block, Some(path)) => {
                 Some(self.resolve(path.get_ref()))
             }
-            (VolumeKind::File, None) => {
-                Some(self.source.volume_dir.join(format!("{}.img", raw.name.get_ref())))
-            }
+            // In the state directory, wherever that is.
+            (VolumeKind::File, None) => None,
             (VolumeKind::Block, None) => {
                 let problem = Problem::PathMissing { kind: kind.name() };
                 self.fault(raw.kind.span(), key(raw, "path"), problem);

@@ -2,6 +2,7 @@
 
 use super::node::{NodeConfig, buffers_text};
 use super::raw::{RawConfig, RawNode, RawPortal};
+use std::path::PathBuf;
 use toml::Spanned;
 use volume::Portal;
 
@@ -23,6 +24,7 @@ pub(crate) fn effective_text(
     portals: &[Portal],
 ) -> Result<String, toml::ser::Error> {
     let mut raw = raw.clone();
+    let path = |p: &PathBuf| unplaced(p.display().to_string());
     raw.node = RawNode {
         cores: node.cores.clone().map(unplaced),
         queue_depth: Some(unplaced(node.queue_depth)),
@@ -31,6 +33,8 @@ pub(crate) fn effective_text(
         spin_us: Some(unplaced(u32::try_from(node.spin.as_micros()).unwrap_or(u32::MAX))),
         buffers: Some(unplaced(buffers_text(&node.buffers))),
         sleep_on_disk: Some(node.sleep_on_disk),
+        state_dir: node.state_dir.as_ref().map(path),
+        control: node.control.as_ref().map(path),
         naa_oui: node.naa_oui.map(|[a, b, c]| unplaced(format!("{a:02x}{b:02x}{c:02x}"))),
     };
     raw.portals = portals
