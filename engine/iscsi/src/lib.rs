@@ -1,1 +1,21 @@
 //! RFC 7143 as pure state machines: PDUs, deframer, text keys, login, command window.
+//!
+//! Nothing here does I/O, reads a clock or makes random numbers; whatever a state machine needs
+//! is passed in, and what it wants done is a value that it returns. Bytes from the wire never
+//! index unchecked, never size an allocation and never panic.
+
+pub mod ahs;
+mod bhs;
+mod deframer;
+pub mod digest;
+pub mod keys;
+pub mod negotiation;
+pub mod pdu;
+pub mod text;
+mod wire_codes;
+
+pub use bhs::{BHS_BYTES, Bhs, InitiatorTaskTag, Opcode, TargetTransferTag, pad_bytes};
+pub use deframer::{DeframeFault, Deframer, Piece};
+mod stub;
+pub use negotiation::{Parameters, Policy};
+pub use stub::*;

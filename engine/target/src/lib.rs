@@ -5,9 +5,32 @@
 //! names of the buffers that hold them.
 
 mod action;
+mod backend;
+mod command;
+mod connection;
+mod data_out;
+mod directory;
+mod full_feature;
+mod jobs;
+mod lease;
+mod logical_unit;
+mod login_phase;
+mod management;
 mod message;
+mod nexus;
 mod operation;
+mod registry;
+mod respond;
+mod session;
+mod shard;
+mod steps;
+mod streams;
+mod task;
+mod teardown;
+mod wait;
 
 pub use action::{Action, Actions, IoResult, Placement, Sample, SendData, SpaceChange};
+pub use directory::SessionInfo;
 pub use message::{HandedOver, Message};
 pub use operation::{OpId, Operation};
+pub use shard::{Entropy, Shard, ShardOptions};

@@ -17,6 +17,10 @@ pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(15);
 /// 128 is open-iscsi's default queue depth (node.session.queue_depth 32, cmds_max 128).
 pub const COMMAND_WINDOW_MAX: u32 = 128;
 
+/// Tasks of one reactor: 512 sessions with their windows full, which is far more than its
+/// buffers can serve at once. What is beyond is answered TASK SET FULL.
+pub const TASKS_PER_REACTOR_MAX: u32 = 65_536;
+
 /// Immediate commands in flight per session, beyond the window (RFC 7143 4.2.2.1). Task
 /// management and NOP-Out are immediate, so there must be room for several at once.
 pub const IMMEDIATE_COMMANDS_MAX: u32 = 16;
@@ -61,8 +65,12 @@ pub const PARAMETER_LIST_BYTES_MAX: u32 = 8192;
 /// Block descriptors of one UNMAP, as the Block Limits VPD page says.
 pub const UNMAP_DESCRIPTORS_MAX: u32 = 256;
 
-/// Blocks of one UNMAP in bytes; 1 GiB is what a hole punch does in well under a second.
-pub const UNMAP_BYTES_MAX: u64 = 1 << 30;
+/// Runs that one GET LBA STATUS reports: each costs a look at the backend's map.
+pub const LBA_STATUS_DESCRIPTORS_MAX: usize = 64;
+
+/// Blocks of one UNMAP in bytes: what a hole punch does in well under a second. It is 2^20
+/// blocks of 512 bytes; libiscsi's conformance suite takes a greater count for a mistake.
+pub const UNMAP_BYTES_MAX: u64 = 1 << 29;
 
 /// Blocks that WRITE SAME covers at most, in bytes: 32 MiB keeps one command under a second.
 pub const WRITE_SAME_BYTES_MAX: u64 = 32 << 20;
@@ -99,6 +107,10 @@ pub const SEND_STALL_TIME_MAX: Duration = Duration::from_secs(90);
 /// How long a new login waits for the tasks of the session that it reinstates; then it is
 /// refused with "service unavailable" and may try again (RFC 7143 6.3.5).
 pub const REINSTATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Sessions that were displaced before the core of their login had handed them over. Each login
+/// in flight can leave one, for the time of a mailbox.
+pub const DOOMED_SESSIONS_MAX: usize = 1024;
 
 /// How long the target waits for initiators to log out after it has asked them to.
 pub const ASYNC_LOGOUT_TIME: Duration = Duration::from_secs(3);

@@ -4,9 +4,15 @@ use crate::Extent;
 
 /// The ranges that are held, each with a tag of its holder. It is short (one entry for each
 /// atomic command in flight), so a list beats a tree.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RangeSet<T> {
     held: Vec<(Extent, T)>,
+}
+
+impl<T> Default for RangeSet<T> {
+    fn default() -> Self {
+        Self { held: Vec::new() }
+    }
 }
 
 impl<T: Copy + PartialEq> RangeSet<T> {
