@@ -15,11 +15,11 @@ mod volumes;
 mod write;
 
 pub(crate) use check::{SecretFault, Source, check};
-pub(crate) use diff::{Change, difference};
+pub(crate) use diff::difference;
 pub(crate) use fault::{Fault, Problem};
 pub(crate) use names::{check_iscsi_name, check_volume_name};
-pub(crate) use node::{NodeConfig, Poll, parse_buffers, parse_size};
-pub(crate) use raw::{RawConfig, RawLun, RawTarget, RawVolume};
+pub(crate) use node::{NodeConfig, Poll, QUEUE_DEPTH, check_cores, parse_buffers};
+pub(crate) use raw::{RawConfig, RawLun, RawLunTable, RawTarget, RawVolume};
 pub(crate) use write::{effective_text, to_text, unplaced};
 
 use control_api::VolumeKind;

@@ -121,7 +121,10 @@ impl Checker<'_> {
 
     /// A path as the file means it: relative ones to the file's own directory.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        self.source.file.parent().unwrap_or(Path::new("")).join(path)
+        match self.source.file.parent() {
+            Some(directory) => directory.join(path),
+            None => PathBuf::from(path),
+        }
     }
 
     fn check_portals(&mut self, raw: &[RawPortal]) -> Vec<Portal> {

@@ -257,16 +257,27 @@ mod tests {
             [SizeClass { bytes: 4096, count: 3 }, SizeClass { bytes: 262_144, count: 2 }]
         );
         assert_eq!(buffers_text(&layout), "4KiB:3,256KiB:2");
-        let fault = |text: &str| match parse_buffers(text).unwrap_err() {
-            Problem::BadBuffers(fault) => fault,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(fault("4KiB:3"), BuffersFault::TooSmall);
-        assert_eq!(fault("256KiB:3,4KiB:3"), BuffersFault::NotAscending);
-        assert_eq!(fault("1KiB:3,256KiB:3"), BuffersFault::Unaligned(1024));
-        assert_eq!(fault("256KiB"), BuffersFault::Part("256KiB".into()));
-        assert_eq!(fault("256KiB:0"), BuffersFault::Part("256KiB:0".into()));
-        assert_eq!(fault("0:5"), BuffersFault::Part("0:5".into()));
+        assert_eq!(parse_buffers("4KiB:3"), Err(Problem::BadBuffers(BuffersFault::TooSmall)));
+        assert_eq!(
+            parse_buffers("256KiB:3,4KiB:3"),
+            Err(Problem::BadBuffers(BuffersFault::NotAscending))
+        );
+        assert_eq!(
+            parse_buffers("1KiB:3,256KiB:3"),
+            Err(Problem::BadBuffers(BuffersFault::Unaligned(1024)))
+        );
+        assert_eq!(
+            parse_buffers("256KiB"),
+            Err(Problem::BadBuffers(BuffersFault::Part("256KiB".into())))
+        );
+        assert_eq!(
+            parse_buffers("256KiB:0"),
+            Err(Problem::BadBuffers(BuffersFault::Part("256KiB:0".into())))
+        );
+        assert_eq!(
+            parse_buffers("0:5"),
+            Err(Problem::BadBuffers(BuffersFault::Part("0:5".into())))
+        );
     }
 
     #[test]

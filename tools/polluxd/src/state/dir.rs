@@ -48,21 +48,23 @@ impl fmt::Display for StateFault {
             ),
             Self::Step { step, path, source } => {
                 write!(f, "cannot {step} {}: {source}", path.display())?;
-                match source.kind() {
-                    io::ErrorKind::PermissionDenied => f.write_str(
-                        "; run polluxd as the owner, or choose a directory with --state-dir",
-                    ),
-                    io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => {
-                        f.write_str("; choose another directory with --state-dir")
-                    }
-                    _ => Ok(()),
-                }
+                f.write_str(advice(source.kind()))
             }
         }
     }
 }
 
 impl std::error::Error for StateFault {}
+
+fn advice(kind: io::ErrorKind) -> &'static str {
+    if kind == io::ErrorKind::PermissionDenied {
+        "; run polluxd as the owner, or choose a directory with --state-dir"
+    } else if [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::StorageFull].contains(&kind) {
+        "; choose another directory with --state-dir"
+    } else {
+        ""
+    }
+}
 
 impl StateDir {
     /// Makes the directory where it is not there (mode 0700), and locks it.

@@ -53,8 +53,11 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 
 /// Makes the entries of a file's directory durable.
 fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    let directory = match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        Some(_) | None => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
 }
 
 fn create(path: &Path) -> io::Result<File> {
