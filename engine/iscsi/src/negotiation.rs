@@ -211,8 +211,8 @@ impl Negotiation {
             }
             Rule::Obsolete(answer) => Some(Cow::Borrowed(answer)),
             Rule::InitiatorDeclares => return Outcome::Declared,
-            Rule::TargetDeclares => return target_declaration_echoed(offer),
-            Rule::Security => return Outcome::NotOffered,
+            Rule::TargetDeclares if is_answer_to_declaration(offer) => return Outcome::Declared,
+            Rule::Security | Rule::TargetDeclares => return Outcome::NotOffered,
         };
         // RFC 7143 6.2: a value that cannot be accepted is answered with Reject, and the key
         // keeps the value that it had.
@@ -280,13 +280,9 @@ pub(crate) fn first_acceptable(
     list.split(',').find(|choice| acceptable(choice)).map(|choice| choice.to_owned().into())
 }
 
-/// An initiator may say that it does not understand what the target declared.
-fn target_declaration_echoed(value: &str) -> Outcome {
-    if [NOT_UNDERSTOOD, IRRELEVANT, REJECT].contains(&value) {
-        Outcome::Declared
-    } else {
-        Outcome::NotOffered
-    }
+/// Whether a value is what an initiator may say to a declaration of the target.
+pub(crate) fn is_answer_to_declaration(value: &str) -> bool {
+    [NOT_UNDERSTOOD, IRRELEVANT, REJECT].contains(&value)
 }
 
 enum Outcome {

@@ -74,9 +74,10 @@ fn parse_pair(pair: &[u8]) -> Result<Pair<'_>, TextFault> {
     Ok(Pair { key, value })
 }
 
-/// The characters of a standard-label (RFC 7143 6.1).
+/// The characters of a standard-label, and the number sign of extension keys such as `X#name`
+/// (RFC 7143 6.1, 13.22).
 fn is_key_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b".-+@_".contains(&byte)
+    byte.is_ascii_alphanumeric() || b".-+@_#".contains(&byte)
 }
 
 /// A text that is being written, up to a greatest size.

@@ -99,7 +99,7 @@ pub enum Action {
         actual: BufSlice,
     },
     /// From here on the connection's PDUs carry these digests, both ways, behind everything that
-    /// is queued to be sent now; data segments may be as long as the target has declared.
+    /// is queued to be sent now.
     EnterFullFeaturePhase {
         /// The connection.
         conn: ConnId,
@@ -107,6 +107,8 @@ pub enum Action {
         header_digest: bool,
         /// Data segments carry CRC32C.
         data_digest: bool,
+        /// Data segments that the initiator sends may be this long, in bytes.
+        max_data_segment_length: u32,
     },
     /// Make what was written durable; answer with `handle_io`.
     Flush {

@@ -90,7 +90,7 @@ impl Connection {
         deadline: Instant,
         stat_sn: u32,
     ) -> Self {
-        let login = Login::new(iscsi::Policy::default(), peer, local, units::Serial32(stat_sn));
+        let login = Login::new(iscsi::Policy::default(), peer, units::Serial32(stat_sn));
         Self {
             peer,
             local,

@@ -3,7 +3,8 @@
 use crate::logical_unit::LogicalUnit;
 use crate::session::Purpose;
 use crate::shard::{Shard, Turn};
-use iscsi::{Admission, Authentication, ChapCredentials, ChapPolicy, Directory};
+use iscsi::directory::{Admission, TargetVisitor};
+use iscsi::{Authentication, ChapAlgorithm, ChapPolicy, Credentials, Directory};
 use scsi::Sense;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -38,12 +39,7 @@ impl Directory for View<'_> {
         authentication(self.catalog.discovery_chap())
     }
 
-    fn visit_targets(
-        &self,
-        initiator: &str,
-        _peer: IpAddr,
-        visit: &mut dyn FnMut(&str, &[(SocketAddr, u16)]),
-    ) {
+    fn visit_targets(&self, initiator: &str, _peer: IpAddr, visit: &mut TargetVisitor<'_>) {
         for target in self.catalog.targets().iter().filter(|t| t.access.admits(initiator)) {
             let portals = self.portals_of(target);
             visit(&target.name, &portals);
@@ -74,11 +70,12 @@ impl View<'_> {
 
 fn authentication(chap: Option<&Chap>) -> Authentication {
     let credentials =
-        |s: &volume::ChapSecret| ChapCredentials { name: s.name.clone(), secret: s.secret.clone() };
+        |s: &volume::ChapSecret| Credentials { name: s.name.clone(), secret: s.secret.clone() };
     match chap {
         None => Authentication::None,
         Some(chap) => Authentication::Chap(ChapPolicy {
-            initiators: chap.initiators.iter().map(credentials).collect(),
+            algorithms: ChapAlgorithm::ALL.to_vec(),
+            initiator: credentials(&chap.initiator),
             target: chap.target.as_ref().map(credentials),
         }),
     }

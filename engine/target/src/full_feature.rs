@@ -2,14 +2,15 @@
 
 use crate::action::{Action, Placement, SendData};
 use crate::connection::{Incoming, ParametersEnd, Phase};
+use crate::directory::View;
 use crate::shard::{Shard, Turn};
 use crate::task::Fault;
 use crate::wait::Then;
 use iscsi::pdu::{
     LogoutOutcome, LogoutReason, LogoutRequest, LogoutResponse, NopIn, NopOut, Reject,
-    RejectReason, TaskManagementRequest, TextRequest,
+    RejectReason, TaskManagementRequest, TextRequest, TextResponse,
 };
-use iscsi::{Bhs, DeframeFault, InitiatorTaskTag, Opcode, TargetTransferTag};
+use iscsi::{Bhs, DeframeFault, InitiatorTaskTag, Opcode, TargetTransferTag, TextSession};
 use scsi::Sense;
 use units::{ConnId, Lun, Serial32, limits};
 
@@ -81,7 +82,7 @@ impl Shard {
     ) -> bool {
         let Some(session) = self.session_mut(conn) else { return false };
         if !bhs.immediate() {
-            return session.window.admit(cmd_sn) == iscsi::Admission_::InOrder;
+            return session.window.admit(cmd_sn) == iscsi::Admission::InOrder;
         }
         if session.immediate_in_flight >= limits::IMMEDIATE_COMMANDS_MAX {
             self.reject(conn, bhs, RejectReason::ImmediateCommandReject, turn);
@@ -288,13 +289,46 @@ impl Shard {
 
     /// Text requests: discovery, and the few keys that may change later.
     fn text(&mut self, conn: ConnId, request: &TextRequest, turn: &mut Turn<'_>) {
+        self.retire(conn, request.immediate);
+        let shutting_down = self.shutting_down;
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
         let text = std::mem::take(&mut connection.segment);
-        let (local, peer) = (connection.local, connection.peer);
-        self.retire(conn, request.immediate);
-        let Some(connection) = self.connections.get_mut(conn.0) else { return };
+        let (local, peer, bad) = (connection.local, connection.peer, connection.header);
         let Some(session) = connection.session_mut() else { return };
-        let _ = (session.text.handle_request(request, &text), local, peer, turn);
+        let view = View { catalog: &self.catalog, local, shutting_down };
+        let target = session.target().cloned();
+        let asker = TextSession {
+            initiator_name: &session.initiator_name,
+            peer,
+            local,
+            target_name: target.as_ref().map(|t| t.name.as_str()),
+            parameters: session.parameters,
+        };
+        let step = match session.text.handle_request(request, &text, &asker, &view) {
+            Ok(step) => step,
+            Err(fault) => {
+                self.reject(conn, &bad, fault.reject_reason(), turn);
+                return;
+            }
+        };
+        let mut header = [0; 48];
+        TextResponse {
+            is_final: step.is_final,
+            continues: step.continues,
+            data_segment_length: u32::try_from(step.text.len()).unwrap_or(0),
+            lun: Lun::ZERO,
+            initiator_task_tag: request.initiator_task_tag,
+            target_transfer_tag: step.target_transfer_tag,
+            stat_sn: session.stat_sn.take_next(),
+            exp_cmd_sn: session.window.exp_cmd_sn(),
+            max_cmd_sn: session.window.max_cmd_sn(),
+        }
+        .emit(&mut header);
+        if let Some(parameters) = step.parameters {
+            session.parameters = parameters;
+        }
+        let data = if step.text.is_empty() { SendData::None } else { SendData::Bytes(step.text) };
+        turn.push(Action::Send { conn, header, data, sample: None });
     }
 
     /// The stream cannot be cut into PDUs any more: all that is left is to say so and close.

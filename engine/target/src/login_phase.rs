@@ -8,7 +8,7 @@ use crate::nexus::{Nexus, NexusName};
 use crate::session::{Purpose, Session};
 use crate::shard::{Shard, Turn};
 use iscsi::pdu::{LoginRequest, LoginResponse, LoginStatus};
-use iscsi::{Bhs, LoginStep, Opcode, SessionRequest, SessionType};
+use iscsi::{Bhs, LoginStep, SessionRequest, SessionType};
 use std::sync::Arc;
 use units::ConnId;
 
@@ -32,12 +32,9 @@ impl Shard {
             // Login is a dialogue: who sends on without the answer, or sends something else
             // than a login request, is no initiator (RFC 7143 6.3.1).
             Ok(_) | Err(_) => {
-                let known = bhs.opcode() != Opcode::LoginRequest;
-                if let Phase::Login(login) = &mut connection.phase
-                    && known
-                    && let Some((header, text)) = login.refuse_other_pdu(bhs)
-                {
-                    send_login(conn, &header, text, turn);
+                if let Phase::Login(login) = &mut connection.phase {
+                    let response = login.refuse(bhs, LoginStatus::InvalidDuringLogin);
+                    send_login(conn, &response, Vec::new(), turn);
                 }
                 self.drop_connection(conn, turn);
                 Placement::Discard
@@ -62,7 +59,7 @@ impl Shard {
         let Phase::Login(login) = &mut connection.phase else { return };
         match login.handle_request(request, &text, &view, &mut self.entropy) {
             LoginStep::Respond { header, text } => send_login(conn, &header, text, turn),
-            LoginStep::Refuse { header, text } => {
+            LoginStep::Refuse { header, text, .. } => {
                 send_login(conn, &header, text, turn);
                 self.drop_connection(conn, turn);
             }
@@ -131,9 +128,11 @@ impl Shard {
 
     fn refuse_login(&mut self, conn: ConnId, status: LoginStatus, turn: &mut Turn<'_>) {
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
+        // Nothing came after the request that ended the negotiation.
+        let header = connection.header;
         if let Phase::Registering(waiting) = &mut connection.phase {
-            let (header, text) = waiting.login.refuse(status);
-            send_login(conn, &header, text, turn);
+            let response = waiting.login.refuse(&header, status);
+            send_login(conn, &response, Vec::new(), turn);
             self.drop_connection(conn, turn);
         }
     }
@@ -149,22 +148,35 @@ impl Shard {
             return;
         };
         let Registering { mut login, request, place } = *waiting;
-        let (header, text) = login.finish(tsih);
-        send_login(conn, &header, text, turn);
         let session = Box::new(Session::new(&request, purpose, tsih, turn.now));
+        let (header, text) = login.finish(tsih, session.window.max_cmd_sn());
+        send_login(conn, &header, text, turn);
         let header_digest = session.parameters.header_digest;
         let data_digest = session.parameters.data_digest;
+        let max_data_segment_length = session.parameters.target_max_recv_data_segment_length;
         self.login_over(peer.ip());
         if place == self.id {
             if let Some(connection) = self.connections.get_mut(conn.0) {
                 connection.phase = Phase::FullFeature(session);
             }
-            turn.push(Action::EnterFullFeaturePhase { conn, header_digest, data_digest });
+            turn.push(Action::EnterFullFeaturePhase {
+                conn,
+                header_digest,
+                data_digest,
+                max_data_segment_length,
+            });
             self.session_located(conn, turn);
             return;
         }
         self.connections.remove(conn.0);
-        let state = Box::new(HandedOver { header_digest, data_digest, session, peer, local });
+        let state = Box::new(HandedOver {
+            header_digest,
+            data_digest,
+            max_data_segment_length,
+            session,
+            peer,
+            local,
+        });
         turn.push(Action::HandOver { conn, to: place, state });
     }
 }

@@ -83,6 +83,8 @@ pub struct HandedOver {
     pub header_digest: bool,
     /// Data segments carry CRC32C from now on.
     pub data_digest: bool,
+    /// Data segments that the initiator sends may be this long, in bytes.
+    pub max_data_segment_length: u32,
     pub(crate) session: Box<Session>,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,

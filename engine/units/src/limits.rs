@@ -46,6 +46,10 @@ pub const BURSTS_PER_TASK_MAX: usize = 4;
 /// 7143 fit into 8 KiB, and an endless sequence must end somewhere.
 pub const NEGOTIATION_TEXT_BYTES_MAX: usize = 65_536;
 
+/// The list of targets that one SendTargets answers with: 1024 targets with names of 100 bytes
+/// and a dozen portals each fit into it.
+pub const DISCOVERY_TEXT_BYTES_MAX: usize = 1 << 20;
+
 /// Request and response pairs in one login: a real login needs at most 5.
 pub const LOGIN_ROUNDS_MAX: u32 = 64;
 

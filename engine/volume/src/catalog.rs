@@ -24,8 +24,8 @@ impl fmt::Debug for ChapSecret {
 /// CHAP as a target asks for it (RFC 7143 12.1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chap {
-    /// What initiators must prove; any one of these.
-    pub initiators: Vec<ChapSecret>,
+    /// What initiators must prove.
+    pub initiator: ChapSecret,
     /// What the target proves to an initiator that asks (mutual CHAP).
     pub target: Option<ChapSecret>,
 }

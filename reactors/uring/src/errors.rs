@@ -88,6 +88,11 @@ pub enum SetupError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The ring itself needs more locked memory than this process may have.
+    LockedMemory {
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// There is not as much memory as was asked for.
     OutOfMemory {
         /// What it was for.
@@ -125,6 +130,11 @@ impl fmt::Display for SetupError {
             Self::Kernel { step, source } => {
                 write!(f, "cannot set up io_uring: the kernel refused to {step}: {source}")
             }
+            Self::LockedMemory { source } => write!(
+                f,
+                "cannot make a ring: {source}. Most likely the limit of locked memory is too \
+                 low: set LimitMEMLOCK=infinity in the unit file, or run `ulimit -l unlimited`"
+            ),
             Self::OutOfMemory { what, bytes, source } => write!(
                 f,
                 "cannot get {bytes} bytes of memory for {what}: {source}. \
@@ -142,7 +152,9 @@ impl fmt::Display for SetupError {
 impl std::error::Error for SetupError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Kernel { source, .. } | Self::OutOfMemory { source, .. } => Some(source),
+            Self::Kernel { source, .. }
+            | Self::LockedMemory { source }
+            | Self::OutOfMemory { source, .. } => Some(source),
             Self::Forbidden { .. } | Self::Options { .. } | Self::TooOld { .. } => None,
         }
     }

@@ -308,3 +308,109 @@ impl Parts {
 
 /// One send, in bytes: the kernel's own bound is 2 GiB less a page.
 const SEND_BYTES_MAX: u32 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use units::{BufId, PoolLayout, SizeClass};
+
+    fn pool() -> Pool {
+        let layout = PoolLayout::new(vec![SizeClass { bytes: 4096, count: 8 }]);
+        Pool::new(&layout).unwrap().0
+    }
+
+    fn slice(buf: u32, offset: u32, len: u32) -> BufSlice {
+        BufSlice { buf: BufId(buf), offset, len }
+    }
+
+    /// The bytes that the kernel would send.
+    fn outgoing(gather: &mut Gather, pool: &mut Pool) -> (usize, Vec<u8>) {
+        let sent = gather.begin_send(pool).map(drop);
+        assert_eq!(sent, Ok(()));
+        let bytes: Vec<u8> = gather
+            .0
+            .iovecs
+            .iter()
+            .flat_map(|iovec| {
+                // SAFETY: `begin_send` laid these runs out for the kernel to read; this test
+                // reads them in its place, and nothing writes to them.
+                unsafe { std::slice::from_raw_parts(iovec.iov_base.cast::<u8>(), iovec.iov_len) }
+            })
+            .copied()
+            .collect();
+        let pieces = gather.0.iovecs.len();
+        gather.end_send(pool);
+        (pieces, bytes)
+    }
+
+    #[test]
+    fn a_send_list_continues_after_every_possible_partial_send() {
+        let mut pool = pool();
+        assert!(pool.as_mut().fill(slice(0, 0, 4), b"data"));
+        assert!(pool.as_mut().fill(slice(1, 7, 3), b"xyz"));
+        let mut gather = Gather::new(8, 64);
+        assert!(gather.push_inline(b"ab"));
+        assert!(gather.push_inline(b"c"));
+        assert!(gather.push_framed(&mut pool.as_mut(), b"head", slice(0, 0, 4)));
+        assert!(gather.push_inline(b"-"));
+        assert!(gather.push_buffer(slice(1, 7, 3)));
+        let whole = b"abcheaddata-xyz";
+        assert_eq!(outgoing(&mut gather, &mut pool), (4, whole.to_vec()));
+        for sent in 1..whole.len() {
+            gather.advance(1);
+            assert_eq!(gather.len_bytes() as usize, whole.len() - sent);
+            assert_eq!(outgoing(&mut gather, &mut pool).1, &whole[sent..]);
+            assert_eq!(gather.pieces().count(), 2);
+        }
+        gather.advance(1);
+        assert!(gather.is_empty());
+        assert_eq!(gather.begin_send(&mut pool).map(drop), Err(Refusal::InvalidBuffer));
+        assert!(!pool.is_in_kernel(BufId(0)) && !pool.is_in_kernel(BufId(1)));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_added() {
+        let mut pool = pool();
+        let mut gather = Gather::new(3, 10);
+        assert!(gather.push_inline(&[1; 10]));
+        assert!(!gather.push_inline(&[1]));
+        assert!(gather.is_full_for(1));
+        assert!(!gather.is_full_for(0));
+        assert!(!gather.push_framed(&mut pool.as_mut(), &[1], slice(0, 0, 1)));
+        assert!(gather.push_buffer(slice(0, 0, 1)));
+        assert!(gather.is_full_for(0));
+        assert!(gather.push_buffer(slice(1, 0, 1)));
+        assert!(!gather.push_buffer(slice(2, 0, 1)));
+        assert_eq!(gather.len_bytes(), 12);
+        assert_eq!(gather.pieces().count(), 2);
+        gather.clear();
+        assert!(gather.is_empty());
+        assert!(gather.push_inline(&[1; 10]));
+    }
+
+    #[test]
+    fn a_head_moves_out_of_the_way_while_its_room_is_being_sent() {
+        let mut pool = pool();
+        let payload = slice(0, 0, 4);
+        assert!(pool.as_mut().fill(payload, b"data"));
+        let mut first = Gather::new(8, 64);
+        assert!(first.push_framed(&mut pool.as_mut(), b"one:", payload));
+        let in_flight = first.begin_send(&mut pool);
+        assert!(matches!(in_flight, Ok(Outgoing::Bytes { len: 8, .. })));
+        let mut second = Gather::new(8, 64);
+        assert!(second.push_framed(&mut pool.as_mut(), b"two:", payload));
+        assert_eq!(outgoing(&mut second, &mut pool), (2, b"two:data".to_vec()));
+        first.end_send(&mut pool);
+        assert_eq!(outgoing(&mut first, &mut pool), (1, b"one:data".to_vec()));
+    }
+
+    #[test]
+    fn a_slice_outside_the_pool_is_found_at_the_send_and_books_nothing() {
+        let mut pool = pool();
+        let mut gather = Gather::new(8, 64);
+        assert!(gather.push_buffer(slice(0, 0, 4096)));
+        assert!(gather.push_buffer(slice(8, 0, 1)));
+        assert_eq!(gather.begin_send(&mut pool).map(drop), Err(Refusal::InvalidBuffer));
+        assert!(!pool.is_in_kernel(BufId(0)));
+    }
+}

@@ -23,6 +23,7 @@ mod errors;
 pub mod file;
 mod files;
 mod gather;
+pub mod limits;
 mod mapping;
 mod memory;
 mod op;

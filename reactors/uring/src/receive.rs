@@ -15,7 +15,8 @@ use crate::mapping::Mapping;
 /// The bytes of one receive: an owned place in the driver's receive buffers.
 ///
 /// Read them with [`ReceiveBuffers::bytes`] and give the buffer back with
-/// [`Driver::recycle`](crate::Driver::recycle). Dropping one loses the buffer for good, and nothing worse.
+/// [`Driver::recycle`](crate::Driver::recycle). Dropping one loses the buffer for good, and
+/// nothing worse.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a receive buffer that is not recycled is lost"]
 pub struct RecvBuffer {

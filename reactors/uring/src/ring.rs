@@ -219,6 +219,7 @@ fn explain(source: io::Error) -> SetupError {
                 .ok()
                 .and_then(|text| text.trim().parse().ok()),
         },
+        Some(libc::ENOMEM) => SetupError::LockedMemory { source },
         Some(_) | None => SetupError::Kernel { step: "make a ring", source },
     }
 }

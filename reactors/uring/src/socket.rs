@@ -137,8 +137,8 @@ impl fmt::Display for ListenError {
         match self {
             Self::AddressNotHere { address } => write!(
                 f,
-                "cannot listen on {address}: no interface has the address {}. Look at `ip address`, \
-                 or listen on 0.0.0.0 or [::] for all of them",
+                "cannot listen on {address}: no interface has the address {}. Look at \
+                 `ip address`, or listen on 0.0.0.0 or [::] for all of them",
                 address.ip()
             ),
             Self::AddressTaken { address } => write!(

@@ -2,7 +2,7 @@
 //! flight.
 //!
 //! ```text
-//!   add ──> open ──close──> closing ──last completion──> closed (slot free, generation + 1)
+//!   add ──> open ──close──> closing ──last completion──> closed
 //!             └──release, only with nothing in flight──> gone to the caller
 //! ```
 

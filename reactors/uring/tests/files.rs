@@ -224,3 +224,24 @@ fn many_reads_in_flight_come_back_each_with_its_own_bytes() {
         assert!(bytes.iter().all(|&b| u64::from(b) == token));
     }
 }
+
+#[test]
+fn payload_areas_are_aligned_for_direct_io() {
+    // The directory of the build is on a disk, where /tmp may be memory.
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = directory.path().join("volume");
+    uring::file::create(&path, 1 << 20, true).unwrap();
+    let buffered_allowed = uring::file::OpenOptions { read_only: false, buffered_allowed: true };
+    let file = uring::file::open_direct(&path, buffered_allowed).unwrap();
+    let unit = file.dio_offset_align.max(512);
+    let mut driver = driver();
+    let id = driver.add_file(Arc::new(file.fd)).unwrap();
+    let (from, to) = (slice(16, 0, unit * 3), slice(17, unit, unit * 3));
+    driver.pool_mut().bytes_mut(from).unwrap().fill(0x5a);
+    driver.write(id, 1, u64::from(unit), (from, true)).unwrap();
+    let written = one(&mut driver);
+    assert!(matches!(written, Completion::Written { result: Ok(n), .. } if n == unit * 3));
+    driver.read(id, 2, u64::from(unit), to).unwrap();
+    assert!(matches!(one(&mut driver), Completion::Read { result: Ok(n), .. } if n == unit * 3));
+    assert!(driver.pool().bytes(to).unwrap().iter().all(|&b| b == 0x5a));
+}

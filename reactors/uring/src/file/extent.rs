@@ -25,6 +25,8 @@ pub fn extent_at(file: impl AsFd, offset: u64, size: u64) -> io::Result<Option<E
     let file = file.as_fd();
     let data = match seek(file, SeekFrom::Data(offset)) {
         Ok(data) => data,
+        // A block device cannot say.
+        Err(Errno::INVAL) => return Ok(Some(Extent { is_allocated: true, end: size })),
         // No data follows.
         Err(Errno::NXIO) => return Ok(Some(Extent { is_allocated: false, end: size })),
         Err(errno) => return Err(errno.into()),
