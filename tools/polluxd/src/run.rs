@@ -72,7 +72,7 @@ fn say(text: &str) {
 }
 
 /// How perfctl is called: the one beside this program, where there is one and it is not found
-/// by its name alone.
+/// by its name alone; through cargo, where cargo runs this program and has not built the other.
 fn perfctl() -> String {
     let found_by_name = |directory: &std::path::Path| {
         std::env::var_os("PATH")
@@ -82,6 +82,9 @@ fn perfctl() -> String {
     match beside {
         Some(path) if path.exists() && !path.parent().is_some_and(found_by_name) => {
             path.display().to_string()
+        }
+        Some(path) if !path.exists() && std::env::var_os("CARGO_MANIFEST_DIR").is_some() => {
+            "cargo run --release -p perfctl --".into()
         }
         Some(_) | None => "perfctl".into(),
     }

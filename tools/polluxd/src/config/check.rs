@@ -78,7 +78,7 @@ pub(crate) fn check(
     let discovery_chap = raw
         .discovery
         .as_ref()
-        .and_then(|d| checker.check_chap("discovery", &d.chap, d.mutual_chap.as_ref()));
+        .and_then(|d| checker.check_chap("discovery", d.chap.as_ref(), d.mutual_chap.as_ref()));
     let mut faults = checker.faults;
     if faults.is_empty() {
         return Ok((raw, Config { node, portals, volumes, targets, discovery_chap }));
@@ -151,36 +151,26 @@ impl Checker<'_> {
     pub(super) fn check_chap(
         &mut self,
         owner: &str,
-        initiators: &[RawCredential],
+        initiator: Option<&RawCredential>,
         target: Option<&RawCredential>,
     ) -> Option<Chap> {
-        if let Some(target) = target
-            && initiators.is_empty()
-        {
-            let key = format!("{owner}.mutual_chap");
-            self.fault(target.name.span(), key, Problem::MutualChapAlone);
+        let mutual = format!("{owner}.mutual_chap");
+        let Some(initiator) = initiator else {
+            if let Some(target) = target {
+                self.fault(target.name.span(), mutual, Problem::MutualChapAlone);
+            }
             return None;
+        };
+        let proven = self.check_credential(&format!("{owner}.chap"), initiator);
+        let proof = target.and_then(|raw| Some((raw, self.check_credential(&mutual, raw)?)));
+        let initiator = proven?;
+        if let Some((raw, secret)) = &proof
+            && secret.secret == initiator.secret
+        {
+            let key = format!("{mutual}.secret_file");
+            self.fault(raw.secret_file.span(), key, Problem::SecretShared);
         }
-        let mut secrets: Vec<ChapSecret> = Vec::new();
-        for credential in initiators {
-            let key = format!("{owner}.chap");
-            let Some(secret) = self.check_credential(&key, credential) else { continue };
-            if secrets.iter().any(|s| s.name == secret.name) {
-                let problem = Problem::Repeated(format!("name {:?}", secret.name));
-                self.fault(credential.name.span(), format!("{key}.name"), problem);
-            }
-            secrets.push(secret);
-        }
-        let target = target.and_then(|target| {
-            let key = format!("{owner}.mutual_chap");
-            let secret = self.check_credential(&key, target)?;
-            if secrets.iter().any(|s| s.secret == secret.secret) {
-                let key = format!("{key}.secret_file");
-                self.fault(target.secret_file.span(), key, Problem::SecretShared);
-            }
-            Some(secret)
-        });
-        (!initiators.is_empty()).then_some(Chap { initiators: secrets, target })
+        Some(Chap { initiator, target: proof.map(|(_, secret)| secret) })
     }
 
     fn check_credential(&mut self, key: &str, raw: &RawCredential) -> Option<ChapSecret> {

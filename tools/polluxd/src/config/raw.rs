@@ -77,8 +77,8 @@ impl RawNode {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawDiscovery {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) chap: Vec<RawCredential>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chap: Option<RawCredential>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mutual_chap: Option<RawCredential>,
 }
@@ -131,8 +131,8 @@ pub(crate) struct RawTarget {
     pub(crate) initiators: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) luns: BTreeMap<Spanned<String>, Spanned<RawLun>>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) chap: Vec<RawCredential>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chap: Option<RawCredential>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mutual_chap: Option<RawCredential>,
 }

@@ -33,7 +33,7 @@ impl Checker<'_> {
                 portal_group: self.check_portal_group(&owner, raw, portals),
                 luns: self.check_luns(&owner, raw, volumes),
                 access: self.check_access(&owner, raw),
-                chap: self.check_chap(&owner, &raw.chap, raw.mutual_chap.as_ref()),
+                chap: self.check_chap(&owner, raw.chap.as_ref(), raw.mutual_chap.as_ref()),
                 name,
             });
         }

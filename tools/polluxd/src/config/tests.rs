@@ -85,7 +85,7 @@ alias = "first"
 portal_group = 7
 luns = { 0 = "disk", 300 = { volume = "image", read_only = true } }
 initiators = ["iqn.1993-08.org.debian:01:ABC"]
-chap = [{ name = "alice", secret_file = "/secrets/alice" }]
+chap = { name = "alice", secret_file = "/secrets/alice" }
 mutual_chap = { name = "pollux", secret_file = "secrets/target" }
 "#;
     let config = read(text).unwrap();
@@ -119,8 +119,8 @@ mutual_chap = { name = "pollux", secret_file = "secrets/target" }
     assert_eq!(target.access, Access::Initiators(vec!["iqn.1993-08.org.debian:01:abc".into()]));
     let chap = target.chap.as_ref().unwrap();
     assert_eq!(
-        chap.initiators,
-        [ChapSecret { name: "alice".into(), secret: b"alice's long secret".to_vec() }]
+        chap.initiator,
+        ChapSecret { name: "alice".into(), secret: b"alice's long secret".to_vec() }
     );
     assert_eq!(chap.target.as_ref().unwrap().name, "pollux");
 }
@@ -300,18 +300,18 @@ fn each_bad_target_key_is_named() {
 fn each_bad_secret_is_named_and_never_shown() {
     let chap = |rest: &str| fault(&format!("[[target]]\nname = \"iqn.2026-11.a\"\n{rest}"));
     assert_eq!(
-        chap("chap = [{ name = \"a\", secret_file = \"gone\" }]\n"),
-        "3:37: target \"iqn.2026-11.a\".chap.secret_file: /etc/pollux/gone cannot be read: No \
+        chap("chap = { name = \"a\", secret_file = \"gone\" }\n"),
+        "3:36: target \"iqn.2026-11.a\".chap.secret_file: /etc/pollux/gone cannot be read: No \
          such file or directory"
     );
     assert_eq!(
-        chap("chap = [{ name = \"a\", secret_file = \"open\" }]\n"),
-        "3:37: target \"iqn.2026-11.a\".chap.secret_file: /etc/pollux/open can be read or \
+        chap("chap = { name = \"a\", secret_file = \"open\" }\n"),
+        "3:36: target \"iqn.2026-11.a\".chap.secret_file: /etc/pollux/open can be read or \
          written by others than its owner (mode 0644); run chmod 600"
     );
     assert_eq!(
-        chap("chap = [{ name = \"a\", secret_file = \"short\" }]\n"),
-        "3:37: target \"iqn.2026-11.a\".chap.secret_file: /etc/pollux/short has a secret of 11 \
+        chap("chap = { name = \"a\", secret_file = \"short\" }\n"),
+        "3:36: target \"iqn.2026-11.a\".chap.secret_file: /etc/pollux/short has a secret of 11 \
          bytes; use 12 random bytes at least (RFC 7143 9.2.1)"
     );
     assert_eq!(
@@ -321,7 +321,7 @@ fn each_bad_secret_is_named_and_never_shown() {
     );
     assert_eq!(
         chap(
-            "chap = [{ name = \"a\", secret_file = \"alice\" }]\n\
+            "chap = { name = \"a\", secret_file = \"alice\" }\n\
              mutual_chap = { name = \"a\", secret_file = \"alice\" }\n"
         ),
         "4:43: target \"iqn.2026-11.a\".mutual_chap.secret_file: the target's secret is also \
@@ -401,7 +401,7 @@ name = "iqn.2026-11.u"
         ]
     );
     assert_eq!(
-        changes(new, "[discovery]\nchap = [{ name = \"a\", secret_file = \"alice\" }]\n"),
+        changes(new, "[discovery]\nchap = { name = \"a\", secret_file = \"alice\" }\n"),
         [
             "node.queue_depth changed",
             "portal 127.0.0.1:3260 of group 1 removed",

@@ -13,9 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// Connections to the control socket at once: a handful of people and a monitoring agent.
-const CLIENTS_MAX: usize = 32;
+use units::limits::CONTROL_CLIENTS_MAX;
 
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -82,7 +80,7 @@ impl Server {
     /// # Errors
     /// The operating system does not let the thread wait.
     pub(crate) fn run(&mut self, daemon: &mut Daemon) -> io::Result<()> {
-        let mut events = Events::with_capacity(CLIENTS_MAX + FIRST_CLIENT);
+        let mut events = Events::with_capacity(CONTROL_CLIENTS_MAX + FIRST_CLIENT);
         loop {
             let timeout = if self.unfinished.is_empty() { None } else { Some(Duration::ZERO) };
             match self.poll.poll(&mut events, timeout) {
@@ -122,10 +120,10 @@ impl Server {
                 }
             };
             let mut client = Client::new(stream);
-            if self.clients.len() >= CLIENTS_MAX {
+            if self.clients.len() >= CONTROL_CLIENTS_MAX {
                 let error = RpcError::new(
                     ErrorCode::TooMany,
-                    format!("{CLIENTS_MAX} programs are connected to the control socket"),
+                    format!("{CONTROL_CLIENTS_MAX} programs are connected to the control socket"),
                 )
                 .hint("Close one of them and try again.");
                 client.answer(&Response::failure(Id::Null, error));

@@ -112,7 +112,7 @@ impl Daemon {
                 portal_group: params.portal_group.map(unplaced),
                 initiators,
                 luns: BTreeMap::new(),
-                chap: Vec::new(),
+                chap: None,
                 mutual_chap: None,
             });
             Ok(())

@@ -174,7 +174,7 @@ fn demo() -> RawConfig {
         portal_group: None,
         initiators: None,
         luns: [lun].into_iter().collect(),
-        chap: Vec::new(),
+        chap: None,
         mutual_chap: None,
     };
     RawConfig { volumes: vec![volume], targets: vec![target], ..RawConfig::default() }
