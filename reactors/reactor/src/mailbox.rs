@@ -21,13 +21,6 @@ pub(crate) trait Bell {
     fn wake(&self);
 }
 
-#[cfg(any())]
-impl Bell for uring::Waker {
-    fn wake(&self) {
-        Self::wake(self);
-    }
-}
-
 /// Both ends of every pair of reactors, to be taken by their threads.
 pub(crate) struct PostOffice<M> {
     /// `queues[from][to]`.

@@ -281,9 +281,18 @@ impl Reactor {
             Action::Replicate { block, into } => self.replicate(block, into),
             Action::ZeroFill(into) => self.zero_fill(into),
             Action::Close(conn) => self.close(conn),
-            Action::EnterFullFeaturePhase { conn, header_digest, data_digest } => {
+            Action::EnterFullFeaturePhase {
+                conn,
+                header_digest,
+                data_digest,
+                max_data_segment_length,
+            } => {
                 if let Some(connection) = self.connection_mut(conn) {
-                    connection.enter_full_feature_phase(header_digest, data_digest);
+                    connection.enter_full_feature_phase(
+                        header_digest,
+                        data_digest,
+                        max_data_segment_length,
+                    );
                 }
             }
             Action::HandOver { conn, to, state } => self.hand_over(conn, to, state),
@@ -325,13 +334,12 @@ impl Reactor {
         worked
     }
 
-    fn report(&self) -> ReactorReport {
-        let mut counters = self.recorder.snapshot();
-        counters.set_syscalls(self.driver.counters().enters);
+    fn report(&mut self) -> ReactorReport {
+        self.recorder.counters.syscalls = self.driver.counters().enters;
         ReactorReport {
             reactor: self.id,
             core: self.options.cores.get(usize::from(self.id.0)).copied().unwrap_or(0),
-            snapshot: counters,
+            snapshot: self.recorder.snapshot(),
             sessions: self.shard.sessions(),
             connections: u32::try_from(self.connections.len()).unwrap_or(u32::MAX),
             buffers_in_use: self.shard.buffers_in_use(),
@@ -369,9 +377,7 @@ impl Reactor {
         for (place, slot) in self.volumes.iter_mut().enumerate() {
             let id = u16::try_from(place).map(VolumeId);
             let is_known = id.is_ok_and(|id| catalog.volume(id).is_some());
-            if !is_known
-                && let Some(Backend::File { id, .. }) = slot.take()
-            {
+            if !is_known && let Some(Backend::File { id, .. }) = slot.take() {
                 self.retired.push(id);
             }
         }
