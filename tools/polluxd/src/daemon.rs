@@ -8,6 +8,7 @@ mod answers;
 mod apply;
 mod catalog;
 mod edit;
+mod sessions;
 mod start;
 mod statistics;
 
@@ -74,7 +75,7 @@ impl Daemon {
             Call::LunMap(params) => json(&self.lun_map(params)?),
             Call::LunUnmap(params) => json(&self.lun_unmap(&params)?),
             Call::SessionDrop(params) => json(&self.session_drop(params)?),
-            Call::SessionList(_) => json(&self.sessions()),
+            Call::SessionList(params) => json(&self.sessions(params)),
             Call::Shutdown(_) => json(&ShutdownStarted { sessions: self.session_count() }),
             Call::StatsQuery(params) => json(&self.stats(params, mark)),
             Call::StatusQuery(_) => json(&self.status()),

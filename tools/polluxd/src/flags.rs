@@ -37,7 +37,8 @@ pub(crate) struct Flags {
     /// How long a reactor spins before it sleeps in mode adaptive, in microseconds [default: 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub(crate) spin_us: Option<u32>,
-    /// How the buffer pool of each reactor is cut, such as 4KiB:4096,64KiB:256,256KiB:256
+    /// How the buffer pool of each reactor is cut, such as
+    /// 4KiB:2048,16KiB:512,64KiB:192,256KiB:144, which is the default
     #[arg(long, value_name = "SIZE:COUNT,...", value_parser = parse_layout)]
     pub(crate) buffers: Option<PoolLayout>,
     /// Check the configuration and exit: 0 if it is good, 1 if not

@@ -6,8 +6,12 @@ use crate::flags::Flags;
 use crate::settings::{Settings, check_flags};
 use crate::start_fault::StartFault;
 use std::io::Write;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use units::limits;
+
+/// How long the disks may take for what they have begun, once the last session is dropped.
+const LAST_ANSWERS_TIME: Duration = Duration::from_secs(3);
 
 /// Does what the flags say.
 ///
@@ -19,6 +23,8 @@ pub(crate) fn run(flags: &Flags) -> Result<(), StartFault> {
         return look_only(flags);
     }
     start_log(flags)?;
+    let open_files = reactor::limits::raise_open_files();
+    tracing::debug!(open_files, "raised the limit of open files");
     let (state, loaded) = open(flags)?;
     let settings = Settings::new(flags, &loaded.config, state.path());
     let mut server = Server::bind(&settings.control)?;
@@ -28,7 +34,7 @@ pub(crate) fn run(flags: &Flags) -> Result<(), StartFault> {
     let served = server.run(&mut daemon).map_err(StartFault::ControlLoop);
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("ending: initiators are asked to log out; a second signal ends at once");
-    daemon.shut_down(limits::ASYNC_LOGOUT_TIME);
+    daemon.shut_down(limits::ASYNC_LOGOUT_TIME + LAST_ANSWERS_TIME);
     served
 }
 

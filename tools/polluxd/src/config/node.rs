@@ -63,23 +63,13 @@ impl Default for NodeConfig {
             queue_depth: 1024,
             poll: Poll::Adaptive,
             spin: Duration::from_micros(50),
-            buffers: default_buffers(),
+            buffers: reactor::default_layout(1),
             sleep_on_disk: true,
             naa_oui: None,
             state_dir: None,
             control: None,
         }
     }
-}
-
-/// 16 MiB each of small and middle buffers and 64 MiB of bursts: two full command windows of
-/// 4 KiB commands for 16 sessions, and 256 bursts on the way.
-fn default_buffers() -> PoolLayout {
-    PoolLayout::new(vec![
-        SizeClass { bytes: 4 << 10, count: 4096 },
-        SizeClass { bytes: 64 << 10, count: 256 },
-        SizeClass { bytes: 256 << 10, count: 256 },
-    ])
 }
 
 /// Entries of a ring: below the least, a single connection fills it; the most is the kernel's.
@@ -283,7 +273,7 @@ mod tests {
     #[test]
     fn the_default_buffers_can_be_written_down() {
         let node = NodeConfig::default();
-        assert_eq!(buffers_text(&node.buffers), "4KiB:4096,64KiB:256,256KiB:256");
+        assert_eq!(buffers_text(&node.buffers), "4KiB:2048,16KiB:512,64KiB:192,256KiB:144");
         assert_eq!(parse_buffers(&buffers_text(&node.buffers)), Ok(node.buffers));
     }
 }

@@ -4,8 +4,8 @@ use super::Daemon;
 use crate::greeting::Greeting;
 use crate::storage::Volume;
 use control_api::{
-    BufferClass, ErrorCode, LunInfo, LunName, PortalInfo, RpcError, SessionDrop, SessionDropped,
-    Sessions, Status, TargetInfo, Targets, VolumeInfo, VolumeState, Volumes,
+    BufferClass, LunInfo, LunName, PortalInfo, Status, TargetInfo, Targets, VolumeInfo,
+    VolumeState, Volumes,
 };
 use volume::Access;
 
@@ -137,17 +137,5 @@ impl Daemon {
             mutual_chap: target.chap.as_ref().is_some_and(|c| c.target.is_some()),
             luns: luns.collect(),
         })
-    }
-
-    pub(super) fn sessions(&self) -> Sessions {
-        Sessions { sessions: vec![] }
-    }
-
-    pub(super) fn session_count(&self) -> u64 {
-        self.sessions().sessions.len() as u64
-    }
-
-    pub(super) fn session_drop(&self, params: SessionDrop) -> Result<SessionDropped, RpcError> {
-        Err(RpcError::new(ErrorCode::NotFound, format!("there is no session {}", params.id)))
     }
 }

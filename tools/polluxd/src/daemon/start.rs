@@ -13,6 +13,7 @@ use reactor::{Node, NodeOptions, PollMode};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+use units::limits;
 
 /// The embedded default.
 const DEMO_VOLUME: &str = "demo";
@@ -44,7 +45,7 @@ impl Daemon {
         let catalog = Arc::new(catalog);
         let cores = cores(&settings)?;
         let options = node_options(&settings, cores.clone());
-        let sockets = listeners.into_iter().collect();
+        let sockets = listeners.into_iter().map(|(socket, _)| socket).collect();
         let (node, node_warnings) =
             Node::start(options, sockets, Arc::clone(&catalog), planned.stores)
                 .map_err(StartFault::Node)?;
@@ -206,6 +207,7 @@ fn node_options(settings: &Settings, cores: Vec<usize>) -> NodeOptions {
         spin: node.spin,
         layout: node.buffers.clone(),
         sleep_on_disk: node.sleep_on_disk,
+        login_time_max: limits::LOGIN_TIME_MAX,
     }
 }
 

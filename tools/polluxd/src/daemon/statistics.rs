@@ -6,15 +6,17 @@ use control_api::{
 };
 use reactor::ReactorReport;
 use reactor::stats::{Latency, OperationStats as Recorded, Snapshot, Stage};
+use std::collections::BTreeMap;
 use std::time::Instant;
 use target::Operation;
-use units::VolumeId;
+use units::{ReactorId, VolumeId};
 
 /// What the statistics were when a connection last asked for them.
 #[derive(Debug)]
 pub(crate) struct StatsMark {
     at: Instant,
-    snapshots: Vec<Snapshot>,
+    /// By reactor: one that was too busy to answer is missing.
+    snapshots: BTreeMap<ReactorId, Snapshot>,
 }
 
 impl Daemon {
@@ -28,10 +30,9 @@ impl Daemon {
         let earlier = mark.as_ref().filter(|_| query.since_last);
         let snapshots: Vec<Snapshot> = reports
             .iter()
-            .enumerate()
-            .map(|(i, report)| match earlier.and_then(|mark| mark.snapshots.get(i)) {
-                Some(earlier) => report.snapshot.since(earlier),
-                None => report.snapshot.clone(),
+            .map(|r| match earlier.and_then(|mark| mark.snapshots.get(&r.reactor)) {
+                Some(earlier) => r.snapshot.since(earlier),
+                None => r.snapshot.clone(),
             })
             .collect();
         let period_ns = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
@@ -41,7 +42,7 @@ impl Daemon {
             reactors: reports.iter().zip(&snapshots).map(|(r, s)| reactor_stats(r, s)).collect(),
         };
         if query.since_last {
-            let snapshots = reports.into_iter().map(|report| report.snapshot).collect();
+            let snapshots = reports.into_iter().map(|r| (r.reactor, r.snapshot)).collect();
             *mark = Some(StatsMark { at: now, snapshots });
         }
         stats
@@ -108,7 +109,7 @@ fn percentiles(latency: &Latency) -> Percentiles {
 fn reactor_stats(report: &ReactorReport, snapshot: &Snapshot) -> ReactorStats {
     let counters = snapshot.counters();
     ReactorStats {
-        reactor: u16::from(report.reactor),
+        reactor: u16::from(report.reactor.0),
         core: u32::try_from(report.core).unwrap_or(u32::MAX),
         busy_ns: counters.busy_ns,
         idle_ns: counters.idle_ns,
@@ -121,8 +122,8 @@ fn reactor_stats(report: &ReactorReport, snapshot: &Snapshot) -> ReactorStats {
         connections: report.connections,
         buffers_in_use: report.buffers_in_use,
         buffers_total: report.buffers_total,
-        commands_in_flight: 0,
-        command_window: 0,
+        commands_in_flight: report.sessions.iter().map(|s| s.commands).sum(),
+        command_window: report.sessions.iter().map(|s| s.window).sum(),
     }
 }
 
