@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use target::{Entropy, SessionInfo, Shard, ShardOptions};
-use units::{PoolLayout, ReactorId, SizeClass, VolumeId, limits};
+use units::{ConnId, PoolLayout, ReactorId, SizeClass, VolumeId, limits};
 use uring::{Driver, DriverOptions, SetupError, Waker};
 use volume::Catalog;
 
@@ -123,6 +123,7 @@ impl std::error::Error for StartError {}
 #[derive(Debug)]
 pub(crate) enum Command {
     Apply { catalog: Arc<Catalog>, opened: Vec<(VolumeId, SharedStore)> },
+    DropSession(ConnId),
     Listen(Vec<OwnedFd>),
     Report(Sender<ReactorReport>),
     Shutdown,
@@ -253,6 +254,13 @@ impl Node {
         for reactor in &self.reactors {
             let (catalog, opened) = (Arc::clone(&catalog), opened.clone());
             reactor.tell(Command::Apply { catalog, opened });
+        }
+    }
+
+    /// Ends the session of a connection; nothing happens where there is none any more.
+    pub fn drop_session(&self, reactor: ReactorId, conn: ConnId) {
+        if let Some(reactor) = self.reactors.get(usize::from(reactor.0)) {
+            reactor.tell(Command::DropSession(conn));
         }
     }
 

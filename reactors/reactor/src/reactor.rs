@@ -337,6 +337,11 @@ impl Reactor {
                     self.run_actions();
                     self.retire_volumes(&catalog);
                 }
+                Command::DropSession(conn) => {
+                    // To the shard it is as if the initiator had gone.
+                    self.shard.handle_closed(self.now, conn, &mut self.actions);
+                    self.run_actions();
+                }
                 Command::Listen(listeners) => self.listen(listeners),
                 Command::Report(reply) => {
                     // Whoever asked may have stopped waiting.
