@@ -69,6 +69,8 @@ pub(crate) struct Reactor {
     pub(crate) by_conn: Vec<Option<(ConnId, Key)>>,
     /// Connections to look at in this turn: something to parse, send or receive.
     pub(crate) listed: Vec<Key>,
+    /// The other list, empty: the two take turns, so that neither is allocated anew.
+    pub(crate) unlisted: Vec<Key>,
     pub(crate) inboxes: Inboxes<Mail>,
     pub(crate) outboxes: Outboxes<Mail, Waker>,
     doorbell: Arc<Doorbell<Waker>>,
@@ -115,6 +117,7 @@ impl Reactor {
             connections: Slab::new(limits::CONNECTIONS_PER_REACTOR_MAX),
             by_conn: Vec::new(),
             listed: Vec::new(),
+            unlisted: Vec::new(),
             inboxes: parts.inboxes,
             outboxes: parts.outboxes,
             doorbell: parts.doorbell,

@@ -196,7 +196,8 @@ impl Reactor {
         if self.listed.is_empty() {
             return false;
         }
-        let mut listed = std::mem::take(&mut self.listed);
+        // Connections that are listed meanwhile are looked at in the next turn.
+        let mut listed = std::mem::replace(&mut self.listed, std::mem::take(&mut self.unlisted));
         for &key in &listed {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.is_listed = false;
@@ -207,9 +208,7 @@ impl Reactor {
             self.close_if_drained(key);
         }
         listed.clear();
-        // Connections that were listed meanwhile are looked at in the next turn.
-        listed.append(&mut self.listed);
-        self.listed = listed;
+        self.unlisted = listed;
         true
     }
 
