@@ -63,7 +63,7 @@ pub(crate) enum Job {
     /// RESERVE.
     Reserve { by: Nexus },
     /// LOGICAL UNIT RESET (SAM-5 7.7).
-    Reset { by: Nexus },
+    Reset,
 }
 
 /// How a job ended.

@@ -430,7 +430,8 @@ impl Reactor {
                     }
                 }
                 Err(refused) => {
-                    tracing::error!(reactor = self.id.0, refusal = %refused.reason, "cannot listen");
+                    let refusal = refused.reason;
+                    tracing::error!(reactor = self.id.0, %refusal, "cannot listen");
                 }
             }
         }

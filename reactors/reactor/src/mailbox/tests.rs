@@ -11,19 +11,20 @@ impl Bell for Arc<Count> {
     }
 }
 
-type Bells = (Arc<Doorbell<Arc<Count>>>, Arc<Count>);
+/// A writer, its reader, the reader's doorbell and how often it was rung.
+type Pair<M> = (Outboxes<M, Arc<Count>>, Inboxes<M>, Arc<Doorbell<Arc<Count>>>, Arc<Count>);
 
-fn pair<M>() -> (Outboxes<M, Arc<Count>>, Inboxes<M>, Bells) {
+fn pair<M>() -> Pair<M> {
     let office = PostOffice::new(2);
     let count = Arc::new(Count::default());
     let bells: Vec<_> = (0..2).map(|_| Arc::new(Doorbell::new(Arc::clone(&count)))).collect();
     let bell = Arc::clone(&bells[1]);
-    (office.outboxes(0, bells), office.inboxes(1), (bell, count))
+    (office.outboxes(0, bells), office.inboxes(1), bell, count)
 }
 
 #[test]
 fn mail_beyond_the_queue_waits_and_arrives_in_order() {
-    let (mut out, inbox, _) = pair();
+    let (mut out, inbox, _, _) = pair();
     let total = 3 * u32::try_from(limits::MAILBOX_MESSAGES_MAX).unwrap();
     for n in 0..total {
         out.post(ReactorId(1), n).unwrap();
@@ -43,7 +44,7 @@ fn mail_beyond_the_queue_waits_and_arrives_in_order() {
 
 #[test]
 fn a_reactor_that_is_awake_is_not_rung() {
-    let (mut out, _inbox, (_, count)) = pair();
+    let (mut out, _inbox, _, count) = pair();
     out.post(ReactorId(1), ()).unwrap();
     out.deliver();
     assert_eq!(count.0.load(Ordering::Relaxed), 0);
@@ -51,7 +52,7 @@ fn a_reactor_that_is_awake_is_not_rung() {
 
 #[test]
 fn a_sleeping_reactor_is_rung_once_for_all_the_mail_of_a_turn() {
-    let (mut out, inbox, (bell, count)) = pair();
+    let (mut out, inbox, bell, count) = pair();
     bell.prepare_sleep();
     assert!(inbox.is_empty());
     out.post(ReactorId(1), ()).unwrap();
@@ -64,7 +65,7 @@ fn a_sleeping_reactor_is_rung_once_for_all_the_mail_of_a_turn() {
 
 #[test]
 fn mail_for_a_reactor_that_does_not_exist_comes_back() {
-    let (mut out, _inbox, _) = pair();
+    let (mut out, _inbox, _, _) = pair();
     assert_eq!(out.post(ReactorId(2), 7), Err(7));
 }
 
