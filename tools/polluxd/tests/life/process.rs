@@ -112,13 +112,18 @@ impl Daemon {
 
     /// Asks for the status until it is as expected.
     pub(crate) fn wait_for_status(&mut self, is_expected: impl Fn(&Value) -> bool) -> Value {
+        self.wait_for("status", is_expected)
+    }
+
+    /// Asks until the answer is as expected.
+    pub(crate) fn wait_for(&mut self, method: &str, is_expected: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + TIME_MAX;
         loop {
-            let status = self.call("status", &json!({}));
-            if is_expected(&status) {
-                return status;
+            let answer = self.call(method, &json!({}));
+            if is_expected(&answer) {
+                return answer;
             }
-            assert!(Instant::now() < deadline, "{status}");
+            assert!(Instant::now() < deadline, "{answer}");
             std::thread::yield_now();
         }
     }
