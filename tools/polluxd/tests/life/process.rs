@@ -46,8 +46,15 @@ impl Place {
 
     /// Starts a daemon and waits until it serves.
     pub(crate) fn start(&self, args: &[&str]) -> Daemon {
+        self.start_with(args, |_| {})
+    }
+
+    /// The same after a change to its command.
+    pub(crate) fn start_with(&self, args: &[&str], change: impl FnOnce(&mut Command)) -> Daemon {
+        let mut command = self.command(args);
+        change(&mut command);
         let log = std::fs::File::create(self.dir.path().join("log")).unwrap();
-        let mut child = self.command(args).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut said = String::new();
         while !said.contains("ready") {
