@@ -152,15 +152,6 @@ impl fmt::Display for BuffersFault {
     }
 }
 
-const MUTUAL_CHAP_ALONE: &str = "the target proves itself only to initiators that have proven \
-     themselves; add chap with what they must prove";
-
-const NOBODY_ADMITTED: &str = "an empty list would admit nobody; name initiators, or leave the \
-     key out to admit every one";
-
-const SECRET_SHARED: &str = "the target's secret is also an initiator's, which lets anyone who \
-     knows the one pose as the other (RFC 7143 9.2.1); use different secrets";
-
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
