@@ -26,6 +26,7 @@ impl Reactor {
             }
             Some(Some(Backend::Memory(store))) => {
                 let ok = store.read(offset, &mut self.driver.pool_mut(), slice).is_ok();
+                self.recorder.counters.bytes_copied += u64::from(slice.len);
                 self.end_now(op, ok);
             }
             Some(Some(Backend::Null)) => {
@@ -50,6 +51,7 @@ impl Reactor {
             }
             Some(Some(Backend::Memory(store))) => {
                 let ok = store.write(offset, self.driver.pool(), slice).is_ok();
+                self.recorder.counters.bytes_copied += u64::from(slice.len);
                 self.end_now(op, ok);
             }
             Some(Some(Backend::Null)) => self.end_now(op, true),
