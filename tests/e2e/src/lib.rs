@@ -1,0 +1,1 @@
+//! Tests that start the daemon and talk to it over TCP.
