@@ -289,6 +289,11 @@ impl Session {
         }
     }
 
+    /// Whether a PDU with this tag has come that nobody has taken yet.
+    pub fn has_answer(&self, tag: u32) -> bool {
+        self.strays.iter().any(|stray| stray.initiator_task_tag() == tag)
+    }
+
     /// Waits for a PDU with this opcode that answers no command, a Reject for example.
     pub fn await_opcode(&mut self, opcode: u8) -> Result<Pdu, Error> {
         loop {
