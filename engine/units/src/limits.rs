@@ -17,6 +17,10 @@ pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(15);
 /// 128 is open-iscsi's default queue depth (node.session.queue_depth 32, cmds_max 128).
 pub const COMMAND_WINDOW_MAX: u32 = 128;
 
+/// Tasks of one reactor: 512 sessions with their windows full, which is far more than its
+/// buffers can serve at once. What is beyond is answered TASK SET FULL.
+pub const TASKS_PER_REACTOR_MAX: u32 = 65_536;
+
 /// Immediate commands in flight per session, beyond the window (RFC 7143 4.2.2.1). Task
 /// management and NOP-Out are immediate, so there must be room for several at once.
 pub const IMMEDIATE_COMMANDS_MAX: u32 = 16;
@@ -42,6 +46,10 @@ pub const BURSTS_PER_TASK_MAX: usize = 4;
 /// 7143 fit into 8 KiB, and an endless sequence must end somewhere.
 pub const NEGOTIATION_TEXT_BYTES_MAX: usize = 65_536;
 
+/// The list of targets that one SendTargets answers with: 1024 targets with names of 100 bytes
+/// and a dozen portals each fit into it.
+pub const DISCOVERY_TEXT_BYTES_MAX: usize = 1 << 20;
+
 /// Request and response pairs in one login: a real login needs at most 5.
 pub const LOGIN_ROUNDS_MAX: u32 = 64;
 
@@ -61,8 +69,12 @@ pub const PARAMETER_LIST_BYTES_MAX: u32 = 8192;
 /// Block descriptors of one UNMAP, as the Block Limits VPD page says.
 pub const UNMAP_DESCRIPTORS_MAX: u32 = 256;
 
-/// Blocks of one UNMAP in bytes; 1 GiB is what a hole punch does in well under a second.
-pub const UNMAP_BYTES_MAX: u64 = 1 << 30;
+/// Runs that one GET LBA STATUS reports: each costs a look at the backend's map.
+pub const LBA_STATUS_DESCRIPTORS_MAX: usize = 64;
+
+/// Blocks of one UNMAP in bytes: what a hole punch does in well under a second. It is 2^20
+/// blocks of 512 bytes; libiscsi's conformance suite takes a greater count for a mistake.
+pub const UNMAP_BYTES_MAX: u64 = 1 << 29;
 
 /// Blocks that WRITE SAME covers at most, in bytes: 32 MiB keeps one command under a second.
 pub const WRITE_SAME_BYTES_MAX: u64 = 32 << 20;
@@ -100,6 +112,10 @@ pub const SEND_STALL_TIME_MAX: Duration = Duration::from_secs(90);
 /// refused with "service unavailable" and may try again (RFC 7143 6.3.5).
 pub const REINSTATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// Sessions that were displaced before the core of their login had handed them over. Each login
+/// in flight can leave one, for the time of a mailbox.
+pub const DOOMED_SESSIONS_MAX: usize = 1024;
+
 /// How long the target waits for initiators to log out after it has asked them to.
 pub const ASYNC_LOGOUT_TIME: Duration = Duration::from_secs(3);
 
@@ -109,6 +125,9 @@ pub const PDUS_PER_TURN_MAX: u32 = 256;
 
 /// Reactors of one node.
 pub const REACTORS_MAX: usize = 64;
+
+/// Connections to the control socket at once: a handful of people and a monitoring agent.
+pub const CONTROL_CLIENTS_MAX: usize = 32;
 
 /// Messages between two reactors that wait to be read.
 pub const MAILBOX_MESSAGES_MAX: usize = 1024;

@@ -108,9 +108,13 @@ impl Connection {
         sent.map_err(|cause| timed_out(cause, "room to send"))
     }
 
-    /// Says that no more bytes will be sent; the target may still answer.
+    /// Says that no more bytes will be sent; the target may still answer. A connection that
+    /// the target has closed already needs no such word.
     pub fn finish_sending(&self) -> Result<(), Error> {
-        Ok(self.stream.shutdown(Shutdown::Write)?)
+        match self.stream.shutdown(Shutdown::Write) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::NotConnected => Err(cause.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Waits for the next PDU.

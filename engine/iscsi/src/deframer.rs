@@ -1,0 +1,287 @@
+//! Cuts a byte stream into PDUs, wherever the stream was cut on its way here.
+//!
+//! A PDU is a header (BHS, AHS, header digest) and a data segment (data, padding, data digest).
+//! The deframer lends payload as it lies in the input and copies none of it. It carries bytes
+//! only where a header or a trailer straddles two inputs. It never allocates by a length that
+//! the peer chose, except for the AHS, which the format ends at 1020 bytes.
+//!
+//! ```text
+//! Bhs --> Ahs --> HeaderDigest --(Header)--> Payload --(Payload)*--> Trailer --(End)--> Bhs
+//! ```
+
+use std::fmt;
+
+use units::limits::LOGIN_DATA_SEGMENT_LENGTH_MAX;
+
+use crate::bhs::{BHS_BYTES, Bhs, pad_bytes};
+use crate::digest::{DIGEST_BYTES, DataDigest, header_digest};
+
+/// What the deframer found next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// A whole header, its digest verified. Its AHS is in [`Deframer::ahs`].
+    Header(Bhs),
+    /// The next run of the data segment, without padding and never empty.
+    Payload(&'a [u8]),
+    /// The PDU is over. Every PDU ends with exactly one, also without a data segment.
+    End {
+        /// Whether the data matches its digest; true where there is none.
+        data_digest_ok: bool,
+    },
+}
+
+/// Why the stream cannot be cut any further. The connection is of no more use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeframeFault {
+    /// A data segment is longer than the receiver declared (RFC 7143 13.12). Nothing of it has
+    /// been received, and it can be answered with a Reject before the connection is closed.
+    DataSegmentTooLong {
+        /// The header.
+        bhs: Bhs,
+        /// The limit in bytes.
+        limit: u32,
+    },
+    /// A header does not match its digest, so that its lengths cannot be trusted either
+    /// (RFC 7143 7.7).
+    HeaderDigest {
+        /// The header as it was received.
+        bhs: Bhs,
+    },
+}
+
+impl fmt::Display for DeframeFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DataSegmentTooLong { bhs, limit } => {
+                let (opcode, length) = (bhs.opcode(), bhs.data_segment_length());
+                write!(f, "{opcode:?} PDU has a data segment of {length} bytes, but this side ")?;
+                write!(f, "declared that it takes at most {limit} (MaxRecvDataSegmentLength)")
+            }
+            Self::HeaderDigest { bhs } => {
+                write!(f, "header digest of a PDU does not match; the network or the peer ")?;
+                write!(f, "damaged it: {bhs:?}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for DeframeFault {}
+
+/// Cuts one direction of one connection into PDUs.
+#[derive(Debug)]
+pub struct Deframer {
+    part: Part,
+    header_digests: bool,
+    data_digests: bool,
+    data_segment_length_max: u32,
+    /// The part that is being collected, where it straddles inputs.
+    carried: [u8; BHS_BYTES],
+    carried_bytes: usize,
+    bhs: Bhs,
+    ahs: Vec<u8>,
+    payload_remaining: u32,
+    /// Padding and digest that follow the payload of this PDU: at most 3 + 4 bytes.
+    pad: usize,
+    digest: Option<DataDigest>,
+    fault: Option<DeframeFault>,
+}
+
+/// The part of a PDU that comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Bhs,
+    Ahs,
+    HeaderDigest,
+    Payload,
+    Trailer,
+}
+
+impl Default for Deframer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Deframer {
+    /// For the login phase: no digests, data segments up to 8192 bytes (RFC 7143 6.2).
+    pub const fn new() -> Self {
+        Self {
+            part: Part::Bhs,
+            header_digests: false,
+            data_digests: false,
+            data_segment_length_max: LOGIN_DATA_SEGMENT_LENGTH_MAX,
+            carried: [0; BHS_BYTES],
+            carried_bytes: 0,
+            bhs: Bhs::new([0; BHS_BYTES]),
+            ahs: Vec::new(),
+            payload_remaining: 0,
+            pad: 0,
+            digest: None,
+            fault: None,
+        }
+    }
+
+    /// Expects digests, or none, from the next header on that is not complete yet.
+    pub const fn set_digests(&mut self, header: bool, data: bool) {
+        self.header_digests = header;
+        self.data_digests = data;
+    }
+
+    /// Takes data segments of up to `bytes` bytes from the next header on.
+    pub const fn set_max_data_segment_length(&mut self, bytes: u32) {
+        self.data_segment_length_max = bytes;
+    }
+
+    /// Takes the next piece off the front of `input`, which it moves on. `None` says that more
+    /// bytes are needed and that all of `input` was taken. The end of a PDU may be told when
+    /// `input` is empty already, so call it until it gives `None`.
+    ///
+    /// After a fault it gives the same fault for ever.
+    pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, DeframeFault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        match self.part {
+            Part::Bhs | Part::Ahs | Part::HeaderDigest => self.next_header(input),
+            Part::Payload => Ok(self.next_payload(input)),
+            Part::Trailer => Ok(self.next_trailer(input)),
+        }
+    }
+
+    /// The AHS bytes of the PDU whose header came last; empty where it has none.
+    pub fn ahs(&self) -> &[u8] {
+        &self.ahs
+    }
+
+    /// Data bytes of this PDU, without padding and digest, that are still to come.
+    pub const fn payload_remaining(&self) -> u32 {
+        self.payload_remaining
+    }
+
+    /// Tells that `bytes` of this PDU's payload were received straight to where they belong,
+    /// not through the input of [`Deframer::next`].
+    ///
+    /// # Panics
+    /// When that is more than [`Deframer::payload_remaining`]: the caller then took bytes of
+    /// the next PDU for payload.
+    pub fn payload_received(&mut self, bytes: &[u8]) {
+        let taken = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        assert!(taken <= self.payload_remaining, "received payload past the end of its PDU");
+        self.payload_remaining -= taken;
+        if let Some(digest) = &mut self.digest {
+            digest.update(bytes);
+        }
+    }
+
+    fn next_header<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, DeframeFault> {
+        if self.part == Part::Bhs {
+            if !self.take_bhs(input) {
+                return Ok(None);
+            }
+            self.ahs.clear();
+            self.part = Part::Ahs;
+        }
+        if self.part == Part::Ahs {
+            if !self.take_ahs(input) {
+                return Ok(None);
+            }
+            self.part = Part::HeaderDigest;
+        }
+        if self.header_digests {
+            if !self.collect(DIGEST_BYTES, input) {
+                return Ok(None);
+            }
+            if self.carried[..DIGEST_BYTES] != header_digest(self.bhs.raw(), &self.ahs) {
+                return Err(self.fail(DeframeFault::HeaderDigest { bhs: self.bhs }));
+            }
+        }
+        // RFC 7143 13.12: checked before anything makes room for the data.
+        let length = self.bhs.data_segment_length();
+        if length > self.data_segment_length_max {
+            let limit = self.data_segment_length_max;
+            return Err(self.fail(DeframeFault::DataSegmentTooLong { bhs: self.bhs, limit }));
+        }
+        self.payload_remaining = length;
+        self.pad = pad_bytes(length) as usize;
+        // RFC 7143 11.2.4: an empty data segment has no digest.
+        self.digest = (self.data_digests && length > 0).then(DataDigest::new);
+        self.part = Part::Payload;
+        Ok(Some(Piece::Header(self.bhs)))
+    }
+
+    fn next_payload<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
+        if self.payload_remaining == 0 {
+            self.part = Part::Trailer;
+            return self.next_trailer(input);
+        }
+        let room = usize::try_from(self.payload_remaining).unwrap_or(usize::MAX);
+        let (run, rest) = input.split_at(input.len().min(room));
+        *input = rest;
+        if run.is_empty() {
+            return None;
+        }
+        self.payload_received(run);
+        Some(Piece::Payload(run))
+    }
+
+    fn next_trailer<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
+        let digest_bytes = if self.digest.is_some() { DIGEST_BYTES } else { 0 };
+        if !self.collect(self.pad + digest_bytes, input) {
+            return None;
+        }
+        let (pad, received) = self.carried[..self.pad + digest_bytes].split_at(self.pad);
+        let data_digest_ok = self.digest.take().is_none_or(|mut digest| {
+            digest.update(pad);
+            digest.wire() == received
+        });
+        self.part = Part::Bhs;
+        Some(Piece::End { data_digest_ok })
+    }
+
+    /// Takes the BHS; where the input has it whole, it is read in place.
+    fn take_bhs(&mut self, input: &mut &[u8]) -> bool {
+        if self.carried_bytes == 0
+            && let Some((bhs, rest)) = input.split_first_chunk()
+        {
+            self.bhs = Bhs::new(*bhs);
+            *input = rest;
+            return true;
+        }
+        let whole = self.collect(BHS_BYTES, input);
+        if whole {
+            self.bhs = Bhs::new(self.carried);
+        }
+        whole
+    }
+
+    /// Takes what is missing of the AHS: at most 1020 bytes in all.
+    fn take_ahs(&mut self, input: &mut &[u8]) -> bool {
+        let missing = self.bhs.total_ahs_length() - self.ahs.len();
+        let (run, rest) = input.split_at(missing.min(input.len()));
+        *input = rest;
+        self.ahs.extend_from_slice(run);
+        run.len() == missing
+    }
+
+    /// Carries bytes over until there are `wanted`, which is at most 48.
+    fn collect(&mut self, wanted: usize, input: &mut &[u8]) -> bool {
+        assert!(self.carried_bytes <= wanted && wanted <= BHS_BYTES, "a part is carried whole");
+        let (run, rest) = input.split_at(input.len().min(wanted - self.carried_bytes));
+        *input = rest;
+        self.carried[self.carried_bytes..][..run.len()].copy_from_slice(run);
+        self.carried_bytes += run.len();
+        let whole = self.carried_bytes == wanted;
+        if whole {
+            self.carried_bytes = 0;
+        }
+        whole
+    }
+
+    fn fail(&mut self, fault: DeframeFault) -> DeframeFault {
+        self.fault = Some(fault);
+        fault
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! Who logs in, to what: the keys that may come in every stage.
+
+use super::LoginFault;
+use crate::names::canonical_name;
+use crate::negotiation::{Fault, SessionKind, is_answer_to_declaration};
+use crate::text::Pair;
+
+/// What the initiator has said about itself and its wish.
+///
+/// Each of these keys may come again with the same value: libiscsi sends them in the security
+/// stage and once more in the operational stage.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Identity {
+    pub(super) initiator_name: Option<String>,
+    pub(super) initiator_alias: Option<String>,
+    pub(super) target_name: Option<String>,
+    pub(super) session_kind: Option<SessionKind>,
+}
+
+impl Identity {
+    /// Takes a pair whose key names somebody.
+    pub(super) fn handle(&mut self, pair: Pair<'_>) -> Result<(), LoginFault> {
+        match pair.key {
+            "InitiatorAlias" => {
+                say(&mut self.initiator_alias, pair.value.to_owned(), "InitiatorAlias")
+            }
+            "InitiatorName" => {
+                let name = name(pair.value, "InitiatorName")?;
+                say(&mut self.initiator_name, name, "InitiatorName")
+            }
+            "SessionType" => say(&mut self.session_kind, session_kind(pair.value)?, "SessionType"),
+            "TargetName" => {
+                let name = name(pair.value, "TargetName")?;
+                say(&mut self.target_name, name, "TargetName")
+            }
+            "TargetAddress" => only_answer(pair, "TargetAddress"),
+            "TargetAlias" => only_answer(pair, "TargetAlias"),
+            "TargetPortalGroupTag" => only_answer(pair, "TargetPortalGroupTag"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn name(value: &str, key: &'static str) -> Result<String, LoginFault> {
+    canonical_name(value).map_err(|fault| LoginFault::Name { key, fault })
+}
+
+fn session_kind(value: &str) -> Result<SessionKind, LoginFault> {
+    match value {
+        "Discovery" => Ok(SessionKind::Discovery),
+        "Normal" => Ok(SessionKind::Normal),
+        _ => Err(LoginFault::SessionTypeUnknown),
+    }
+}
+
+/// Takes a value, which must be the one that was said before, if any was.
+fn say<T: PartialEq>(place: &mut Option<T>, value: T, key: &'static str) -> Result<(), LoginFault> {
+    match place {
+        Some(said) if *said != value => Err(Fault::KeyTwice { key }.into()),
+        Some(_) | None => {
+            *place = Some(value);
+            Ok(())
+        }
+    }
+}
+
+/// A key that only the target tells; all an initiator may say is that it does not care.
+fn only_answer(pair: Pair<'_>, key: &'static str) -> Result<(), LoginFault> {
+    if is_answer_to_declaration(pair.value) {
+        Ok(())
+    } else {
+        Err(Fault::KeyNotAllowed { key }.into())
+    }
+}

@@ -1,0 +1,90 @@
+//! Which buffers of the reactor's pool are lent, and to whom the next one goes.
+//!
+//! Only names are kept here; the memory is the reactor's. A buffer is lent to one task at a
+//! time and comes back exactly once: from the task, or from the reactor when the last PDU that
+//! names it has left.
+
+use units::{BufId, PoolLayout};
+
+/// The free lists of a pool, one for each size class.
+#[derive(Debug)]
+pub(crate) struct Lender {
+    layout: PoolLayout,
+    free: Vec<Vec<BufId>>,
+    lent: Vec<bool>,
+    lent_count: u32,
+}
+
+impl Lender {
+    /// All buffers free.
+    pub(crate) fn new(layout: PoolLayout) -> Self {
+        let mut free = Vec::with_capacity(layout.classes().len());
+        let mut first = 0;
+        for class in layout.classes() {
+            // Low names are lent first, so that a lightly loaded pool stays in the cache.
+            free.push((first..first + class.count).rev().map(BufId).collect());
+            first += class.count;
+        }
+        let lent = vec![false; first as usize];
+        Self { layout, free, lent, lent_count: 0 }
+    }
+
+    /// Lends a buffer of at least `bytes`, of the smallest class that has one free.
+    pub(crate) fn lend(&mut self, bytes: u32) -> Option<BufId> {
+        let smallest = self.layout.class_for(bytes)?;
+        let buf = self.free[smallest..].iter_mut().find_map(Vec::pop)?;
+        self.lent[buf.0 as usize] = true;
+        self.lent_count += 1;
+        Some(buf)
+    }
+
+    /// Takes a buffer back.
+    pub(crate) fn give_back(&mut self, buf: BufId) {
+        let lent = &mut self.lent[buf.0 as usize];
+        assert!(*lent, "{buf:?} was given back twice");
+        *lent = false;
+        self.lent_count -= 1;
+        if let Some((class, _)) = self.layout.locate(buf) {
+            self.free[class].push(buf);
+        }
+    }
+
+    /// How many buffers are lent.
+    pub(crate) const fn lent_count(&self) -> u32 {
+        self.lent_count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use units::SizeClass;
+
+    fn lender() -> Lender {
+        Lender::new(PoolLayout::new(vec![
+            SizeClass { bytes: 4096, count: 1 },
+            SizeClass { bytes: 65536, count: 2 },
+        ]))
+    }
+
+    #[test]
+    fn an_empty_class_borrows_from_the_next_larger() {
+        let mut lender = lender();
+        assert_eq!(lender.lend(512), Some(BufId(0)));
+        assert_eq!(lender.lend(512), Some(BufId(1)));
+        assert_eq!(lender.lend(65536), Some(BufId(2)));
+        assert_eq!(lender.lend(512), None);
+        lender.give_back(BufId(1));
+        assert_eq!(lender.lent_count(), 2);
+        assert_eq!(lender.lend(4097), Some(BufId(1)));
+    }
+
+    #[test]
+    #[should_panic(expected = "given back twice")]
+    fn a_buffer_that_comes_back_twice_is_a_mistake_of_ours() {
+        let mut lender = lender();
+        let buf = lender.lend(1).unwrap();
+        lender.give_back(buf);
+        lender.give_back(buf);
+    }
+}

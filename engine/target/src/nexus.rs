@@ -1,0 +1,45 @@
+//! The I_T nexus: what reservations and unit attentions belong to.
+
+use std::sync::Arc;
+use units::ReactorId;
+
+/// An initiator port joined with a target port (SAM-5 4.7, RFC 7143 4.4.2): InitiatorName and
+/// ISID on the one side, target name and portal group tag on the other. It outlives a TCP
+/// connection and a TSIH.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Nexus(Arc<NexusName>);
+
+/// The parts of a nexus.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NexusName {
+    /// InitiatorName, in lower case.
+    pub(crate) initiator_name: String,
+    /// The initiator's part of the session identifier.
+    pub(crate) isid: [u8; 6],
+    /// TargetName, in lower case.
+    pub(crate) target_name: String,
+    /// The portal group that the initiator logged in through.
+    pub(crate) portal_group_tag: u16,
+}
+
+impl Nexus {
+    /// The nexus of these parts.
+    pub(crate) fn new(name: NexusName) -> Self {
+        Self(Arc::new(name))
+    }
+
+    /// The parts.
+    pub(crate) fn name(&self) -> &NexusName {
+        &self.0
+    }
+
+    /// The reactor that keeps the record of this nexus's session. A plain sum spreads well
+    /// enough for something that happens once per login, and it is the same on every core.
+    pub(crate) fn registrar(&self, reactors: u8) -> ReactorId {
+        let bytes = self.0.initiator_name.bytes().chain(self.0.isid);
+        let sum = bytes.fold(0_u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b)));
+        // The remainder is below a u8.
+        #[expect(clippy::cast_possible_truncation, reason = "less than `reactors`, a u8")]
+        ReactorId((sum % u32::from(reactors.max(1))) as u8)
+    }
+}

@@ -1,0 +1,196 @@
+//! Which sessions there are, on which core, and where the next one goes.
+//!
+//! Each nexus has a registrar: one shard that every login with that nexus asks. So an older
+//! session of the same nexus is always found and ended first (session reinstatement, RFC 7143
+//! 6.3.5), whatever core it lives on.
+
+use crate::message::Note;
+use crate::nexus::Nexus;
+use crate::shard::{Shard, Turn};
+use iscsi::pdu::LoginStatus;
+use std::collections::HashMap;
+use units::{ConnId, Instant, ReactorId, limits};
+
+/// A shard's part of the registry.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    records: HashMap<Nexus, Record>,
+    /// Sessions that were displaced before they arrived here from the core of their login.
+    doomed: Vec<(Nexus, u16)>,
+    sessions: Vec<u32>,
+    tsih_count: u16,
+}
+
+/// A registered session.
+#[derive(Debug)]
+struct Record {
+    tsih: u16,
+    place: ReactorId,
+    /// The login that waits for this session to end, and when it has waited enough.
+    successor: Option<(Applicant, Instant)>,
+}
+
+/// A login that wants its session registered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Applicant {
+    /// The shard where the login runs.
+    pub(crate) reactor: ReactorId,
+    /// Its connection there.
+    pub(crate) conn: ConnId,
+    /// Where the session will live.
+    pub(crate) place: ReactorId,
+}
+
+impl Registry {
+    /// An empty registry of a node with this many reactors.
+    pub(crate) fn new(reactors: u8) -> Self {
+        Self {
+            records: HashMap::new(),
+            doomed: Vec::new(),
+            sessions: vec![0; usize::from(reactors.max(1))],
+            tsih_count: 0,
+        }
+    }
+
+    /// The reactor with the fewest sessions; `own` wins a draw, which saves a hand-over.
+    pub(crate) fn least_loaded(&self, own: ReactorId) -> ReactorId {
+        let mut best = own;
+        for (reactor, &sessions) in (0_u8..).map(ReactorId).zip(&self.sessions) {
+            if sessions < self.sessions[usize::from(best.0)] {
+                best = reactor;
+            }
+        }
+        best
+    }
+
+    /// Another shard tells how many sessions it has.
+    pub(crate) fn handle_load(&mut self, from: ReactorId, sessions: u32) {
+        if let Some(load) = self.sessions.get_mut(usize::from(from.0)) {
+            *load = sessions;
+        }
+    }
+
+    /// When the first login has waited enough for its predecessor to end.
+    pub(crate) fn overdue(&self, now: Instant) -> Vec<Nexus> {
+        let late = |r: &Record| r.successor.as_ref().is_some_and(|(_, until)| *until <= now);
+        self.records.iter().filter(|(_, r)| late(r)).map(|(n, _)| n.clone()).collect()
+    }
+
+    /// A session handle that no living session of the node has: the reactors take turns.
+    fn new_tsih(&mut self, own: ReactorId) -> u16 {
+        let reactors = u16::try_from(self.sessions.len()).unwrap_or(1);
+        loop {
+            self.tsih_count = self.tsih_count.wrapping_add(1);
+            let tsih = self.tsih_count.wrapping_mul(reactors).wrapping_add(u16::from(own.0));
+            // Zero means "new session" in a login (RFC 7143 11.12.6).
+            if tsih != 0 && self.records.values().all(|r| r.tsih != tsih) {
+                return tsih;
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Handles [`Note::Register`].
+    pub(crate) fn register(&mut self, applicant: Applicant, nexus: Nexus, turn: &mut Turn<'_>) {
+        let until = turn.now.after(limits::REINSTATEMENT_TIME_MAX);
+        match self.registry.records.get_mut(&nexus) {
+            None => self.enrol(applicant, nexus, turn),
+            Some(record) if record.successor.is_some() => {
+                // Two logins race for one nexus: the later one may try again.
+                self.refuse(applicant, nexus, turn);
+            }
+            Some(record) => {
+                record.successor = Some((applicant, until));
+                let (place, tsih) = (record.place, record.tsih);
+                self.post(place, Note::Displace { nexus, tsih }, turn);
+            }
+        }
+    }
+
+    fn enrol(&mut self, applicant: Applicant, nexus: Nexus, turn: &mut Turn<'_>) {
+        let tsih = self.registry.new_tsih(self.id);
+        let record = Record { tsih, place: applicant.place, successor: None };
+        self.registry.records.insert(nexus.clone(), record);
+        let note = Note::Registered { conn: applicant.conn, nexus, outcome: Ok(tsih) };
+        self.post(applicant.reactor, note, turn);
+    }
+
+    fn refuse(&mut self, applicant: Applicant, nexus: Nexus, turn: &mut Turn<'_>) {
+        let outcome = Err(LoginStatus::ServiceUnavailable);
+        let note = Note::Registered { conn: applicant.conn, nexus, outcome };
+        self.post(applicant.reactor, note, turn);
+    }
+
+    /// Handles [`Note::SessionOver`]: the session is gone.
+    pub(crate) fn unregister(&mut self, nexus: &Nexus, tsih: u16, turn: &mut Turn<'_>) {
+        if self.registry.records.get(nexus).is_none_or(|r| r.tsih != tsih) {
+            return;
+        }
+        let record = self.registry.records.remove(nexus);
+        if let Some((applicant, _)) = record.and_then(|r| r.successor) {
+            self.enrol(applicant, nexus.clone(), turn);
+        }
+    }
+
+    /// Handles [`Note::Displace`]: ends the session. The registrar hears of it once nothing of
+    /// it is under way at the backend, so that no write of it lands after one of its successor.
+    pub(crate) fn displace(&mut self, nexus: Nexus, tsih: u16, turn: &mut Turn<'_>) {
+        let found = self.connections.iter().find_map(|(key, c)| {
+            let session = c.session()?;
+            (session.tsih == tsih && session.nexus() == Some(&nexus)).then_some(ConnId(key))
+        });
+        match found {
+            Some(conn) => self.end_session(conn, turn),
+            None => {
+                self.registry.doomed.push((nexus, tsih));
+                if self.registry.doomed.len() > limits::DOOMED_SESSIONS_MAX {
+                    self.registry.doomed.remove(0);
+                }
+            }
+        }
+    }
+
+    /// A session has arrived on this core or begins here.
+    pub(crate) fn session_located(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
+        self.tell_load(turn);
+        let Some(session) = self.connections.get(conn.0).and_then(|c| c.session()) else {
+            return;
+        };
+        let Some(nexus) = session.nexus().cloned() else { return };
+        let tsih = session.tsih;
+        let doomed = &mut self.registry.doomed;
+        if let Some(place) = doomed.iter().position(|(n, t)| *n == nexus && *t == tsih) {
+            doomed.swap_remove(place);
+            self.end_session(conn, turn);
+        }
+    }
+
+    /// Tells the other shards how many sessions this one has.
+    pub(crate) fn tell_load(&mut self, turn: &mut Turn<'_>) {
+        let count = self.connections.iter().filter(|(_, c)| c.session().is_some()).count();
+        let sessions = u32::try_from(count).unwrap_or(u32::MAX);
+        if self.registry.sessions[usize::from(self.id.0)] == sessions {
+            return;
+        }
+        self.registry.sessions[usize::from(self.id.0)] = sessions;
+        for other in self.others() {
+            self.post(other, Note::Load { sessions }, turn);
+        }
+    }
+
+    /// Refuses the logins that have waited too long for their predecessor to end.
+    pub(crate) fn refuse_overdue_logins(&mut self, turn: &mut Turn<'_>) {
+        for nexus in self.registry.overdue(turn.now) {
+            let record = self.registry.records.get_mut(&nexus);
+            if let Some((applicant, _)) = record.and_then(|r| r.successor.take()) {
+                self.refuse(applicant, nexus, turn);
+            }
+        }
+    }
+
+    /// A handle for a discovery session, which no registrar knows.
+    pub(crate) fn discovery_tsih(&mut self) -> u16 {
+        self.registry.new_tsih(self.id)
+    }
+}

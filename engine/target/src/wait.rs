@@ -1,0 +1,69 @@
+//! What waits until tasks have nothing under way at the backend any more.
+
+use crate::message::Note;
+use crate::nexus::Nexus;
+use crate::shard::{Shard, Turn};
+use iscsi::pdu::TaskManagementOutcome;
+use units::{ConnId, Key, ReactorId, VolumeId};
+
+/// Something to do once a set of tasks is quiet.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    pub(crate) tasks: Vec<Key>,
+    pub(crate) then: Then,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// Answer a task management function.
+    AnswerManagement { task: Key, outcome: TaskManagementOutcome },
+    /// Answer a logout and close.
+    AnswerLogout { conn: ConnId, request: iscsi::pdu::LogoutRequest },
+    /// Tell the registrar that a session is gone.
+    SessionOver { registrar: ReactorId, nexus: Nexus, tsih: u16 },
+    /// Tell the home of a logical unit that a job is done here.
+    JobDone { volume: VolumeId, number: u64 },
+}
+
+impl Shard {
+    /// Does `then` as soon as `tasks` are quiet; at once if they are.
+    pub(crate) fn when_quiet(&mut self, tasks: Vec<Key>, then: Then, turn: &mut Turn<'_>) {
+        let tasks: Vec<Key> = tasks
+            .into_iter()
+            .filter(|&key| self.tasks.get(key).is_some_and(|t| t.io_in_flight > 0))
+            .collect();
+        if tasks.is_empty() {
+            self.quiet(then, turn);
+        } else {
+            self.waits.push(Wait { tasks, then });
+        }
+    }
+
+    /// A task has nothing under way any more.
+    pub(crate) fn task_is_quiet(&mut self, key: Key, turn: &mut Turn<'_>) {
+        if self.waits.is_empty() {
+            return;
+        }
+        for wait in &mut self.waits {
+            wait.tasks.retain(|&k| k != key);
+        }
+        while let Some(place) = self.waits.iter().position(|w| w.tasks.is_empty()) {
+            let wait = self.waits.remove(place);
+            self.quiet(wait.then, turn);
+        }
+    }
+
+    fn quiet(&mut self, then: Then, turn: &mut Turn<'_>) {
+        match then {
+            Then::AnswerManagement { task, outcome } => {
+                self.answer_management(task, outcome, turn);
+            }
+            Then::AnswerLogout { conn, request } => self.answer_logout(conn, &request, turn),
+            Then::SessionOver { registrar, nexus, tsih } => {
+                self.post(registrar, Note::SessionOver { nexus, tsih }, turn);
+            }
+            Then::JobDone { volume, number } => self.report_done(volume, number, turn),
+        }
+    }
+}

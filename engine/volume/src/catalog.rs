@@ -1,0 +1,271 @@
+//! The catalog: one checked, immutable generation of all that a node serves.
+
+use crate::VolumeRecord;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use units::{VolumeId, limits};
+
+/// A CHAP name and secret. `Debug` never shows the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChapSecret {
+    /// The name (CHAP_N).
+    pub name: String,
+    /// The secret, as bytes.
+    pub secret: Vec<u8>,
+}
+
+impl fmt::Debug for ChapSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChapSecret").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// CHAP as a target asks for it (RFC 7143 12.1.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chap {
+    /// What initiators must prove.
+    pub initiator: ChapSecret,
+    /// What the target proves to an initiator that asks (mutual CHAP).
+    pub target: Option<ChapSecret>,
+}
+
+/// Which initiators may log in to a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Every initiator.
+    Any,
+    /// These initiator names, in lower case.
+    Initiators(Vec<String>),
+}
+
+impl Access {
+    /// Whether an initiator may log in. Names are compared in lower case (RFC 7143 4.2.7.2).
+    pub fn admits(&self, initiator_name: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Initiators(names) => names.iter().any(|n| n.eq_ignore_ascii_case(initiator_name)),
+        }
+    }
+}
+
+/// One LUN of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LunMapping {
+    /// The volume behind it.
+    pub volume: VolumeId,
+    /// Writes through this LUN are refused.
+    pub read_only: bool,
+}
+
+/// One iSCSI target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetRecord {
+    /// Its iSCSI name, in lower case.
+    pub name: String,
+    /// Its alias, for people.
+    pub alias: Option<String>,
+    /// The portal group through which it is reached.
+    pub portal_group_tag: u16,
+    /// Its relative target port identifier, unique over both nodes of a pair.
+    pub relative_port: u16,
+    /// Its logical units by LUN.
+    pub luns: BTreeMap<u16, LunMapping>,
+    /// Who may log in.
+    pub access: Access,
+    /// What must be proven to log in.
+    pub chap: Option<Chap>,
+}
+
+/// An address that initiators connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Portal {
+    /// Where the node listens; the address may be a wildcard.
+    pub address: SocketAddr,
+    /// The portal group it belongs to.
+    pub portal_group_tag: u16,
+}
+
+/// Why a catalog cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CatalogFault {
+    /// Two targets have this name.
+    DuplicateTarget(String),
+    /// A target maps this LUN to a volume that the catalog does not have.
+    MissingVolume {
+        /// The target.
+        target: String,
+        /// The LUN.
+        lun: u16,
+    },
+    /// A target has more logical units than a node serves.
+    TooManyLuns(String),
+    /// There are more targets than a node serves.
+    TooManyTargets,
+    /// There are more volumes than a node serves.
+    TooManyVolumes,
+    /// A volume's record names another place than the one it stands in.
+    WrongVolumeId(String),
+}
+
+impl fmt::Display for CatalogFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DuplicateTarget(t) => write!(f, "two targets are named {t}"),
+            Self::MissingVolume { target, lun } => {
+                write!(f, "LUN {lun} of target {target} names a volume that is not there")
+            }
+            Self::TooManyLuns(t) => write!(
+                f,
+                "target {t} has more than {} logical units; spread them over several targets",
+                limits::LUNS_PER_TARGET_MAX
+            ),
+            Self::TooManyTargets => write!(f, "more than {} targets", limits::TARGETS_MAX),
+            Self::TooManyVolumes => write!(f, "more than {} volumes", limits::VOLUMES_MAX),
+            Self::WrongVolumeId(v) => write!(f, "volume {v} does not stand in its own place"),
+        }
+    }
+}
+
+impl std::error::Error for CatalogFault {}
+
+/// One generation of what a node serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    generation: u64,
+    volumes: Vec<Option<VolumeRecord>>,
+    targets: Vec<TargetRecord>,
+    portals: Vec<Portal>,
+    discovery_chap: Option<Chap>,
+}
+
+impl Catalog {
+    /// A checked catalog. The place of a volume in `volumes` is its [`VolumeId`]; a removed
+    /// volume leaves its place empty.
+    ///
+    /// # Errors
+    /// The first rule that the parts break.
+    pub fn new(
+        generation: u64,
+        volumes: Vec<Option<VolumeRecord>>,
+        targets: Vec<TargetRecord>,
+        portals: Vec<Portal>,
+    ) -> Result<Self, CatalogFault> {
+        if volumes.len() > limits::VOLUMES_MAX {
+            return Err(CatalogFault::TooManyVolumes);
+        }
+        if targets.len() > limits::TARGETS_MAX {
+            return Err(CatalogFault::TooManyTargets);
+        }
+        for (place, volume) in volumes.iter().enumerate() {
+            if let Some(v) = volume
+                && usize::from(v.id.0) != place
+            {
+                return Err(CatalogFault::WrongVolumeId(v.name.clone()));
+            }
+        }
+        let catalog = Self { generation, volumes, targets, portals, discovery_chap: None };
+        catalog.check_targets()?;
+        Ok(catalog)
+    }
+
+    /// The same catalog with CHAP for discovery sessions.
+    #[must_use]
+    pub fn with_discovery_chap(mut self, chap: Option<Chap>) -> Self {
+        self.discovery_chap = chap;
+        self
+    }
+
+    fn check_targets(&self) -> Result<(), CatalogFault> {
+        for (i, target) in self.targets.iter().enumerate() {
+            if self.targets[..i].iter().any(|t| t.name.eq_ignore_ascii_case(&target.name)) {
+                return Err(CatalogFault::DuplicateTarget(target.name.clone()));
+            }
+            if target.luns.len() > limits::LUNS_PER_TARGET_MAX {
+                return Err(CatalogFault::TooManyLuns(target.name.clone()));
+            }
+            for (&lun, mapping) in &target.luns {
+                if self.volume(mapping.volume).is_none() {
+                    return Err(CatalogFault::MissingVolume { target: target.name.clone(), lun });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the catalogs of a running daemon; a later one has the greater number.
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The volume of an id.
+    pub fn volume(&self, id: VolumeId) -> Option<&VolumeRecord> {
+        self.volumes.get(usize::from(id.0))?.as_ref()
+    }
+
+    /// All volumes.
+    pub fn volumes(&self) -> impl Iterator<Item = &VolumeRecord> {
+        self.volumes.iter().flatten()
+    }
+
+    /// All targets.
+    pub fn targets(&self) -> &[TargetRecord] {
+        &self.targets
+    }
+
+    /// The target of a name, which is compared in lower case.
+    pub fn target(&self, name: &str) -> Option<&TargetRecord> {
+        self.targets.iter().find(|t| t.name.eq_ignore_ascii_case(name))
+    }
+
+    /// All portals.
+    pub fn portals(&self) -> &[Portal] {
+        &self.portals
+    }
+
+    /// What discovery sessions must prove.
+    pub const fn discovery_chap(&self) -> Option<&Chap> {
+        self.discovery_chap.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(name: &str, luns: &[(u16, u16)]) -> TargetRecord {
+        TargetRecord {
+            name: name.into(),
+            alias: None,
+            portal_group_tag: 1,
+            relative_port: 1,
+            luns: luns
+                .iter()
+                .map(|&(l, v)| (l, LunMapping { volume: VolumeId(v), read_only: false }))
+                .collect(),
+            access: Access::Any,
+            chap: None,
+        }
+    }
+
+    #[test]
+    fn a_lun_without_its_volume_is_refused() {
+        let fault = Catalog::new(1, vec![None], vec![target("iqn.a", &[(3, 0)])], vec![]);
+        assert_eq!(fault, Err(CatalogFault::MissingVolume { target: "iqn.a".into(), lun: 3 }));
+    }
+
+    #[test]
+    fn target_names_differ_only_by_case_are_duplicates() {
+        let targets = vec![target("iqn.a", &[]), target("IQN.A", &[])];
+        assert_eq!(
+            Catalog::new(1, vec![], targets, vec![]),
+            Err(CatalogFault::DuplicateTarget("IQN.A".into()))
+        );
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_in_debug_output() {
+        let secret = ChapSecret { name: "alice".into(), secret: b"do not show".to_vec() };
+        assert_eq!(format!("{secret:?}"), "ChapSecret { name: \"alice\", .. }");
+    }
+}

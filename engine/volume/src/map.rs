@@ -1,0 +1,62 @@
+//! Byte ranges of a volume that commands hold: overlapping ones wait for each other.
+
+use crate::Extent;
+
+/// The ranges that are held, each with a tag of its holder. It is short (one entry for each
+/// atomic command in flight), so a list beats a tree.
+#[derive(Debug)]
+pub struct RangeSet<T> {
+    held: Vec<(Extent, T)>,
+}
+
+impl<T> Default for RangeSet<T> {
+    fn default() -> Self {
+        Self { held: Vec::new() }
+    }
+}
+
+impl<T: Copy + PartialEq> RangeSet<T> {
+    /// An empty set.
+    pub const fn new() -> Self {
+        Self { held: Vec::new() }
+    }
+
+    /// Whether nothing is held: the one check that the data path makes.
+    pub const fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Whether a held range shares a byte with `extent`.
+    pub fn overlaps(&self, extent: Extent) -> bool {
+        self.held.iter().any(|(held, _)| held.overlaps(extent))
+    }
+
+    /// Holds a range.
+    pub fn hold(&mut self, extent: Extent, holder: T) {
+        self.held.push((extent, holder));
+    }
+
+    /// Gives back whatever `holder` holds; tells whether it held anything.
+    pub fn release(&mut self, holder: T) -> bool {
+        let before = self.held.len();
+        self.held.retain(|(_, h)| *h != holder);
+        self.held.len() != before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_touch_do_not_overlap() {
+        let mut set = RangeSet::new();
+        set.hold(Extent { offset: 4096, len: 4096 }, 1);
+        assert!(!set.overlaps(Extent { offset: 0, len: 4096 }));
+        assert!(!set.overlaps(Extent { offset: 8192, len: 4096 }));
+        assert!(set.overlaps(Extent { offset: 8191, len: 1 }));
+        assert!(set.release(1));
+        assert!(!set.release(1));
+        assert!(set.is_empty());
+    }
+}

@@ -1,0 +1,427 @@
+//! The reactor: one thread, one ring, one shard, and the turn that it makes over and over.
+//!
+//! A turn is bounded: so much mail, so many completions, so many PDUs of one connection. What is
+//! left waits for the next turn, so that no connection starves the others.
+
+use crate::backend::{Backend, Io, SharedStore};
+use crate::connection::Connection;
+use crate::mailbox::{Bell, Doorbell, Inboxes, Outboxes};
+use crate::node::{Command, NodeOptions, PollMode, ReactorReport};
+use crate::stats::Recorder;
+use crossbeam_queue::ArrayQueue;
+use iscsi::Deframer;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+use target::{Action, Actions, HandedOver, IoResult, Message, OpId, Shard};
+use units::{ConnId, Instant, Key, ReactorId, Slab, VolumeId, limits};
+use uring::{Completion, Driver, SocketId, Wait, Waker};
+
+impl Bell for Waker {
+    fn wake(&self) {
+        Self::wake(self);
+    }
+}
+
+/// What reactors send each other.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// From shard to shard.
+    Message(Box<Message>),
+    /// A logged-in connection with what it has received so far.
+    Connection(Box<Traveller>),
+}
+
+/// A connection on its way to another reactor.
+#[derive(Debug)]
+pub(crate) struct Traveller {
+    pub(crate) fd: OwnedFd,
+    pub(crate) state: HandedOver,
+    pub(crate) deframer: Deframer,
+    /// Bytes received and not yet parsed.
+    pub(crate) rest: Vec<u8>,
+}
+
+/// What a reactor's thread is given before it begins.
+pub(crate) struct Parts {
+    pub(crate) id: ReactorId,
+    pub(crate) options: Arc<NodeOptions>,
+    pub(crate) driver: Driver,
+    pub(crate) shard: Shard,
+    pub(crate) inboxes: Inboxes<Mail>,
+    pub(crate) outboxes: Outboxes<Mail, Waker>,
+    pub(crate) doorbell: Arc<Doorbell<Waker>>,
+    pub(crate) commands: Arc<ArrayQueue<Command>>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// One reactor.
+pub(crate) struct Reactor {
+    pub(crate) id: ReactorId,
+    pub(crate) options: Arc<NodeOptions>,
+    pub(crate) driver: Driver,
+    pub(crate) shard: Shard,
+    pub(crate) actions: Actions,
+    pub(crate) connections: Slab<Connection>,
+    /// The connection of each slot of the shard's table.
+    pub(crate) by_conn: Vec<Option<(ConnId, Key)>>,
+    /// Connections to look at in this turn: something to parse, send or receive.
+    pub(crate) listed: Vec<Key>,
+    pub(crate) inboxes: Inboxes<Mail>,
+    pub(crate) outboxes: Outboxes<Mail, Waker>,
+    doorbell: Arc<Doorbell<Waker>>,
+    commands: Arc<ArrayQueue<Command>>,
+    pub(crate) volumes: Vec<Option<Backend>>,
+    /// Files that are to be closed once nothing of them is under way.
+    pub(crate) retired: Vec<uring::FileId>,
+    pub(crate) ios: Slab<Io>,
+    /// Operations that the ring had no room for.
+    pub(crate) deferred: VecDeque<Io>,
+    /// Operations that ended at once.
+    pub(crate) done: VecDeque<(OpId, IoResult)>,
+    completions: Vec<Completion>,
+    pub(crate) recorder: Recorder,
+    pub(crate) listeners: Vec<SocketId>,
+    pub(crate) now: Instant,
+    worked_at: Instant,
+    stopping: bool,
+    warnings: Vec<String>,
+}
+
+/// What one turn takes of each kind of work.
+const MAIL_PER_TURN_MAX: usize = 256;
+const COMPLETIONS_PER_TURN_MAX: usize = 512;
+
+/// How long a reactor sleeps at most: a bound on what a lost wake-up could cost.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+
+impl Reactor {
+    /// The reactor of these parts.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let now = uring::now();
+        Self {
+            id: parts.id,
+            options: parts.options,
+            driver: parts.driver,
+            shard: parts.shard,
+            actions: Actions::with_capacity(1024),
+            connections: Slab::new(limits::CONNECTIONS_PER_REACTOR_MAX),
+            by_conn: Vec::new(),
+            listed: Vec::new(),
+            inboxes: parts.inboxes,
+            outboxes: parts.outboxes,
+            doorbell: parts.doorbell,
+            commands: parts.commands,
+            volumes: Vec::new(),
+            retired: Vec::new(),
+            ios: Slab::new(IOS_MAX),
+            deferred: VecDeque::new(),
+            done: VecDeque::new(),
+            completions: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
+            recorder: Recorder::new(),
+            listeners: Vec::new(),
+            now,
+            worked_at: now,
+            stopping: false,
+            warnings: parts.warnings,
+        }
+    }
+
+    /// Makes turns until the node stops.
+    pub(crate) fn run(&mut self) {
+        while !self.stopping {
+            self.turn();
+        }
+    }
+
+    fn turn(&mut self) {
+        let began = uring::now();
+        self.now = began;
+        let mut worked = self.read_commands();
+        worked |= self.read_mail();
+        worked |= self.reap();
+        worked |= self.fire_timers();
+        worked |= self.retry_deferred();
+        worked |= self.serve_listed();
+        self.outboxes.deliver();
+        let ended = uring::now();
+        if worked {
+            self.worked_at = ended;
+            self.recorder.counters.busy_ns += ns(ended.since(began));
+            self.enter(Wait::No);
+            return;
+        }
+        self.wait(ended);
+        let woken = uring::now();
+        self.recorder.counters.idle_ns += ns(woken.since(began));
+    }
+
+    /// Nothing was done: spins on, or sleeps.
+    fn wait(&mut self, now: Instant) {
+        let spins = match self.options.poll {
+            PollMode::Busy => true,
+            PollMode::Adaptive => now.since(self.worked_at) < self.options.spin,
+            PollMode::Interrupt => false,
+        };
+        // A reactor that spins starves the kernel's own workers on its core, which may be what
+        // the disk waits for.
+        let disk_only = self.options.sleep_on_disk && !self.ios.is_empty();
+        if spins && !disk_only {
+            std::hint::spin_loop();
+            return self.enter(Wait::No);
+        }
+        self.doorbell.prepare_sleep();
+        if self.inboxes.is_empty() && self.commands.is_empty() && !self.outboxes.has_backlog() {
+            let timer = self.shard.poll_timeout().map_or(SLEEP_MAX, |at| at.since(now));
+            self.enter(Wait::AtMost(timer.min(SLEEP_MAX)));
+        }
+        self.doorbell.awake();
+    }
+
+    fn enter(&mut self, wait: Wait) {
+        if let Err(error) = self.driver.submit(wait) {
+            // The kernel refuses only what a full queue or a signal explains; it is tried again.
+            tracing::debug!(reactor = self.id.0, %error, "io_uring_enter");
+        }
+    }
+
+    fn read_mail(&mut self) -> bool {
+        let mut worked = false;
+        for from in self.inboxes.senders() {
+            for _ in 0..MAIL_PER_TURN_MAX {
+                let Some(mail) = self.inboxes.take(from) else { break };
+                worked = true;
+                match mail {
+                    Mail::Message(message) => {
+                        let now = self.now;
+                        self.shard.handle_message(now, from, *message, &mut self.actions);
+                        self.run_actions();
+                    }
+                    Mail::Connection(traveller) => self.adopt(*traveller),
+                }
+            }
+        }
+        worked
+    }
+
+    fn reap(&mut self) -> bool {
+        let mut completions = std::mem::take(&mut self.completions);
+        let worked = self.driver.reap(COMPLETIONS_PER_TURN_MAX, &mut completions) > 0;
+        if worked {
+            self.now = uring::now();
+        }
+        for completion in completions.drain(..) {
+            self.completed(completion);
+        }
+        self.completions = completions;
+        worked
+    }
+
+    fn completed(&mut self, completion: Completion) {
+        match completion {
+            Completion::Accepted { socket, .. } => self.accepted(socket),
+            Completion::AcceptFailed { token, errno } => self.accept_failed(token, errno),
+            Completion::Received { token, result, data, .. } => self.received(token, result, data),
+            Completion::ReceivedInto { token, slice, result, .. } => {
+                self.received_into(token, slice, result);
+            }
+            Completion::Sent { token, result, gather } => self.sent(token, result, gather),
+            Completion::Closed { socket } => self.socket_closed(socket),
+            Completion::Read { token, result, .. } | Completion::Written { token, result, .. } => {
+                self.transferred(token, result);
+            }
+            Completion::Synced { token, result } | Completion::Allocated { token, result } => {
+                self.io_ended(token, result);
+            }
+            Completion::Woken => {}
+        }
+    }
+
+    fn fire_timers(&mut self) -> bool {
+        if self.shard.poll_timeout().is_none_or(|at| at > self.now) {
+            return false;
+        }
+        self.shard.handle_timeout(self.now, &mut self.actions);
+        self.run_actions();
+        true
+    }
+
+    /// Carries out what the shard asks for, until it asks for nothing more.
+    pub(crate) fn run_actions(&mut self) {
+        loop {
+            if let Some(action) = self.actions.pop() {
+                self.execute(action);
+            } else if let Some((op, result)) = self.done.pop_front() {
+                self.shard.handle_io(self.now, op, result, &mut self.actions);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn execute(&mut self, action: Action) {
+        match action {
+            Action::Send { conn, header, data, sample } => {
+                self.queue_pdu(conn, &header, data, sample);
+            }
+            Action::Read { op, volume, offset, into } => self.read(op, volume, offset, into),
+            Action::Write { op, volume, offset, from, durable } => {
+                self.write(op, volume, offset, (from, durable));
+            }
+            Action::Flush { op, volume } => self.flush(op, volume),
+            Action::Space { op, volume, change, offset, len } => {
+                self.change_space(op, volume, change, (offset, len));
+            }
+            Action::QueryMap { op, volume, offset, len } => {
+                self.query_map(op, volume, offset, len);
+            }
+            Action::Compare { op, expected, actual } => self.compare(op, expected, actual),
+            Action::Replicate { block, into } => self.replicate(block, into),
+            Action::ZeroFill(into) => self.zero_fill(into),
+            Action::Close(conn) => self.close(conn),
+            Action::EnterFullFeaturePhase {
+                conn,
+                header_digest,
+                data_digest,
+                max_data_segment_length,
+            } => {
+                if let Some(connection) = self.connection_mut(conn) {
+                    connection.enter_full_feature_phase(
+                        header_digest,
+                        data_digest,
+                        max_data_segment_length,
+                    );
+                }
+            }
+            Action::HandOver { conn, to, state } => self.hand_over(conn, to, state),
+            Action::Post { to, message } => {
+                // The shard knows how many reactors there are.
+                let unknown = self.outboxes.post(to, Mail::Message(message));
+                debug_assert!(unknown.is_ok(), "a message to a reactor that does not exist");
+            }
+            Action::Return { conn, buf } => self.return_buffer(conn, buf),
+        }
+    }
+
+    fn read_commands(&mut self) -> bool {
+        let mut worked = false;
+        while let Some(command) = self.commands.pop() {
+            worked = true;
+            match command {
+                Command::Apply { catalog, opened } => {
+                    self.take_stores(opened);
+                    self.shard.handle_catalog(self.now, Arc::clone(&catalog), &mut self.actions);
+                    self.run_actions();
+                    self.retire_volumes(&catalog);
+                }
+                Command::DropSession(conn) => {
+                    // To the shard it is as if the initiator had gone.
+                    self.shard.handle_closed(self.now, conn, &mut self.actions);
+                    self.run_actions();
+                }
+                Command::Listen(listeners) => self.listen(listeners),
+                Command::Report(reply) => {
+                    // Whoever asked may have stopped waiting.
+                    let _sent = reply.send(self.report());
+                }
+                Command::Shutdown => {
+                    for listener in std::mem::take(&mut self.listeners) {
+                        self.driver.close(listener);
+                    }
+                    self.shard.handle_shutdown(self.now, &mut self.actions);
+                    self.run_actions();
+                }
+                Command::Stop => self.stopping = true,
+            }
+        }
+        worked
+    }
+
+    fn report(&mut self) -> ReactorReport {
+        self.recorder.counters.syscalls = self.driver.counters().enters;
+        ReactorReport {
+            reactor: self.id,
+            core: self.options.cores.get(usize::from(self.id.0)).copied().unwrap_or(0),
+            snapshot: self.recorder.snapshot(),
+            sessions: self.shard.sessions(),
+            connections: u32::try_from(self.connections.len()).unwrap_or(u32::MAX),
+            buffers_in_use: self.shard.buffers_in_use(),
+            buffers_total: self.options.layout.buffer_count(),
+            is_idle: self.shard.is_idle() && self.connections.is_empty(),
+            warnings: self.warnings.clone(),
+        }
+    }
+
+    /// Takes new volumes in.
+    pub(crate) fn take_stores(&mut self, opened: Vec<(VolumeId, SharedStore)>) {
+        for (id, store) in opened {
+            let backend = match store {
+                SharedStore::File { fd, size } => match self.driver.add_file(Arc::clone(&fd)) {
+                    Ok(id) => Backend::File { id, fd, size },
+                    Err(refusal) => {
+                        tracing::error!(volume = id.0, %refusal, "no room for the volume's file");
+                        continue;
+                    }
+                },
+                SharedStore::Memory(store) => Backend::Memory(store),
+                SharedStore::Null => Backend::Null,
+            };
+            let place = usize::from(id.0);
+            if self.volumes.len() <= place {
+                self.volumes.resize(place + 1, None);
+            }
+            if let Some(Backend::File { id, .. }) = self.volumes[place].replace(backend) {
+                self.retired.push(id);
+            }
+        }
+    }
+
+    fn retire_volumes(&mut self, catalog: &volume::Catalog) {
+        for (place, slot) in self.volumes.iter_mut().enumerate() {
+            let id = u16::try_from(place).map(VolumeId);
+            let is_known = id.is_ok_and(|id| catalog.volume(id).is_some());
+            if !is_known && let Some(Backend::File { id, .. }) = slot.take() {
+                self.retired.push(id);
+            }
+        }
+        let retired = std::mem::take(&mut self.retired);
+        for file in retired {
+            // The ring closes it when its last operation has ended.
+            if self.driver.remove_file(file).is_err() {
+                tracing::debug!("a removed volume's file was closed before");
+            }
+        }
+    }
+
+    /// Begins to accept on these sockets.
+    pub(crate) fn listen(&mut self, listeners: Vec<OwnedFd>) {
+        for fd in listeners {
+            match self.driver.add_listener(fd) {
+                Ok(listener) => {
+                    let token = u64::try_from(self.listeners.len()).unwrap_or(0);
+                    self.listeners.push(listener);
+                    if let Err(refusal) = self.driver.accept(listener, token) {
+                        tracing::error!(reactor = self.id.0, %refusal, "cannot accept");
+                    }
+                }
+                Err(refused) => {
+                    tracing::error!(reactor = self.id.0, refusal = %refused.reason, "cannot listen");
+                }
+            }
+        }
+    }
+
+    /// The addresses of a socket that has just been accepted.
+    pub(crate) fn addresses(fd: &OwnedFd) -> Option<(SocketAddr, SocketAddr)> {
+        Some((uring::socket::peer_address(fd).ok()?, uring::socket::local_address(fd).ok()?))
+    }
+}
+
+fn ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Backend operations of one reactor with the kernel. More wait in the reactor.
+const IOS_MAX: u32 = 8192;

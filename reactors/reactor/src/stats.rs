@@ -1,0 +1,362 @@
+//! What one reactor has done: latency by volume, operation and stage, and counters of the loop.
+//!
+//! A [`Recorder`] belongs to one thread, so there is nothing atomic in it. Recording a sample
+//! allocates only when a volume meets an operation for the first time. A [`Snapshot`] is a copy
+//! that travels to the control thread; there, snapshots of several reactors are merged, and the
+//! difference of two of them is what happened in between.
+
+use hdrhistogram::Histogram;
+use std::time::Duration;
+use target::{Operation, Sample};
+use units::{Instant, VolumeId, limits};
+
+/// The stages in which the time of a command goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// From the command's header to the answer's last byte handed to the kernel.
+    Total,
+    /// From the command's header to its first backend operation.
+    ReceiveToSubmit,
+    /// From the first backend operation to the end of the last one.
+    Device,
+    /// From there to the answer handed to the kernel.
+    Send,
+}
+
+impl Stage {
+    /// All stages, in the order of [`Self::index`].
+    pub const ALL: [Self; 4] = [Self::Total, Self::ReceiveToSubmit, Self::Device, Self::Send];
+
+    /// The stage's place in [`Self::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// How long something took, as a histogram and a sum.
+///
+/// Two significant digits keep a histogram at 24 KiB; a percentile is at most 1 % off.
+#[derive(Clone, Debug)]
+pub struct Latency {
+    histogram: Histogram<u64>,
+    sum_ns: u64,
+}
+
+impl Latency {
+    /// Times below this are told apart no further, in nanoseconds.
+    pub const SHORTEST_NS: u64 = 64;
+    /// Times above this are recorded as this, in nanoseconds: no initiator waits longer.
+    pub const LONGEST_NS: u64 = 60_000_000_000;
+    const SIGNIFICANT_DIGITS: u8 = 2;
+
+    /// An empty one.
+    pub fn new() -> Self {
+        // It cannot fail: the bounds are constants that meet the rules of the constructor
+        // (low >= 1, high >= 2 * low, at most 5 digits).
+        let histogram = Histogram::new_with_bounds(
+            Self::SHORTEST_NS,
+            Self::LONGEST_NS,
+            Self::SIGNIFICANT_DIGITS,
+        )
+        .expect("the bounds are valid");
+        Self { histogram, sum_ns: 0 }
+    }
+
+    fn record(&mut self, took: Duration) {
+        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).min(Self::LONGEST_NS);
+        self.histogram.saturating_record(ns);
+        self.sum_ns = self.sum_ns.saturating_add(ns);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        // Both have the same bounds, so that every value of one fits the other.
+        let merged = self.histogram.add(&other.histogram);
+        debug_assert!(merged.is_ok());
+        self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        let mut difference = self.clone();
+        // An earlier state of the same histogram has no count that this one has not; another
+        // histogram may have, and then all of this one is the difference.
+        if difference.histogram.subtract(&earlier.histogram).is_err() {
+            return self.clone();
+        }
+        difference.sum_ns = self.sum_ns.saturating_sub(earlier.sum_ns);
+        difference
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// What they took together, in nanoseconds.
+    pub const fn sum_ns(&self) -> u64 {
+        self.sum_ns
+    }
+
+    /// The time in nanoseconds that this share of them did not exceed: 0.99 is p99. Zero where
+    /// there were none.
+    pub fn quantile_ns(&self, share: f64) -> u64 {
+        if self.histogram.is_empty() { 0 } else { self.histogram.value_at_quantile(share) }
+    }
+
+    /// The longest time in nanoseconds.
+    pub fn max_ns(&self) -> u64 {
+        if self.histogram.is_empty() { 0 } else { self.histogram.max() }
+    }
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What one kind of command did on one volume.
+#[derive(Clone, Debug, Default)]
+pub struct OperationStats {
+    count: u64,
+    bytes: u64,
+    stages: [Latency; Stage::ALL.len()],
+}
+
+impl OperationStats {
+    fn record(&mut self, sample: &Sample, sent_at: Instant) {
+        self.count += 1;
+        self.bytes += u64::from(sample.bytes);
+        let took = [
+            sent_at.since(sample.received_at),
+            sample.submitted_at.since(sample.received_at),
+            sample.completed_at.since(sample.submitted_at),
+            sent_at.since(sample.completed_at),
+        ];
+        for (stage, took) in self.stages.iter_mut().zip(took) {
+            stage.record(took);
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.bytes += other.bytes;
+        for (mine, theirs) in self.stages.iter_mut().zip(&other.stages) {
+            mine.merge(theirs);
+        }
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        let mut difference = Self {
+            count: self.count.saturating_sub(earlier.count),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+            stages: Default::default(),
+        };
+        for ((slot, mine), theirs) in
+            difference.stages.iter_mut().zip(&self.stages).zip(&earlier.stages)
+        {
+            *slot = mine.since(theirs);
+        }
+        difference
+    }
+
+    /// How many commands.
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Bytes that they moved.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How long one stage of them took.
+    pub const fn stage(&self, stage: Stage) -> &Latency {
+        &self.stages[stage.index()]
+    }
+}
+
+/// What was done on one volume, by kind of command.
+#[derive(Clone, Debug, Default)]
+pub struct VolumeStats {
+    operations: [Option<Box<OperationStats>>; Operation::ALL.len()],
+}
+
+impl VolumeStats {
+    /// What one kind of command did; `None` before its first.
+    pub fn operation(&self, operation: Operation) -> Option<&OperationStats> {
+        self.operations[operation.index()].as_deref()
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.operations.iter_mut().zip(&other.operations) {
+            match (mine.as_mut(), theirs) {
+                (Some(mine), Some(theirs)) => mine.merge(theirs),
+                (None, Some(theirs)) => *mine = Some(theirs.clone()),
+                (_, None) => {}
+            }
+        }
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        let mut difference = Self::default();
+        for ((slot, mine), theirs) in
+            difference.operations.iter_mut().zip(&self.operations).zip(&earlier.operations)
+        {
+            *slot = match (mine, theirs) {
+                (Some(mine), Some(theirs)) => Some(Box::new(mine.since(theirs))),
+                (Some(mine), None) => Some(mine.clone()),
+                (None, _) => None,
+            };
+        }
+        difference
+    }
+}
+
+/// What the loop itself counts. All of them only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Payload bytes that this process copied: zero-copy is a measured claim.
+    pub bytes_copied: u64,
+    /// Bytes received from initiators.
+    pub recv_bytes: u64,
+    /// Bytes sent to initiators.
+    pub send_bytes: u64,
+    /// PDUs received.
+    pub pdus_received: u64,
+    /// PDUs sent.
+    pub pdus_sent: u64,
+    /// Nanoseconds in turns that found something to do.
+    pub busy_ns: u64,
+    /// Nanoseconds in turns that found nothing, sleep included.
+    pub idle_ns: u64,
+    /// Times that the ring was entered.
+    pub syscalls: u64,
+}
+
+impl Counters {
+    fn merge(&mut self, other: &Self) {
+        self.combine(other, u64::saturating_add);
+    }
+
+    fn since(mut self, earlier: &Self) -> Self {
+        self.combine(earlier, u64::saturating_sub);
+        self
+    }
+
+    /// The one list of all counters: a new one cannot be merged but not subtracted.
+    fn combine(&mut self, other: &Self, with: fn(u64, u64) -> u64) {
+        let Self {
+            bytes_copied,
+            recv_bytes,
+            send_bytes,
+            pdus_received,
+            pdus_sent,
+            busy_ns,
+            idle_ns,
+            syscalls,
+        } = self;
+        for (mine, theirs) in [
+            (bytes_copied, other.bytes_copied),
+            (recv_bytes, other.recv_bytes),
+            (send_bytes, other.send_bytes),
+            (pdus_received, other.pdus_received),
+            (pdus_sent, other.pdus_sent),
+            (busy_ns, other.busy_ns),
+            (idle_ns, other.idle_ns),
+            (syscalls, other.syscalls),
+        ] {
+            *mine = with(*mine, theirs);
+        }
+    }
+}
+
+/// The statistics of one reactor, as they grow.
+#[derive(Debug)]
+pub struct Recorder {
+    /// What the loop counts; it adds to them directly.
+    pub counters: Counters,
+    volumes: Vec<VolumeStats>,
+}
+
+impl Recorder {
+    /// An empty recorder. The table of volumes has its full size from the start; histograms
+    /// come with a volume's first command of a kind.
+    pub fn new() -> Self {
+        let volumes = Vec::with_capacity(limits::VOLUMES_MAX);
+        Self { counters: Counters::default(), volumes }
+    }
+
+    /// Records a command whose answer was handed to the kernel at `sent_at`.
+    pub fn record(&mut self, sample: &Sample, sent_at: Instant) {
+        let place = usize::from(sample.volume.0);
+        if place >= self.volumes.len() {
+            // A catalog has no further volumes, so a sample of one is a mistake of ours.
+            debug_assert!(place < limits::VOLUMES_MAX);
+            self.volumes.resize_with(place + 1, VolumeStats::default);
+        }
+        self.volumes[place].operations[sample.operation.index()]
+            .get_or_insert_default()
+            .record(sample, sent_at);
+    }
+
+    /// A copy of all of it. It copies about 100 KiB for each operation of each volume, so it is
+    /// for the rare question of a person, not for every turn.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { counters: self.counters, volumes: self.volumes.clone() }
+    }
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A copy of the statistics of one reactor or, merged, of several.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    counters: Counters,
+    volumes: Vec<VolumeStats>,
+}
+
+impl Snapshot {
+    /// What the loop counted.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The volumes that saw a command, with what was done on them.
+    pub fn volumes(&self) -> impl Iterator<Item = (VolumeId, &VolumeStats)> {
+        (0u16..)
+            .zip(&self.volumes)
+            .filter(|(_, v)| v.operations.iter().any(Option::is_some))
+            .map(|(place, v)| (VolumeId(place), v))
+    }
+
+    /// Adds what another reactor did.
+    pub fn merge(&mut self, other: &Self) {
+        self.counters.merge(&other.counters);
+        if self.volumes.len() < other.volumes.len() {
+            self.volumes.resize_with(other.volumes.len(), VolumeStats::default);
+        }
+        for (mine, theirs) in self.volumes.iter_mut().zip(&other.volumes) {
+            mine.merge(theirs);
+        }
+    }
+
+    /// What happened between `earlier` and this snapshot of the same reactors.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let nothing = VolumeStats::default();
+        let volumes = self
+            .volumes
+            .iter()
+            .enumerate()
+            .map(|(place, mine)| mine.since(earlier.volumes.get(place).unwrap_or(&nothing)))
+            .collect();
+        Self { counters: self.counters.since(&earlier.counters), volumes }
+    }
+}
+
+#[cfg(test)]
+mod tests;

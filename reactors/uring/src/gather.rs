@@ -1,0 +1,416 @@
+//! A send list: what one `sendmsg` puts on the wire, in order.
+//!
+//! A gather holds names and copied bytes while it is being filled. Only when it is submitted are
+//! the names turned into addresses, and from then until the completion the operation table owns
+//! it: nobody can change what the kernel reads.
+
+use std::sync::Arc;
+
+use units::BufSlice;
+
+use crate::errors::Refusal;
+use crate::memory::MemoryStore;
+use crate::pool::{Pool, PoolMut};
+use crate::table::EMPTY_MSGHDR;
+
+/// A reusable list of bytes to send. Make one with [`Driver::gather`](crate::Driver::gather).
+///
+/// The `push` methods return whether there was room; what did not fit was not added.
+#[derive(Debug)]
+pub struct Gather(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    parts: Vec<Part>,
+    /// Parts that may be pushed at most: one iovec each.
+    parts_max: usize,
+    /// Copied bytes. Its capacity is fixed, so that it never moves.
+    inline: Vec<u8>,
+    inline_bytes_max: usize,
+    stores: Vec<Arc<MemoryStore>>,
+    /// Bytes of all parts.
+    total: u32,
+    /// Bytes that have been sent already.
+    sent: u32,
+    /// The first part that is not wholly sent, and its bytes that are.
+    cursor: usize,
+    cursor_bytes: u32,
+    /// What the kernel reads, besides the bytes: filled when the gather is submitted.
+    iovecs: Vec<libc::iovec>,
+    /// One element, in a `Vec` so that it has an address that does not move with the gather.
+    msghdr: Vec<libc::msghdr>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// Bytes of the gather's own.
+    Inline { start: u32, len: u32 },
+    /// Bytes of a pool buffer, with `head` bytes directly in front of them.
+    Buffer { head: u32, slice: BufSlice },
+    /// Bytes of a memory store.
+    Store { store: usize, offset: u64, len: u32 },
+}
+
+impl Part {
+    const fn bytes(self) -> u32 {
+        match self {
+            Self::Inline { len, .. } | Self::Store { len, .. } => len,
+            Self::Buffer { head, slice } => head + slice.len,
+        }
+    }
+}
+
+impl Gather {
+    pub(crate) fn new(parts_max: usize, inline_bytes_max: usize) -> Self {
+        Self(Box::new(Parts {
+            parts: Vec::with_capacity(parts_max),
+            parts_max,
+            inline: Vec::with_capacity(inline_bytes_max),
+            inline_bytes_max,
+            stores: Vec::new(),
+            total: 0,
+            sent: 0,
+            cursor: 0,
+            cursor_bytes: 0,
+            iovecs: Vec::with_capacity(parts_max),
+            msghdr: vec![EMPTY_MSGHDR],
+        }))
+    }
+
+    /// Adds a copy of `bytes`. Copies that follow each other leave as one piece.
+    pub fn push_inline(&mut self, bytes: &[u8]) -> bool {
+        let this = &mut *self.0;
+        let Ok(len) = u32::try_from(bytes.len()) else { return false };
+        if bytes.len() > this.inline_bytes_max - this.inline.len() || !this.has_bytes_for(len) {
+            return false;
+        }
+        if len == 0 {
+            return true;
+        }
+        // Inline bytes lie back to back, so a piece that follows one only makes it longer.
+        if let Some(Part::Inline { len: last, .. }) = this.parts.last_mut() {
+            *last += len;
+        } else {
+            let Ok(start) = u32::try_from(this.inline.len()) else { return false };
+            if !this.push(Part::Inline { start, len }) {
+                return false;
+            }
+        }
+        this.inline.extend_from_slice(bytes);
+        this.total += len;
+        true
+    }
+
+    /// Adds bytes of a pool buffer by name. They must be those of the driver that sends.
+    pub fn push_buffer(&mut self, slice: BufSlice) -> bool {
+        let this = &mut *self.0;
+        if slice.len == 0 {
+            return true;
+        }
+        if !this.has_bytes_for(slice.len) || !this.push(Part::Buffer { head: 0, slice }) {
+            return false;
+        }
+        this.total += slice.len;
+        true
+    }
+
+    /// Adds `head` and a whole payload that starts its buffer, as one piece: the head is written
+    /// into the head room in front of the payload. Where that room is in use (the same buffer is
+    /// being sent already) or too small, the head becomes inline bytes and a piece of its own.
+    /// Until the piece has been sent, do not frame the same buffer again: it has one head room.
+    pub fn push_framed(&mut self, pool: &mut PoolMut<'_>, head: &[u8], slice: BufSlice) -> bool {
+        let this = &mut *self.0;
+        let Ok(head_bytes) = u32::try_from(head.len()) else { return false };
+        let Some(bytes) = slice.len.checked_add(head_bytes) else { return false };
+        if this.is_full_for(head.len()) || !this.has_bytes_for(bytes) {
+            return false;
+        }
+        debug_assert!(!this.names(slice), "the head room of a buffer holds one head at a time");
+        if slice.len == 0 || !pool.fill_head(slice, head) {
+            return self.push_inline(head) && self.push_buffer(slice);
+        }
+        this.total += bytes;
+        this.push(Part::Buffer { head: head_bytes, slice })
+    }
+
+    /// Adds bytes of a memory store, which leave straight from its own pages. If the store is
+    /// written meanwhile, a mix of old and new bytes leaves: do not use it under a digest.
+    pub fn push_store(&mut self, store: &Arc<MemoryStore>, offset: u64, len: u32) -> bool {
+        let this = &mut *self.0;
+        if len == 0 {
+            return true;
+        }
+        if !store.contains(offset, len) || !this.has_bytes_for(len) || this.is_full_for(0) {
+            return false;
+        }
+        // Nearly always all parts are of one volume, so the last store is the one.
+        let index = match this.stores.iter().rposition(|s| Arc::ptr_eq(s, store)) {
+            Some(index) => index,
+            None => {
+                this.stores.push(Arc::clone(store));
+                this.stores.len() - 1
+            }
+        };
+        this.total += len;
+        this.push(Part::Store { store: index, offset, len })
+    }
+
+    /// Bytes that have not been sent yet.
+    pub fn len_bytes(&self) -> u32 {
+        self.0.total - self.0.sent
+    }
+
+    /// Whether nothing is left to send.
+    pub fn is_empty(&self) -> bool {
+        self.len_bytes() == 0
+    }
+
+    /// Whether there is no room for a frame: `inline_bytes` of copied bytes and one buffer.
+    pub fn is_full_for(&self, inline_bytes: usize) -> bool {
+        self.0.is_full_for(inline_bytes)
+    }
+
+    /// Every slice that was pushed, in order, sent or not: what to return once all is sent.
+    pub fn pieces(&self) -> impl Iterator<Item = BufSlice> + '_ {
+        self.0.parts.iter().filter_map(|part| match part {
+            Part::Buffer { slice, .. } => Some(*slice),
+            Part::Inline { .. } | Part::Store { .. } => None,
+        })
+    }
+
+    /// Notes that `bytes` more have been sent, so that the next send continues after them.
+    ///
+    /// # Panics
+    /// When more is sent than there is.
+    pub fn advance(&mut self, bytes: u32) {
+        let this = &mut *self.0;
+        assert!(bytes <= this.total - this.sent, "no more can be sent than there is");
+        this.sent += bytes;
+        let mut left = bytes;
+        while left > 0 {
+            let part_left = this.parts[this.cursor].bytes() - this.cursor_bytes;
+            if left < part_left {
+                this.cursor_bytes += left;
+                return;
+            }
+            left -= part_left;
+            this.cursor += 1;
+            this.cursor_bytes = 0;
+        }
+    }
+
+    /// Empties the list; its memory stays.
+    pub fn clear(&mut self) {
+        let this = &mut *self.0;
+        this.parts.clear();
+        this.inline.clear();
+        this.stores.clear();
+        this.iovecs.clear();
+        this.total = 0;
+        this.sent = 0;
+        this.cursor = 0;
+        this.cursor_bytes = 0;
+    }
+
+    /// Books the kernel's reads in the pool and lays out what the kernel will read.
+    pub(crate) fn begin_send(&mut self, pool: &mut Pool) -> Result<Outgoing, Refusal> {
+        if self.is_empty() {
+            return Err(Refusal::InvalidBuffer);
+        }
+        let this = &mut *self.0;
+        this.iovecs.clear();
+        let mut skip = this.cursor_bytes;
+        for index in this.cursor..this.parts.len() {
+            match this.address_of(index, pool) {
+                Ok(address) => this.iovecs.push(libc::iovec {
+                    iov_base: address.wrapping_add(skip as usize).cast_mut().cast(),
+                    iov_len: (this.parts[index].bytes() - skip) as usize,
+                }),
+                Err(reason) => {
+                    this.end_parts(index, pool);
+                    return Err(reason);
+                }
+            }
+            skip = 0;
+        }
+        if let [only] = this.iovecs[..]
+            && let Ok(len) = u32::try_from(only.iov_len)
+        {
+            return Ok(Outgoing::Bytes { address: only.iov_base.cast_const().cast(), len });
+        }
+        let header = &mut this.msghdr[0];
+        header.msg_iov = this.iovecs.as_mut_ptr();
+        header.msg_iovlen = this.iovecs.len();
+        Ok(Outgoing::Message(this.msghdr.as_ptr()))
+    }
+
+    /// The kernel is done with everything that `begin_send` booked.
+    pub(crate) fn end_send(&mut self, pool: &mut Pool) {
+        let end = self.0.parts.len();
+        self.0.end_parts(end, pool);
+    }
+}
+
+/// What a submission points at.
+pub(crate) enum Outgoing {
+    /// One run of bytes.
+    Bytes { address: *const u8, len: u32 },
+    /// Several, through a message header.
+    Message(*const libc::msghdr),
+}
+
+impl Parts {
+    fn has_bytes_for(&self, bytes: u32) -> bool {
+        self.total.checked_add(bytes).is_some_and(|sum| sum <= SEND_BYTES_MAX)
+    }
+
+    fn is_full_for(&self, inline_bytes: usize) -> bool {
+        self.parts.len() + 2 > self.parts_max
+            || inline_bytes > self.inline_bytes_max - self.inline.len()
+    }
+
+    fn push(&mut self, part: Part) -> bool {
+        if self.parts.len() == self.parts_max {
+            return false;
+        }
+        self.parts.push(part);
+        true
+    }
+
+    /// Whether the buffer of a slice is in this list with a head already, whose room it uses.
+    fn names(&self, slice: BufSlice) -> bool {
+        self.parts.iter().any(|part| match part {
+            Part::Buffer { head, slice: pushed } => *head > 0 && pushed.buf == slice.buf,
+            Part::Inline { .. } | Part::Store { .. } => false,
+        })
+    }
+
+    fn address_of(&self, index: usize, pool: &mut Pool) -> Result<*const u8, Refusal> {
+        match self.parts[index] {
+            // `wrapping_add` stays inside: the part was pushed together with its bytes.
+            Part::Inline { start, .. } => Ok(self.inline.as_ptr().wrapping_add(start as usize)),
+            Part::Buffer { head, slice } => pool.begin_read(slice, head),
+            Part::Store { store, offset, len } => {
+                self.stores[store].address(offset, len).ok_or(Refusal::InvalidBuffer)
+            }
+        }
+    }
+
+    fn end_parts(&self, end: usize, pool: &mut Pool) {
+        for part in &self.parts[self.cursor..end] {
+            match *part {
+                Part::Buffer { slice, .. } => pool.end_read(slice),
+                Part::Inline { .. } | Part::Store { .. } => {}
+            }
+        }
+    }
+}
+
+/// One send, in bytes: the kernel's own bound is 2 GiB less a page.
+const SEND_BYTES_MAX: u32 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use units::{BufId, PoolLayout, SizeClass};
+
+    fn pool() -> Pool {
+        let layout = PoolLayout::new(vec![SizeClass { bytes: 4096, count: 8 }]);
+        Pool::new(&layout).unwrap().0
+    }
+
+    fn slice(buf: u32, offset: u32, len: u32) -> BufSlice {
+        BufSlice { buf: BufId(buf), offset, len }
+    }
+
+    /// The bytes that the kernel would send.
+    fn outgoing(gather: &mut Gather, pool: &mut Pool) -> (usize, Vec<u8>) {
+        let sent = gather.begin_send(pool).map(drop);
+        assert_eq!(sent, Ok(()));
+        let bytes: Vec<u8> = gather
+            .0
+            .iovecs
+            .iter()
+            .flat_map(|iovec| {
+                // SAFETY: `begin_send` laid these runs out for the kernel to read; this test
+                // reads them in its place, and nothing writes to them.
+                unsafe { std::slice::from_raw_parts(iovec.iov_base.cast::<u8>(), iovec.iov_len) }
+            })
+            .copied()
+            .collect();
+        let pieces = gather.0.iovecs.len();
+        gather.end_send(pool);
+        (pieces, bytes)
+    }
+
+    #[test]
+    fn a_send_list_continues_after_every_possible_partial_send() {
+        let mut pool = pool();
+        assert!(pool.as_mut().fill(slice(0, 0, 4), b"data"));
+        assert!(pool.as_mut().fill(slice(1, 7, 3), b"xyz"));
+        let mut gather = Gather::new(8, 64);
+        assert!(gather.push_inline(b"ab"));
+        assert!(gather.push_inline(b"c"));
+        assert!(gather.push_framed(&mut pool.as_mut(), b"head", slice(0, 0, 4)));
+        assert!(gather.push_inline(b"-"));
+        assert!(gather.push_buffer(slice(1, 7, 3)));
+        let whole = b"abcheaddata-xyz";
+        assert_eq!(outgoing(&mut gather, &mut pool), (4, whole.to_vec()));
+        for sent in 1..whole.len() {
+            gather.advance(1);
+            assert_eq!(gather.len_bytes() as usize, whole.len() - sent);
+            assert_eq!(outgoing(&mut gather, &mut pool).1, &whole[sent..]);
+            assert_eq!(gather.pieces().count(), 2);
+        }
+        gather.advance(1);
+        assert!(gather.is_empty());
+        assert_eq!(gather.begin_send(&mut pool).map(drop), Err(Refusal::InvalidBuffer));
+        assert!(!pool.is_in_kernel(BufId(0)) && !pool.is_in_kernel(BufId(1)));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_added() {
+        let mut pool = pool();
+        let mut gather = Gather::new(3, 10);
+        assert!(gather.push_inline(&[1; 10]));
+        assert!(!gather.push_inline(&[1]));
+        assert!(gather.is_full_for(1));
+        assert!(!gather.is_full_for(0));
+        assert!(!gather.push_framed(&mut pool.as_mut(), &[1], slice(0, 0, 1)));
+        assert!(gather.push_buffer(slice(0, 0, 1)));
+        assert!(gather.is_full_for(0));
+        assert!(gather.push_buffer(slice(1, 0, 1)));
+        assert!(!gather.push_buffer(slice(2, 0, 1)));
+        assert_eq!(gather.len_bytes(), 12);
+        assert_eq!(gather.pieces().count(), 2);
+        gather.clear();
+        assert!(gather.is_empty());
+        assert!(gather.push_inline(&[1; 10]));
+    }
+
+    #[test]
+    fn a_head_moves_out_of_the_way_while_its_room_is_being_sent() {
+        let mut pool = pool();
+        let payload = slice(0, 0, 4);
+        assert!(pool.as_mut().fill(payload, b"data"));
+        let mut first = Gather::new(8, 64);
+        assert!(first.push_framed(&mut pool.as_mut(), b"one:", payload));
+        let in_flight = first.begin_send(&mut pool);
+        assert!(matches!(in_flight, Ok(Outgoing::Bytes { len: 8, .. })));
+        let mut second = Gather::new(8, 64);
+        assert!(second.push_framed(&mut pool.as_mut(), b"two:", payload));
+        assert_eq!(outgoing(&mut second, &mut pool), (2, b"two:data".to_vec()));
+        first.end_send(&mut pool);
+        assert_eq!(outgoing(&mut first, &mut pool), (1, b"one:data".to_vec()));
+    }
+
+    #[test]
+    fn a_slice_outside_the_pool_is_found_at_the_send_and_books_nothing() {
+        let mut pool = pool();
+        let mut gather = Gather::new(8, 64);
+        assert!(gather.push_buffer(slice(0, 0, 4096)));
+        assert!(gather.push_buffer(slice(8, 0, 1)));
+        assert_eq!(gather.begin_send(&mut pool).map(drop), Err(Refusal::InvalidBuffer));
+        assert!(!pool.is_in_kernel(BufId(0)));
+    }
+}

@@ -1,0 +1,193 @@
+//! A volume in memory, shared by all reactors.
+//!
+//! Several reactors may read and write the same bytes at the same time, as several queues of a
+//! disk may. So no reference to the bytes is ever made: they are copied in and out with the
+//! accesses of [`crate::copy`], which do not race. An order between overlapping commands, where
+//! one is needed, is kept by whoever owns the range (its shard), not here.
+
+use std::sync::Arc;
+
+use units::BufSlice;
+
+use crate::copy;
+use crate::errors::{SetupError, Warning};
+use crate::mapping::Mapping;
+use crate::pool::{Pool, PoolMut};
+
+/// RAM that serves as a volume.
+#[derive(Debug)]
+pub struct MemoryStore {
+    memory: Mapping,
+}
+
+/// The range is not in the store, or the pool refused its side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfStore;
+
+impl std::fmt::Display for OutOfStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the range is not in the memory volume, or its buffer is in use")
+    }
+}
+
+impl std::error::Error for OutOfStore {}
+
+impl MemoryStore {
+    /// Makes a store of `bytes` zeros.
+    pub fn new(bytes: u64) -> Result<(Arc<Self>, Option<Warning>), SetupError> {
+        const WHAT: &str = "a memory volume";
+        let bytes = usize::try_from(bytes).map_err(|_| SetupError::Options {
+            reason: "the memory volume exceeds the address space",
+        })?;
+        if bytes == 0 {
+            return Err(SetupError::Options { reason: "a memory volume needs at least one byte" });
+        }
+        let memory = Mapping::new(WHAT, bytes)?;
+        let warning =
+            (!memory.is_huge_enough()).then_some(Warning::NoHugePages { what: WHAT, bytes });
+        Ok((Arc::new(Self { memory }), warning))
+    }
+
+    /// Bytes of the volume.
+    pub const fn len_bytes(&self) -> u64 {
+        self.memory.bytes() as u64
+    }
+
+    /// Whether a range lies in the volume.
+    pub fn contains(&self, offset: u64, len: u32) -> bool {
+        offset.checked_add(u64::from(len)).is_some_and(|end| end <= self.len_bytes())
+    }
+
+    /// Copies from the volume into a pool buffer.
+    pub fn read(
+        &self,
+        offset: u64,
+        pool: &mut PoolMut<'_>,
+        slice: BufSlice,
+    ) -> Result<(), OutOfStore> {
+        let target = pool.bytes_mut(slice).ok_or(OutOfStore)?;
+        self.read_bytes(offset, target)
+    }
+
+    /// Copies from the volume into `target`.
+    pub fn read_bytes(&self, offset: u64, target: &mut [u8]) -> Result<(), OutOfStore> {
+        let shared = self.range(offset, target.len())?;
+        // SAFETY: `range` found the bytes inside the mapping, which lives as long as `self`. They
+        // are only ever touched through `copy`, here and below.
+        unsafe { copy::from_shared(shared, target) };
+        Ok(())
+    }
+
+    /// Copies from a pool buffer into the volume.
+    pub fn write(&self, offset: u64, pool: &Pool, slice: BufSlice) -> Result<(), OutOfStore> {
+        self.write_bytes(offset, pool.bytes(slice).ok_or(OutOfStore)?)
+    }
+
+    /// Copies `source` into the volume.
+    pub fn write_bytes(&self, offset: u64, source: &[u8]) -> Result<(), OutOfStore> {
+        let shared = self.range(offset, source.len())?;
+        // SAFETY: as in `read_bytes`; the source is not in the store, because no reference into
+        // the store exists.
+        unsafe { copy::to_shared(source, shared) };
+        Ok(())
+    }
+
+    /// Fills a range with zeros.
+    pub fn zero(&self, offset: u64, len: u64) -> Result<(), OutOfStore> {
+        let bytes = usize::try_from(len).map_err(|_| OutOfStore)?;
+        let shared = self.range(offset, bytes)?;
+        // SAFETY: as in `read_bytes`.
+        unsafe { copy::zero_shared(shared, bytes) };
+        Ok(())
+    }
+
+    /// Compares a range with `expected`: the offset of the first byte that differs, if any does.
+    pub fn compare(&self, offset: u64, expected: &[u8]) -> Result<Option<usize>, OutOfStore> {
+        self.range(offset, expected.len())?;
+        let mut piece = [0_u8; COMPARE_BYTES];
+        for (index, expected) in expected.chunks(COMPARE_BYTES).enumerate() {
+            let start = index * COMPARE_BYTES;
+            let piece = &mut piece[..expected.len()];
+            self.read_bytes(offset + start as u64, piece)?;
+            // The whole comparison is vectorised; only a difference is looked for byte by byte.
+            if piece != expected {
+                let at = piece.iter().zip(expected).position(|(a, b)| a != b);
+                return Ok(at.map(|at| start + at));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The address of a range that the kernel may read.
+    pub(crate) fn address(&self, offset: u64, len: u32) -> Option<*const u8> {
+        self.range(offset, len as usize).ok().map(<*mut u8>::cast_const)
+    }
+
+    fn range(&self, offset: u64, len: usize) -> Result<*mut u8, OutOfStore> {
+        let offset = usize::try_from(offset).map_err(|_| OutOfStore)?;
+        let end = offset.checked_add(len).ok_or(OutOfStore)?;
+        if end > self.memory.bytes() {
+            return Err(OutOfStore);
+        }
+        Ok(self.memory.at(offset).as_ptr())
+    }
+}
+
+/// Bytes compared at a time: they stay in the first-level cache.
+const COMPARE_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_and_nothing_else() {
+        let (store, _) = MemoryStore::new(10_000).unwrap();
+        store.write_bytes(4090, &[7; 20]).unwrap();
+        let mut all = vec![1; 10_000];
+        store.read_bytes(0, &mut all).unwrap();
+        assert!(all[..4090].iter().all(|&b| b == 0));
+        assert!(all[4090..4110].iter().all(|&b| b == 7));
+        assert!(all[4110..].iter().all(|&b| b == 0));
+        store.zero(4091, 2).unwrap();
+        store.read_bytes(4090, &mut all[..4]).unwrap();
+        assert_eq!(all[..4], [7, 0, 0, 7]);
+    }
+
+    #[test]
+    fn ranges_past_the_end_are_refused_whole() {
+        let (store, _) = MemoryStore::new(4096).unwrap();
+        assert_eq!(store.write_bytes(4095, &[1, 1]), Err(OutOfStore));
+        assert_eq!(store.read_bytes(u64::MAX, &mut [0; 2]), Err(OutOfStore));
+        assert_eq!(store.zero(0, 4097), Err(OutOfStore));
+        assert_eq!(store.compare(4096, &[0]), Err(OutOfStore));
+        assert_eq!(store.compare(0, &[0; 4096]), Ok(None));
+        assert!(store.contains(4096, 0));
+        assert!(!store.contains(4096, 1));
+    }
+
+    #[test]
+    fn compare_names_the_first_byte_that_differs() {
+        let (store, _) = MemoryStore::new(16_384).unwrap();
+        store.write_bytes(9000, &[1]).unwrap();
+        assert_eq!(store.compare(1000, &[0; 10_000]), Ok(Some(8000)));
+    }
+
+    #[test]
+    fn reactors_may_write_the_same_bytes_at_once() {
+        let (store, _) = MemoryStore::new(4096).unwrap();
+        std::thread::scope(|scope| {
+            for tag in 1..=2 {
+                let store = &store;
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        store.write_bytes(0, &[tag; 4096]).unwrap();
+                        let mut seen = [0; 4096];
+                        store.read_bytes(0, &mut seen).unwrap();
+                        assert!(seen.iter().all(|&b| b == 1 || b == 2));
+                    }
+                });
+            }
+        });
+    }
+}

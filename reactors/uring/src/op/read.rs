@@ -1,0 +1,57 @@
+//! Reading from a file into a pool buffer.
+
+use io_uring::opcode;
+use units::{BufSlice, Key};
+
+use crate::completion::Completion;
+use crate::driver::Driver;
+use crate::errors::Refusal;
+use crate::files::FileId;
+use crate::op::{count_of, for_handle};
+use crate::table::{Op, OpKind};
+
+impl Driver {
+    /// Reads from byte `offset` of a file. Ends with [`Completion::Read`].
+    pub fn read(
+        &mut self,
+        file: FileId,
+        token: u64,
+        offset: u64,
+        slice: BufSlice,
+    ) -> Result<(), Refusal> {
+        let handle = self.file_handle(file)?;
+        let address = self.pool.begin_write(slice)?;
+        let entry = match self.pool.registered_index(address, slice.len) {
+            Some(index) => for_handle!(handle, |fd| {
+                opcode::ReadFixed::new(fd, address, slice.len, index).offset(offset).build()
+            }),
+            None => for_handle!(handle, |fd| {
+                opcode::Read::new(fd, address, slice.len).offset(offset).build()
+            }),
+        };
+        let op = Op { token, object: file.0, kind: OpKind::Read { slice } };
+        // SAFETY: the entry points at a slice of the pool that `begin_write` has booked for the
+        // kernel until this operation has ended.
+        match unsafe { self.start(op, |_| entry) } {
+            Ok(_) => {
+                self.file_started(file);
+                Ok(())
+            }
+            Err((reason, _)) => {
+                self.pool.end_write(slice);
+                Err(reason)
+            }
+        }
+    }
+
+    pub(crate) fn complete_read(
+        &mut self,
+        (token, object): (u64, Key),
+        slice: BufSlice,
+        result: i32,
+    ) -> Completion {
+        self.pool.end_write(slice);
+        self.file_ended(object);
+        Completion::Read { token, slice, result: count_of(result) }
+    }
+}

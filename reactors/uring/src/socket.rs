@@ -1,0 +1,211 @@
+//! Making listening sockets, and the options that every iSCSI connection gets.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+
+/// A socket that listens on `address`, ready for
+/// [`Driver::add_listener`](crate::Driver::add_listener).
+///
+/// An IPv6 address means IPv6 only, so that `0.0.0.0` and `[::]` can be listened on side by side.
+pub fn listen(address: SocketAddr, backlog: u16) -> Result<OwnedFd, ListenError> {
+    let refused = |errno| ListenError::new(address, errno);
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(refused)?;
+    // A daemon that restarts must not wait for connections of its predecessor to time out.
+    sockopt::set_socket_reuseaddr(&socket, true).map_err(refused)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true).map_err(refused)?;
+    }
+    net::bind(&socket, &address).map_err(refused)?;
+    net::listen(&socket, i32::from(backlog)).map_err(refused)?;
+    Ok(socket)
+}
+
+/// The address that a socket is bound to.
+pub fn local_address(socket: impl AsFd) -> io::Result<SocketAddr> {
+    Ok(SocketAddr::try_from(net::getsockname(socket)?)?)
+}
+
+/// The address of the other end.
+pub fn peer_address(socket: impl AsFd) -> io::Result<SocketAddr> {
+    let address =
+        net::getpeername(socket)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+    Ok(SocketAddr::try_from(address)?)
+}
+
+/// The options of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// How long a connection is silent before the kernel probes whether the peer is alive.
+    pub keepalive_idle: Duration,
+    /// How long sent bytes may stay unacknowledged before the connection is given up. It also
+    /// bounds how long a peer may keep its window closed.
+    pub user_timeout: Duration,
+    /// Bytes of the kernel's send buffer; the kernel chooses and adapts by itself if `None`.
+    pub send_buffer_bytes: Option<usize>,
+    /// Bytes of the kernel's receive buffer; as above.
+    pub receive_buffer_bytes: Option<usize>,
+    /// The congestion control; the machine's default if `None`.
+    pub congestion: Option<String>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            keepalive_idle: Duration::from_secs(30),
+            user_timeout: units::limits::SEND_STALL_TIME_MAX,
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
+            congestion: None,
+        }
+    }
+}
+
+/// Sets the options of a connection. Whole responses are sent at once, so waiting for more bytes
+/// to fill a segment (Nagle) would only add latency.
+pub fn tune(socket: impl AsFd, tuning: &Tuning) -> io::Result<()> {
+    let socket = socket.as_fd();
+    sockopt::set_tcp_nodelay(socket, true)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, tuning.keepalive_idle)?;
+    sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
+    let timeout_ms = u32::try_from(tuning.user_timeout.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(socket, timeout_ms)?;
+    if let Some(bytes) = tuning.send_buffer_bytes {
+        sockopt::set_socket_send_buffer_size(socket, bytes)?;
+    }
+    if let Some(bytes) = tuning.receive_buffer_bytes {
+        sockopt::set_socket_recv_buffer_size(socket, bytes)?;
+    }
+    if let Some(name) = &tuning.congestion {
+        sockopt::set_tcp_congestion(socket, name)?;
+    }
+    Ok(())
+}
+
+/// Why a socket does not listen.
+#[derive(Debug)]
+pub enum ListenError {
+    /// No interface of this machine has the address.
+    AddressNotHere {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// Another socket listens there.
+    AddressTaken {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// This process may not listen there.
+    Denied {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// Something else that the kernel says.
+    Kernel {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What it says.
+        source: io::Error,
+    },
+}
+
+impl ListenError {
+    fn new(address: SocketAddr, errno: Errno) -> Self {
+        match errno {
+            Errno::ADDRINUSE => Self::AddressTaken { address },
+            Errno::ADDRNOTAVAIL => Self::AddressNotHere { address },
+            Errno::ACCESS | Errno::PERM => Self::Denied { address },
+            other => Self::Kernel { address, source: other.into() },
+        }
+    }
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddressNotHere { address } => write!(
+                f,
+                "cannot listen on {address}: no interface has the address {}. Look at \
+                 `ip address`, or listen on 0.0.0.0 or [::] for all of them",
+                address.ip()
+            ),
+            Self::AddressTaken { address } => write!(
+                f,
+                "cannot listen on {address}: another program listens there, most likely another \
+                 iSCSI target. `ss -ltnp 'sport = :{}'` shows which",
+                address.port()
+            ),
+            Self::Denied { address } => write!(
+                f,
+                "cannot listen on {address}: permission denied. Ports below 1024 need root or \
+                 CAP_NET_BIND_SERVICE; the port of iSCSI is 3260"
+            ),
+            Self::Kernel { address, source } => write!(f, "cannot listen on {address}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::AddressNotHere { .. } | Self::AddressTaken { .. } | Self::Denied { .. } => None,
+            Self::Kernel { source, .. } => Some(source),
+        }
+    }
+}
+
+/// Probes of a silent connection: a dead peer is found 20 s after the idle time.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn a_port_that_is_taken_is_named_with_a_way_to_find_who_has_it() {
+        let first = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let address = local_address(&first).unwrap();
+        let error = listen(address, 16).unwrap_err();
+        assert!(matches!(error, ListenError::AddressTaken { .. }));
+        assert!(error.to_string().contains("another program listens there"));
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_refused() {
+        let error = listen("192.0.2.1:3260".parse().unwrap(), 16).unwrap_err();
+        assert!(matches!(error, ListenError::AddressNotHere { .. }));
+    }
+
+    #[test]
+    fn both_families_listen_on_one_port_where_the_machine_has_both() {
+        let Ok(six) = listen("[::]:0".parse().unwrap(), 16) else { return };
+        let port = local_address(&six).unwrap().port();
+        let four = listen(SocketAddr::from(([0, 0, 0, 0], port)), 16);
+        assert!(!matches!(four, Err(ListenError::Kernel { .. })));
+    }
+
+    #[test]
+    fn a_tuned_connection_sends_at_once_and_gives_up_after_the_time_given() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(peer_address(&socket).unwrap(), listener.local_addr().unwrap());
+        tune(&socket, &Tuning::default()).unwrap();
+        assert!(socket.nodelay().unwrap());
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 90_000);
+        assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), 4);
+    }
+}

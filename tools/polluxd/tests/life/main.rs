@@ -1,0 +1,8 @@
+//! The daemon as a process: started, asked, signalled, ended.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod changes;
+mod process;
+mod start;
+
+use process::{Daemon, Place};
