@@ -328,8 +328,8 @@ impl Shard {
             Note::Do { volume, number, job } => self.perform(volume, number, job, turn),
             Note::Done { volume, number } => self.job_done(volume, number, turn),
             Note::Load { sessions } => self.registry.handle_load(from, sessions),
-            Note::Register { conn, nexus, place } => {
-                self.register(Applicant { reactor: from, conn, place }, nexus, turn);
+            Note::Register { conn, nexus, place, joins } => {
+                self.register(Applicant { reactor: from, conn, place, joins }, nexus, turn);
             }
             Note::Registered { conn, nexus, outcome } => {
                 self.registered(conn, nexus, outcome, turn);

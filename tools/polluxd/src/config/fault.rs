@@ -152,27 +152,13 @@ impl fmt::Display for BuffersFault {
     }
 }
 
-const MUTUAL_CHAP_ALONE: &str = "the target proves itself only to initiators that have proven \
-     themselves; add chap with what they must prove";
-
-const NOBODY_ADMITTED: &str = "an empty list would admit nobody; name initiators, or leave the \
-     key out to admit every one";
-
-const SECRET_SHARED: &str = "the target's secret is also an initiator's, which lets anyone who \
-     knows the one pose as the other (RFC 7143 9.2.1); use different secrets";
-
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AbsentPortalGroup(group) => {
                 write!(f, "no [[portal]] has group {group}; add one, or use the group of one")
             }
-            Self::AbsentVolume { name, known } if known.is_empty() => {
-                write!(f, "there is no volume {name:?}; add a [[volume]] with this name")
-            }
-            Self::AbsentVolume { name, known } => {
-                write!(f, "there is no volume {name:?}; there are {}", known.join(", "))
-            }
+            Self::AbsentVolume { name, known } => f.write_str(&absent_volume(name, known)),
             Self::BadAddress(text) => write!(
                 f,
                 "{text:?} is no address with a port; write something like \"192.0.2.1:3260\" or \
@@ -230,4 +216,21 @@ impl fmt::Display for Problem {
             ),
         }
     }
+}
+
+const MUTUAL_CHAP_ALONE: &str = "the target proves itself only to initiators that have proven \
+                                 themselves; add chap with what they must prove";
+
+const NOBODY_ADMITTED: &str = "an empty list would admit nobody; name initiators, or leave the \
+                               key out to admit every one";
+
+const SECRET_SHARED: &str = "the target's secret is also an initiator's, which lets anyone who \
+                             knows the one pose as the other (RFC 7143 9.2.1); use different \
+                             secrets";
+
+fn absent_volume(name: &str, known: &[String]) -> String {
+    if known.is_empty() {
+        return format!("there is no volume {name:?}; add a [[volume]] with this name");
+    }
+    format!("there is no volume {name:?}; there are {}", known.join(", "))
 }

@@ -43,8 +43,7 @@ fn an_empty_text_is_a_node_that_serves_nothing() {
     assert!(config.portals.is_empty() && config.volumes.is_empty() && config.targets.is_empty());
 }
 
-/// Every key once.
-const FULL_TEXT: &str = r#"
+const FULL: &str = r#"
 [node]
 cores = [2, 3]
 queue_depth = 4096
@@ -90,7 +89,7 @@ mutual_chap = { name = "pollux", secret_file = "secrets/target" }
 
 #[test]
 fn a_full_text_means_what_it_says() {
-    let config = read(FULL_TEXT).unwrap();
+    let config = read(FULL).unwrap();
     assert_eq!(config.node.cores, Some(vec![2, 3]));
     assert_eq!(config.node.queue_depth, 4096);
     assert_eq!(config.node.poll, Poll::Busy);
