@@ -161,9 +161,12 @@ impl Connection {
                 last.then_some(slice.buf)
             }
         };
-        let batch = self.open_batch(driver, 0);
-        batch.meaning.returns.extend(returned);
-        batch.meaning.samples.extend(sample);
+        // To the batch that holds the end of the PDU, even if that has no room left: another one
+        // might never leave.
+        if let Some(batch) = self.batches.back_mut() {
+            batch.meaning.returns.extend(returned);
+            batch.meaning.samples.extend(sample);
+        }
     }
 
     /// Keeps the lists of a batch that has left for the next one.

@@ -13,7 +13,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use units::{ReactorId, limits};
 
-pub(crate) use doorbell::{Doorbell, Flag};
+pub(crate) use doorbell::Doorbell;
+#[cfg(test)]
+use doorbell::Flag;
 
 /// Wakes the thread that sleeps behind a [`Doorbell`].
 pub(crate) trait Bell {

@@ -3,7 +3,7 @@
 //! A turn is bounded: so much mail, so many completions, so many PDUs of one connection. What is
 //! left waits for the next turn, so that no connection starves the others.
 
-use crate::backend::{Backend, Io, SharedStore};
+use crate::backend::{Backend, Io, SharedStore, zero_buffer};
 use crate::connection::Connection;
 use crate::mailbox::{Bell, Doorbell, Inboxes, Outboxes};
 use crate::node::{Command, NodeOptions, PollMode, ReactorReport};
@@ -16,8 +16,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use target::{Action, Actions, HandedOver, IoResult, Message, OpId, Shard};
-use units::{ConnId, Instant, Key, ReactorId, Slab, VolumeId, limits};
-use uring::{Completion, Driver, SocketId, Wait, Waker};
+use units::{BufId, BufSlice, ConnId, Instant, Key, ReactorId, Slab, VolumeId, limits};
+use uring::{Completion, Driver, Refusal, SocketId, Wait, Waker};
 
 impl Bell for Waker {
     fn wake(&self) {
@@ -69,6 +69,8 @@ pub(crate) struct Reactor {
     pub(crate) by_conn: Vec<Option<(ConnId, Key)>>,
     /// Connections to look at in this turn: something to parse, send or receive.
     pub(crate) listed: Vec<Key>,
+    /// The other list, empty: the two take turns, so that neither is allocated anew.
+    pub(crate) unlisted: Vec<Key>,
     pub(crate) inboxes: Inboxes<Mail>,
     pub(crate) outboxes: Outboxes<Mail, Waker>,
     doorbell: Arc<Doorbell<Waker>>,
@@ -77,13 +79,20 @@ pub(crate) struct Reactor {
     /// Files that are to be closed once nothing of them is under way.
     pub(crate) retired: Vec<uring::FileId>,
     pub(crate) ios: Slab<Io>,
+    /// A buffer of the pool that the shard does not know: it is never written.
+    pub(crate) zeros: BufSlice,
     /// Operations that the ring had no room for.
     pub(crate) deferred: VecDeque<Io>,
     /// Operations that ended at once.
     pub(crate) done: VecDeque<(OpId, IoResult)>,
+    /// Buffers that go back to the shard.
+    pub(crate) returned: VecDeque<BufId>,
     completions: Vec<Completion>,
     pub(crate) recorder: Recorder,
     pub(crate) listeners: Vec<SocketId>,
+    /// Listeners on which accepting has failed, and when it is tried again.
+    pub(crate) accept_again: Vec<u64>,
+    pub(crate) accept_again_at: Instant,
     pub(crate) now: Instant,
     worked_at: Instant,
     stopping: bool,
@@ -102,6 +111,7 @@ impl Reactor {
     pub(crate) fn new(parts: Parts) -> Self {
         let now = uring::now();
         Self {
+            zeros: zero_buffer(&parts.options.layout),
             id: parts.id,
             options: parts.options,
             driver: parts.driver,
@@ -110,6 +120,7 @@ impl Reactor {
             connections: Slab::new(limits::CONNECTIONS_PER_REACTOR_MAX),
             by_conn: Vec::new(),
             listed: Vec::new(),
+            unlisted: Vec::new(),
             inboxes: parts.inboxes,
             outboxes: parts.outboxes,
             doorbell: parts.doorbell,
@@ -119,9 +130,12 @@ impl Reactor {
             ios: Slab::new(IOS_MAX),
             deferred: VecDeque::new(),
             done: VecDeque::new(),
+            returned: VecDeque::new(),
             completions: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
             recorder: Recorder::new(),
             listeners: Vec::new(),
+            accept_again: Vec::new(),
+            accept_again_at: now,
             now,
             worked_at: now,
             stopping: false,
@@ -143,8 +157,10 @@ impl Reactor {
         worked |= self.read_mail();
         worked |= self.reap();
         worked |= self.fire_timers();
+        worked |= self.accept_again();
         worked |= self.retry_deferred();
         worked |= self.serve_listed();
+        self.close_retired();
         self.outboxes.deliver();
         let ended = uring::now();
         if worked {
@@ -174,10 +190,19 @@ impl Reactor {
         }
         self.doorbell.prepare_sleep();
         if self.inboxes.is_empty() && self.commands.is_empty() && !self.outboxes.has_backlog() {
-            let timer = self.shard.poll_timeout().map_or(SLEEP_MAX, |at| at.since(now));
-            self.enter(Wait::AtMost(timer.min(SLEEP_MAX)));
+            self.enter(Wait::AtMost(self.sleep_time(now)));
+        } else {
+            self.enter(Wait::No);
         }
         self.doorbell.awake();
+    }
+
+    /// How long there is nothing to do unless something happens.
+    fn sleep_time(&self, now: Instant) -> Duration {
+        let shard = self.shard.poll_timeout().map_or(SLEEP_MAX, |at| at.since(now));
+        let accept =
+            if self.accept_again.is_empty() { SLEEP_MAX } else { self.accept_again_at.since(now) };
+        shard.min(accept).min(SLEEP_MAX)
     }
 
     fn enter(&mut self, wait: Wait) {
@@ -253,6 +278,8 @@ impl Reactor {
         loop {
             if let Some(action) = self.actions.pop() {
                 self.execute(action);
+            } else if let Some(buf) = self.returned.pop_front() {
+                self.shard.handle_buffer_returned(self.now, buf, &mut self.actions);
             } else if let Some((op, result)) = self.done.pop_front() {
                 self.shard.handle_io(self.now, op, result, &mut self.actions);
             } else {
@@ -386,13 +413,12 @@ impl Reactor {
                 self.retired.push(id);
             }
         }
-        let retired = std::mem::take(&mut self.retired);
-        for file in retired {
-            // The ring closes it when its last operation has ended.
-            if self.driver.remove_file(file).is_err() {
-                tracing::debug!("a removed volume's file was closed before");
-            }
-        }
+    }
+
+    /// Closes the files of volumes that are gone, once their last operation has ended.
+    fn close_retired(&mut self) {
+        let driver = &mut self.driver;
+        self.retired.retain(|&file| driver.remove_file(file) == Err(Refusal::Busy));
     }
 
     /// Begins to accept on these sockets.
@@ -407,7 +433,8 @@ impl Reactor {
                     }
                 }
                 Err(refused) => {
-                    tracing::error!(reactor = self.id.0, refusal = %refused.reason, "cannot listen");
+                    let refusal = refused.reason;
+                    tracing::error!(reactor = self.id.0, %refusal, "cannot listen");
                 }
             }
         }

@@ -5,6 +5,7 @@ use crate::reactor::{Mail, Reactor, Traveller};
 use crate::token::{key_of_token, token_of};
 use iscsi::{Bhs, DeframeFault, Piece};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 use target::{HandedOver, Placement, Sample, SendData};
 use units::{BufId, BufSlice, ConnId, Key, ReactorId, limits};
 use uring::socket::Tuning;
@@ -12,10 +13,14 @@ use uring::{Errno, Gather, RecvBuffer, SocketId};
 
 /// What the next bytes of a connection turned out to be.
 enum Found {
-    End { data_digest_ok: bool },
+    End {
+        data_digest_ok: bool,
+    },
     Fault(DeframeFault),
     Header(Bhs),
     NeedMore,
+    /// Payload that could not be put where the shard wants it.
+    NoPlace,
     Run,
 }
 
@@ -74,13 +79,31 @@ impl Reactor {
         if errno == Errno::CANCELED {
             return;
         }
-        tracing::warn!(reactor = self.id.0, %errno, "accepting connections failed; trying again");
-        let listener = usize::try_from(token).ok().and_then(|t| self.listeners.get(t).copied());
-        if let Some(listener) = listener
-            && let Err(refusal) = self.driver.accept(listener, token)
-        {
-            tracing::error!(reactor = self.id.0, %refusal, "cannot accept connections any more");
+        tracing::warn!(
+            reactor = self.id.0,
+            %errno,
+            "accepting connections failed; trying again. If too many files are open, raise \
+             LimitNOFILE"
+        );
+        // Not at once: what is missing, most likely descriptors, is still missing.
+        self.accept_again.push(token);
+        self.accept_again_at = self.now.after(ACCEPT_PAUSE);
+    }
+
+    /// Goes on accepting, some time after it has failed.
+    pub(crate) fn accept_again(&mut self) -> bool {
+        if self.accept_again.is_empty() || self.now < self.accept_again_at {
+            return false;
         }
+        for token in std::mem::take(&mut self.accept_again) {
+            let listener = usize::try_from(token).ok().and_then(|t| self.listeners.get(t).copied());
+            if let Some(listener) = listener
+                && let Err(refusal) = self.driver.accept(listener, token)
+            {
+                tracing::error!(reactor = self.id.0, %refusal, "cannot accept connections");
+            }
+        }
+        true
     }
 
     /// Makes sure that a connection is looked at in this turn.
@@ -148,6 +171,7 @@ impl Reactor {
         }
         if let Some(buf) = returned {
             self.buffer_returned(buf);
+            self.run_actions();
         }
         self.list(key);
     }
@@ -172,7 +196,8 @@ impl Reactor {
         if self.listed.is_empty() {
             return false;
         }
-        let mut listed = std::mem::take(&mut self.listed);
+        // Connections that are listed meanwhile are looked at in the next turn.
+        let mut listed = std::mem::replace(&mut self.listed, std::mem::take(&mut self.unlisted));
         for &key in &listed {
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.is_listed = false;
@@ -183,9 +208,7 @@ impl Reactor {
             self.close_if_drained(key);
         }
         listed.clear();
-        // Connections that were listed meanwhile are looked at in the next turn.
-        listed.append(&mut self.listed);
-        self.listed = listed;
+        self.unlisted = listed;
         true
     }
 
@@ -216,6 +239,11 @@ impl Reactor {
                     let now = self.now;
                     self.shard.handle_pdu_end(now, conn, data_digest_ok, &mut self.actions);
                     self.run_actions();
+                }
+                Found::NoPlace => {
+                    // Better no connection than one that loses data.
+                    tracing::error!(reactor = self.id.0, "no place for a data segment");
+                    return self.peer_gone(key);
                 }
                 Found::Fault(fault) => {
                     let now = self.now;
@@ -250,8 +278,10 @@ impl Reactor {
                     Placement::Buffer(slice) => {
                         let len = u32::try_from(run.len()).unwrap_or(u32::MAX);
                         let offset = slice.offset + connection.filled;
-                        let copied = pool.fill(BufSlice { offset, len, ..slice }, run);
-                        debug_assert!(copied, "a placement is inside of a buffer that is ours");
+                        if !pool.fill(BufSlice { offset, len, ..slice }, run) {
+                            debug_assert!(false, "a placement is inside of a buffer that is ours");
+                            return Found::NoPlace;
+                        }
                         connection.filled += len;
                         self.recorder.counters.bytes_copied += u64::from(len);
                     }
@@ -277,10 +307,13 @@ impl Reactor {
         if !matches!(connection.fate, Fate::Open)
             || connection.pending.is_some()
             || connection.is_backed_up()
-            || self.outboxes.congested()
             || self.driver.is_receiving(connection.socket)
         {
             return;
+        }
+        if self.outboxes.congested() {
+            // Another reactor is behind: nothing new until it has caught up.
+            return self.list(key);
         }
         let socket = connection.socket;
         let armed = match connection.direct_place() {
@@ -365,16 +398,29 @@ impl Reactor {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.recycle(meaning);
         }
+        self.run_actions();
         if !whole {
-            self.peer_gone(key);
-            self.abandon(key);
+            self.send_failed(key);
         }
         self.list(key);
     }
 
-    pub(crate) fn buffer_returned(&mut self, buf: BufId) {
-        self.shard.handle_buffer_returned(self.now, buf, &mut self.actions);
-        self.run_actions();
+    /// Nothing more can be sent on a connection.
+    fn send_failed(&mut self, key: Key) {
+        let fate = self.connections.get(key).map(|c| &c.fate);
+        if matches!(fate, Some(Fate::HandingOver { .. })) {
+            // The session is the other reactor's already: it must get it, to end it.
+            self.drop_batches(key);
+        } else {
+            self.peer_gone(key);
+            self.abandon(key);
+        }
+    }
+
+    /// A buffer goes back to the shard with the next `run_actions`, and not before the actions
+    /// that are queued now: so actions never run within actions.
+    fn buffer_returned(&mut self, buf: BufId) {
+        self.returned.push_back(buf);
     }
 
     /// Handles [`target::Action::Return`].
@@ -419,15 +465,21 @@ impl Reactor {
         }
         connection.fate = Fate::Closed;
         let socket = connection.socket;
-        let batches = std::mem::take(&mut connection.batches);
         self.recycle_pending(key);
-        for batch in batches {
+        self.drop_batches(key);
+        self.driver.close(socket);
+    }
+
+    /// Drops what is queued to be sent; its buffers go back.
+    fn drop_batches(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        for batch in std::mem::take(&mut connection.batches) {
             self.driver.recycle_gather(batch.gather);
             for buf in batch.meaning.returns {
                 self.buffer_returned(buf);
             }
         }
-        self.driver.close(socket);
+        self.run_actions();
     }
 
     /// The ring is done with a socket.
@@ -435,8 +487,9 @@ impl Reactor {
         let found = self.connections.iter().find(|(_, c)| c.socket == socket).map(|(k, _)| k);
         let Some(connection) = found.and_then(|key| self.connections.remove(key)) else { return };
         // Everything in flight has ended, so nothing is owed but what was never started.
-        for buf in connection.return_after_receive.into_iter() {
+        if let Some(buf) = connection.return_after_receive {
             self.buffer_returned(buf);
+            self.run_actions();
         }
     }
 
@@ -497,6 +550,9 @@ impl Reactor {
         self.run_actions();
     }
 }
+
+/// How long to wait before accepting is tried again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A PDU is a header, an end, and a run of payload for each receive that it spans.
 const PIECES_PER_PDU: u32 = 3;

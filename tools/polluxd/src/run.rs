@@ -5,7 +5,7 @@ use crate::daemon::{Daemon, look, open};
 use crate::flags::Flags;
 use crate::settings::{Settings, check_flags};
 use crate::start_fault::StartFault;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use units::limits;
@@ -67,7 +67,11 @@ fn start_log(flags: &Flags) -> Result<(), StartFault> {
     let filter = filter.unwrap_or_else(|| "info".into());
     let parsed = EnvFilter::builder().parse(&filter);
     let filter = parsed.map_err(|error| StartFault::Log { filter, error })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     Ok(())
 }
 

@@ -158,12 +158,7 @@ impl fmt::Display for Problem {
             Self::AbsentPortalGroup(group) => {
                 write!(f, "no [[portal]] has group {group}; add one, or use the group of one")
             }
-            Self::AbsentVolume { name, known } if known.is_empty() => {
-                write!(f, "there is no volume {name:?}; add a [[volume]] with this name")
-            }
-            Self::AbsentVolume { name, known } => {
-                write!(f, "there is no volume {name:?}; there are {}", known.join(", "))
-            }
+            Self::AbsentVolume { name, known } => f.write_str(&absent_volume(name, known)),
             Self::BadAddress(text) => write!(
                 f,
                 "{text:?} is no address with a port; write something like \"192.0.2.1:3260\" or \
@@ -190,14 +185,8 @@ impl fmt::Display for Problem {
                 "{text:?} is no volume name; use up to 64 of a-z, A-Z, 0-9, '.', '_' and '-', \
                  starting with a letter or a digit"
             ),
-            Self::MutualChapAlone => f.write_str(
-                "the target proves itself only to initiators that have proven themselves; add \
-                 chap with what they must prove",
-            ),
-            Self::NobodyAdmitted => f.write_str(
-                "an empty list would admit nobody; name initiators, or leave the key out to \
-                 admit every one",
-            ),
+            Self::MutualChapAlone => f.write_str(MUTUAL_CHAP_ALONE),
+            Self::NobodyAdmitted => f.write_str(NOBODY_ADMITTED),
             Self::NoCores => f.write_str("name at least one core, such as [0]"),
             Self::OutOfRange { value, least, most } => {
                 write!(f, "{value} is out of range; use a number from {least} to {most}")
@@ -210,10 +199,7 @@ impl fmt::Display for Problem {
             }
             Self::Repeated(value) => write!(f, "{value} is there twice; each must be unique"),
             Self::Secret { file, fault } => write!(f, "{} {fault}", file.display()),
-            Self::SecretShared => f.write_str(
-                "the target's secret is also an initiator's, which lets anyone who knows the one \
-                 pose as the other (RFC 7143 9.2.1); use different secrets",
-            ),
+            Self::SecretShared => f.write_str(SECRET_SHARED),
             Self::SizeMissing { kind } => {
                 write!(f, "a {kind} volume needs a size, such as size = \"1GiB\"")
             }
@@ -230,4 +216,21 @@ impl fmt::Display for Problem {
             ),
         }
     }
+}
+
+const MUTUAL_CHAP_ALONE: &str = "the target proves itself only to initiators that have proven \
+                                 themselves; add chap with what they must prove";
+
+const NOBODY_ADMITTED: &str = "an empty list would admit nobody; name initiators, or leave the \
+                               key out to admit every one";
+
+const SECRET_SHARED: &str = "the target's secret is also an initiator's, which lets anyone who \
+                             knows the one pose as the other (RFC 7143 9.2.1); use different \
+                             secrets";
+
+fn absent_volume(name: &str, known: &[String]) -> String {
+    if known.is_empty() {
+        return format!("there is no volume {name:?}; add a [[volume]] with this name");
+    }
+    format!("there is no volume {name:?}; there are {}", known.join(", "))
 }

@@ -43,9 +43,7 @@ fn an_empty_text_is_a_node_that_serves_nothing() {
     assert!(config.portals.is_empty() && config.volumes.is_empty() && config.targets.is_empty());
 }
 
-#[test]
-fn a_full_text_means_what_it_says() {
-    let text = r#"
+const FULL: &str = r#"
 [node]
 cores = [2, 3]
 queue_depth = 4096
@@ -88,7 +86,10 @@ initiators = ["iqn.1993-08.org.debian:01:ABC"]
 chap = { name = "alice", secret_file = "/secrets/alice" }
 mutual_chap = { name = "pollux", secret_file = "secrets/target" }
 "#;
-    let config = read(text).unwrap();
+
+#[test]
+fn a_full_text_means_what_it_says() {
+    let config = read(FULL).unwrap();
     assert_eq!(config.node.cores, Some(vec![2, 3]));
     assert_eq!(config.node.queue_depth, 4096);
     assert_eq!(config.node.poll, Poll::Busy);

@@ -3,6 +3,7 @@
 
 mod changes;
 mod process;
+mod sessions;
 mod start;
 
 use process::{Daemon, Place};

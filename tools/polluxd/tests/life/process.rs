@@ -46,8 +46,15 @@ impl Place {
 
     /// Starts a daemon and waits until it serves.
     pub(crate) fn start(&self, args: &[&str]) -> Daemon {
+        self.start_with(args, |_| {})
+    }
+
+    /// The same after a change to its command.
+    pub(crate) fn start_with(&self, args: &[&str], change: impl FnOnce(&mut Command)) -> Daemon {
+        let mut command = self.command(args);
+        change(&mut command);
         let log = std::fs::File::create(self.dir.path().join("log")).unwrap();
-        let mut child = self.command(args).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut said = String::new();
         while !said.contains("ready") {
@@ -112,13 +119,18 @@ impl Daemon {
 
     /// Asks for the status until it is as expected.
     pub(crate) fn wait_for_status(&mut self, is_expected: impl Fn(&Value) -> bool) -> Value {
+        self.wait_for("status", is_expected)
+    }
+
+    /// Asks until the answer is as expected.
+    pub(crate) fn wait_for(&mut self, method: &str, is_expected: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + TIME_MAX;
         loop {
-            let status = self.call("status", &json!({}));
-            if is_expected(&status) {
-                return status;
+            let answer = self.call(method, &json!({}));
+            if is_expected(&answer) {
+                return answer;
             }
-            assert!(Instant::now() < deadline, "{status}");
+            assert!(Instant::now() < deadline, "{answer}");
             std::thread::yield_now();
         }
     }

@@ -6,7 +6,8 @@ use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::time::Duration;
 
 #[test]
 fn the_embedded_default_starts_serves_and_ends_cleanly() {
@@ -199,4 +200,27 @@ fn wait_until_free(place: &Place, daemon: &mut Daemon) {
         }
     }
     panic!("no place became free");
+}
+
+#[test]
+fn the_service_manager_hears_of_each_step() {
+    let place = Place::new();
+    let path = place.path().join("notify.sock");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let hear = || {
+        let mut said = [0; 256];
+        let n = manager.recv(&mut said).unwrap();
+        String::from_utf8(said[..n].to_vec()).unwrap()
+    };
+    let daemon = place.start_with(&[], |command| {
+        command.env("NOTIFY_SOCKET", &path);
+    });
+    assert_eq!(hear(), "READY=1\n");
+    daemon.signal(Signal::HUP);
+    let reloading = hear();
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert_eq!(hear(), "READY=1\n");
+    daemon.end();
+    assert_eq!(hear(), "STOPPING=1\n");
 }
