@@ -205,6 +205,7 @@ impl Shard {
         let mut turn = Turn { now, actions };
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
         let incoming = std::mem::replace(&mut connection.incoming, Incoming::Dropped);
+        connection.filling = None;
         self.pdu_end(conn, incoming, data_digest_ok, &mut turn);
         if let Some(connection) = self.connections.get_mut(conn.0) {
             connection.segment.clear();
