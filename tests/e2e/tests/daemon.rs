@@ -94,6 +94,23 @@ fn content_and_name_survive_a_clean_end_and_a_crash() {
     }
 }
 
+/// The kernel takes a killed process's ring apart after the process is gone, and the ring holds
+/// the volumes' files and their locks until then: a daemon that comes back at once must wait for
+/// them, or it would be ready without its volumes. Another portal, because the old one may be
+/// held as well.
+#[test]
+fn a_daemon_that_comes_back_at_once_after_a_crash_serves_its_volumes() {
+    let mut daemon = Daemon::demo();
+    for life in 1..=5 {
+        inquiry_is_answered(disk(daemon.portal(), DEMO, 0).session(), 0);
+        let setup = daemon.setup().clone().at(Setup::demo().portal());
+        daemon.kill();
+        daemon = setup.start();
+        let said = daemon.said();
+        assert!(!said.contains("not served"), "life {life}:\n{said}");
+    }
+}
+
 #[test]
 fn sigterm_asks_for_logout_and_ends_with_success() {
     let mut daemon = Daemon::demo();
