@@ -186,7 +186,8 @@ impl Shard {
             return Planned::fails(Fault::ReservationConflict);
         }
         let planned = plan_for_unit(session, unit, &scsi_command, mapping, number);
-        check_direction(command, planned)
+        let block_size = unit.geometry.block_size;
+        check_direction(command, check_exact_length(command, &scsi_command, block_size, planned))
     }
 
     /// A LUN that the target does not have (SAM-5 4.7.4).
@@ -353,6 +354,29 @@ fn medium_work(plan: &Plan, unit: &LogicalUnit) -> Planned {
     };
     let range = range_of(geometry, extent);
     Planned { work, scsi_length: data.unwrap_or(range.len), range, operation, fault: None }
+}
+
+/// COMPARE AND WRITE and WRITE SAME make sense only with exactly the data that they ask for: an
+/// initiator that expects to send more or less has made a mistake in the CDB.
+fn check_exact_length(
+    command: &ScsiCommand,
+    scsi_command: &Command,
+    block_size: units::BlockSize,
+    planned: Planned,
+) -> Planned {
+    let exact = matches!(scsi_command, Command::CompareAndWrite(_) | Command::WriteSame(_));
+    if !exact || planned.fault.is_some() {
+        return planned;
+    }
+    let asked = match scsi_command.transfer(block_size) {
+        scsi::Transfer::None => 0,
+        scsi::Transfer::In(bytes) | scsi::Transfer::Out(bytes) => bytes,
+    };
+    if u64::from(command.expected_data_transfer_length) == asked {
+        planned
+    } else {
+        Planned::check(Sense::INVALID_FIELD_IN_CDB)
+    }
 }
 
 /// A command whose data goes the other way than the initiator thinks is not carried out.

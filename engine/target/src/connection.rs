@@ -14,6 +14,8 @@ pub(crate) struct Connection {
     pub(crate) local: SocketAddr,
     pub(crate) phase: Phase,
     pub(crate) incoming: Incoming,
+    /// A login request has come: until then the peer is not known to speak iSCSI.
+    pub(crate) login_began: bool,
     /// The header of the PDU that comes in.
     pub(crate) header: Bhs,
     /// The buffer that its data segment goes into.
@@ -96,6 +98,7 @@ impl Connection {
             local,
             phase: Phase::Login(Box::new(login)),
             incoming: Incoming::Dropped,
+            login_began: false,
             header: Bhs::new([0; 48]),
             filling: None,
             segment: Vec::new(),

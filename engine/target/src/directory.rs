@@ -173,7 +173,7 @@ impl Shard {
         self.refresh_sessions(&resized, turn);
     }
 
-    fn refresh_sessions(&mut self, resized: &[units::VolumeId], turn: &mut Turn<'_>) {
+    pub(crate) fn refresh_sessions(&mut self, resized: &[units::VolumeId], turn: &mut Turn<'_>) {
         let mut gone = Vec::new();
         for (key, connection) in self.connections.iter_mut() {
             let Some(session) = connection.session_mut() else { continue };

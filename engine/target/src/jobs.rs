@@ -83,7 +83,7 @@ impl Shard {
                 if let Some(unit) = self.unit_mut(volume) {
                     unit.unit.mode.current = parameters;
                 }
-                self.raise_for_others(volume, Sense::MODE_PARAMETERS_CHANGED, &by);
+                self.raise(volume, Sense::MODE_PARAMETERS_CHANGED, Some(&by));
                 Vec::new()
             }
             Job::NexusLost { nexus } | Job::Release { by: nexus } => {
@@ -100,7 +100,7 @@ impl Shard {
                 }
                 Vec::new()
             }
-            Job::Reset { by } => self.reset_unit(volume, &by, turn),
+            Job::Reset => self.reset_unit(volume, turn),
         };
         self.when_quiet(waits_for, Then::JobDone { volume, number }, turn);
     }
@@ -172,10 +172,10 @@ impl Shard {
     }
 
     /// Raises a unit attention for every nexus on this core that has the volume, but `by`.
-    pub(crate) fn raise_for_others(&mut self, volume: VolumeId, sense: Sense, by: &Nexus) {
+    fn raise(&mut self, volume: VolumeId, sense: Sense, by: Option<&Nexus>) {
         for (_, connection) in self.connections.iter_mut() {
             let Some(session) = connection.session_mut() else { continue };
-            if session.nexus() == Some(by) {
+            if by.is_some() && session.nexus() == by {
                 continue;
             }
             let Some(target) = session.target().cloned() else { continue };
@@ -206,15 +206,15 @@ impl Shard {
     }
 
     /// LOGICAL UNIT RESET on this core (SAM-5 6.3.3): tasks end, the reservation and the mode
-    /// parameters go back to their defaults.
-    fn reset_unit(&mut self, volume: VolumeId, by: &Nexus, turn: &mut Turn<'_>) -> Vec<Key> {
+    /// parameters go back to their defaults, and every nexus is told, the one that asked too.
+    fn reset_unit(&mut self, volume: VolumeId, turn: &mut Turn<'_>) -> Vec<Key> {
         let tasks = self.tasks_of_unit(volume);
         self.abort_tasks(&tasks, turn);
         if let Some(unit) = self.unit_mut(volume) {
             unit.reserved_by = None;
             unit.unit.mode.current = unit.unit.mode.default;
         }
-        self.raise_for_others(volume, Sense::BUS_DEVICE_RESET_FUNCTION_OCCURRED, by);
+        self.raise(volume, Sense::BUS_DEVICE_RESET_FUNCTION_OCCURRED, None);
         tasks
     }
 

@@ -26,13 +26,17 @@ impl Shard {
         let waits = matches!(connection.phase, Phase::Registering(_));
         match LoginRequest::parse(bhs) {
             Ok(request) if !waits => {
+                connection.login_began = true;
                 connection.incoming = Incoming::Login(request);
                 Placement::Engine
             }
             // Login is a dialogue: who sends on without the answer, or sends something else
             // than a login request, is no initiator (RFC 7143 6.3.1).
             Ok(_) | Err(_) => {
-                if let Phase::Login(login) = &mut connection.phase {
+                // Before a login nothing is answered at all (RFC 7143 6.3).
+                if let Phase::Login(login) = &mut connection.phase
+                    && connection.login_began
+                {
                     let response = login.refuse(bhs, LoginStatus::InvalidDuringLogin);
                     send_login(conn, &response, Vec::new(), turn);
                 }
@@ -78,6 +82,7 @@ impl Shard {
                 portal_group_tag: *portal_group_tag,
             })),
         };
+        let joins = (request.tsih != 0).then_some(request.tsih);
         // A discovery session is over soon; it stays where it is.
         let place = if nexus.is_some() { self.registry.least_loaded(self.id) } else { self.id };
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
@@ -92,7 +97,7 @@ impl Shard {
             }
             Some(nexus) => {
                 let registrar = nexus.registrar(self.reactors);
-                self.post(registrar, Note::Register { conn, nexus, place }, turn);
+                self.post(registrar, Note::Register { conn, nexus, place, joins }, turn);
             }
         }
     }

@@ -80,14 +80,11 @@ impl Shard {
                     return self.answer_management(key, Outcome::LunDoesNotExist, turn);
                 };
                 let clears = request.function == TaskManagementFunction::ClearTaskSet;
-                let job = if clears { Job::ClearTaskSet { by } } else { Job::Reset { by } };
+                let job = if clears { Job::ClearTaskSet { by } } else { Job::Reset };
                 self.ask_for(volume, Some(key), job, turn);
             }
             TaskManagementFunction::TargetWarmReset => {
-                let Some(by) = nexus else {
-                    return self.answer_management(key, Outcome::FunctionRejected, turn);
-                };
-                self.reset_target(conn, key, &by, turn);
+                self.reset_target(conn, key, turn);
             }
             TaskManagementFunction::TaskReassign => {
                 self.answer_management(key, Outcome::TaskReassignmentNotSupported, turn);
@@ -129,13 +126,7 @@ impl Shard {
     }
 
     /// TARGET WARM RESET: resets all logical units of the target.
-    fn reset_target(
-        &mut self,
-        conn: ConnId,
-        key: Key,
-        by: &crate::nexus::Nexus,
-        turn: &mut Turn<'_>,
-    ) {
+    fn reset_target(&mut self, conn: ConnId, key: Key, turn: &mut Turn<'_>) {
         let target = self.session_mut(conn).and_then(|s| s.target().cloned());
         let volumes: Vec<_> =
             target.iter().flat_map(|t| t.luns.values().map(|m| m.volume)).collect();
@@ -144,7 +135,7 @@ impl Shard {
             task.jobs_in_flight += 1;
         }
         for volume in volumes {
-            self.ask_for(volume, Some(key), Job::Reset { by: by.clone() }, turn);
+            self.ask_for(volume, Some(key), Job::Reset, turn);
         }
         if let Some(task) = self.tasks.get_mut(key) {
             task.jobs_in_flight -= 1;

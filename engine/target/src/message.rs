@@ -28,8 +28,8 @@ pub(crate) enum Note {
     /// How many sessions the shard that sends this has.
     Load { sessions: u32 },
     /// A login has come to its end: register the session, which will live at `place`,
-    /// displacing an older one.
-    Register { conn: ConnId, nexus: Nexus, place: ReactorId },
+    /// displacing an older one, or joins the session of a TSIH.
+    Register { conn: ConnId, nexus: Nexus, place: ReactorId, joins: Option<u16> },
     /// The answer: the session's TSIH, or why there is none.
     Registered { conn: ConnId, nexus: Nexus, outcome: Result<u16, LoginStatus> },
     /// The holder of a range gives it back: from the holder to the home, and on to all shards.
@@ -63,7 +63,7 @@ pub(crate) enum Job {
     /// RESERVE.
     Reserve { by: Nexus },
     /// LOGICAL UNIT RESET (SAM-5 7.7).
-    Reset { by: Nexus },
+    Reset,
 }
 
 /// How a job ended.

@@ -39,6 +39,8 @@ pub(crate) struct Applicant {
     pub(crate) conn: ConnId,
     /// Where the session will live.
     pub(crate) place: ReactorId,
+    /// The session that it wants to join with one more connection.
+    pub(crate) joins: Option<u16>,
 }
 
 impl Registry {
@@ -94,11 +96,21 @@ impl Shard {
     /// Handles [`Note::Register`].
     pub(crate) fn register(&mut self, applicant: Applicant, nexus: Nexus, turn: &mut Turn<'_>) {
         let until = turn.now.after(limits::REINSTATEMENT_TIME_MAX);
+        if let Some(tsih) = applicant.joins {
+            // MaxConnections is 1, so no session has room for one more (RFC 7143 11.13.5).
+            let exists = self.registry.records.get(&nexus).is_some_and(|r| r.tsih == tsih);
+            let status = if exists {
+                LoginStatus::TooManyConnections
+            } else {
+                LoginStatus::SessionDoesNotExist
+            };
+            return self.refuse(applicant, nexus, status, turn);
+        }
         match self.registry.records.get_mut(&nexus) {
             None => self.enrol(applicant, nexus, turn),
             Some(record) if record.successor.is_some() => {
                 // Two logins race for one nexus: the later one may try again.
-                self.refuse(applicant, nexus, turn);
+                self.refuse(applicant, nexus, LoginStatus::ServiceUnavailable, turn);
             }
             Some(record) => {
                 record.successor = Some((applicant, until));
@@ -116,8 +128,14 @@ impl Shard {
         self.post(applicant.reactor, note, turn);
     }
 
-    fn refuse(&mut self, applicant: Applicant, nexus: Nexus, turn: &mut Turn<'_>) {
-        let outcome = Err(LoginStatus::ServiceUnavailable);
+    fn refuse(
+        &mut self,
+        applicant: Applicant,
+        nexus: Nexus,
+        status: LoginStatus,
+        turn: &mut Turn<'_>,
+    ) {
+        let outcome = Err(status);
         let note = Note::Registered { conn: applicant.conn, nexus, outcome };
         self.post(applicant.reactor, note, turn);
     }
@@ -184,7 +202,7 @@ impl Shard {
         for nexus in self.registry.overdue(turn.now) {
             let record = self.registry.records.get_mut(&nexus);
             if let Some((applicant, _)) = record.and_then(|r| r.successor.take()) {
-                self.refuse(applicant, nexus, turn);
+                self.refuse(applicant, nexus, LoginStatus::ServiceUnavailable, turn);
             }
         }
     }

@@ -143,8 +143,21 @@ impl Shard {
             }
         };
         self.schedule_tick(now);
+        self.catch_up(ConnId(key), &mut turn);
         self.session_located(ConnId(key), &mut turn);
         Some(ConnId(key))
+    }
+
+    /// Does for a session what was done for all others while it was on its way here.
+    fn catch_up(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
+        let session = self.connections.get(conn.0).and_then(|c| c.session());
+        let target = session.and_then(|s| s.target());
+        if target.is_some_and(|t| self.catalog.target(&t.name) != Some(t)) {
+            self.refresh_sessions(&[], turn);
+        }
+        if self.shutting_down {
+            self.request_logout(conn, turn);
+        }
     }
 
     /// The header of a PDU has come in. The answer says where its data segment goes; the PDU
@@ -315,8 +328,8 @@ impl Shard {
             Note::Do { volume, number, job } => self.perform(volume, number, job, turn),
             Note::Done { volume, number } => self.job_done(volume, number, turn),
             Note::Load { sessions } => self.registry.handle_load(from, sessions),
-            Note::Register { conn, nexus, place } => {
-                self.register(Applicant { reactor: from, conn, place }, nexus, turn);
+            Note::Register { conn, nexus, place, joins } => {
+                self.register(Applicant { reactor: from, conn, place, joins }, nexus, turn);
             }
             Note::Registered { conn, nexus, outcome } => {
                 self.registered(conn, nexus, outcome, turn);

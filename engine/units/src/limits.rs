@@ -126,5 +126,8 @@ pub const PDUS_PER_TURN_MAX: u32 = 256;
 /// Reactors of one node.
 pub const REACTORS_MAX: usize = 64;
 
+/// Connections to the control socket at once: a handful of people and a monitoring agent.
+pub const CONTROL_CLIENTS_MAX: usize = 32;
+
 /// Messages between two reactors that wait to be read.
 pub const MAILBOX_MESSAGES_MAX: usize = 1024;

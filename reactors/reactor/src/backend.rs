@@ -65,8 +65,7 @@ impl Io {
     /// The part that is left of a transfer that moved `moved` bytes. `None` where nothing is
     /// left or nothing moved.
     pub(crate) fn rest(mut self, moved: u32) -> Option<Self> {
-        let (IoKind::Read { offset, slice } | IoKind::Write { offset, slice, .. }) =
-            &mut self.kind
+        let (IoKind::Read { offset, slice } | IoKind::Write { offset, slice, .. }) = &mut self.kind
         else {
             return None;
         };

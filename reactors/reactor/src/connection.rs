@@ -9,7 +9,7 @@ use iscsi::digest::{DataDigest, header_digest};
 use iscsi::{Deframer, pad_bytes};
 use std::collections::VecDeque;
 use target::{HandedOver, Placement, Sample, SendData};
-use units::{BufId, BufSlice, ConnId, ReactorId, limits};
+use units::{BufId, BufSlice, ConnId, ReactorId};
 use uring::{Driver, Gather, RecvBuffer, SocketId};
 
 /// What a connection is about to become.
@@ -100,12 +100,17 @@ impl Connection {
         }
     }
 
-    /// From here on PDUs carry these digests, and data segments may have full length.
-    pub(crate) const fn enter_full_feature_phase(&mut self, header: bool, data: bool) {
+    /// From here on PDUs carry these digests, and data segments up to this length.
+    pub(crate) const fn enter_full_feature_phase(
+        &mut self,
+        header: bool,
+        data: bool,
+        max_data_segment_length: u32,
+    ) {
         self.header_digest = header;
         self.data_digest = data;
         self.deframer.set_digests(header, data);
-        self.deframer.set_max_data_segment_length(limits::MAX_RECV_DATA_SEGMENT_LENGTH);
+        self.deframer.set_max_data_segment_length(max_data_segment_length);
     }
 
     /// Whether so much waits to be sent that nothing more should be read.
@@ -156,9 +161,12 @@ impl Connection {
                 last.then_some(slice.buf)
             }
         };
-        let batch = self.open_batch(driver, 0);
-        batch.meaning.returns.extend(returned);
-        batch.meaning.samples.extend(sample);
+        // To the batch that holds the end of the PDU, even if that has no room left: another one
+        // might never leave.
+        if let Some(batch) = self.batches.back_mut() {
+            batch.meaning.returns.extend(returned);
+            batch.meaning.samples.extend(sample);
+        }
     }
 
     /// Keeps the lists of a batch that has left for the next one.

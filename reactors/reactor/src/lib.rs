@@ -1,4 +1,19 @@
 //! One pinned thread per core: the bounded turn, connection I/O, mailboxes, timers, statistics.
+//!
+//! A reactor carries out what its shard asks for and tells it what happened; it decides nothing
+//! about the protocol. The control thread sees all reactors as one [`Node`].
 
+mod backend;
+mod connection;
+mod execute;
 mod mailbox;
+mod node;
+mod reactor;
 pub mod stats;
+mod token;
+mod traffic;
+
+pub use backend::Store;
+pub use node::{Node, NodeOptions, PollMode, ReactorReport, StartError, default_layout};
+/// What a daemon needs to open volumes and listening sockets, so that it need not know the ring.
+pub use uring::{MemoryStore, affinity, file, limits, socket};

@@ -13,19 +13,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use units::{ReactorId, limits};
 
-pub(crate) use doorbell::{Doorbell, Flag};
+pub(crate) use doorbell::Doorbell;
+#[cfg(test)]
+use doorbell::Flag;
 
 /// Wakes the thread that sleeps behind a [`Doorbell`].
 pub(crate) trait Bell {
     /// Makes the sleeper return from its sleep, or from the next one where it has not begun.
     fn wake(&self);
-}
-
-#[cfg(any())]
-impl Bell for uring::Waker {
-    fn wake(&self) {
-        Self::wake(self);
-    }
 }
 
 /// Both ends of every pair of reactors, to be taken by their threads.

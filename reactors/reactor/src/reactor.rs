@@ -16,8 +16,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use target::{Action, Actions, HandedOver, IoResult, Message, OpId, Shard};
-use units::{ConnId, Instant, Key, ReactorId, Slab, VolumeId, limits};
-use uring::{Completion, Driver, SocketId, Wait, Waker};
+use units::{BufId, ConnId, Instant, Key, ReactorId, Slab, VolumeId, limits};
+use uring::{Completion, Driver, Refusal, SocketId, Wait, Waker};
 
 impl Bell for Waker {
     fn wake(&self) {
@@ -69,6 +69,8 @@ pub(crate) struct Reactor {
     pub(crate) by_conn: Vec<Option<(ConnId, Key)>>,
     /// Connections to look at in this turn: something to parse, send or receive.
     pub(crate) listed: Vec<Key>,
+    /// The other list, empty: the two take turns, so that neither is allocated anew.
+    pub(crate) unlisted: Vec<Key>,
     pub(crate) inboxes: Inboxes<Mail>,
     pub(crate) outboxes: Outboxes<Mail, Waker>,
     doorbell: Arc<Doorbell<Waker>>,
@@ -81,9 +83,14 @@ pub(crate) struct Reactor {
     pub(crate) deferred: VecDeque<Io>,
     /// Operations that ended at once.
     pub(crate) done: VecDeque<(OpId, IoResult)>,
+    /// Buffers that go back to the shard.
+    pub(crate) returned: VecDeque<BufId>,
     completions: Vec<Completion>,
     pub(crate) recorder: Recorder,
     pub(crate) listeners: Vec<SocketId>,
+    /// Listeners on which accepting has failed, and when it is tried again.
+    pub(crate) accept_again: Vec<u64>,
+    pub(crate) accept_again_at: Instant,
     pub(crate) now: Instant,
     worked_at: Instant,
     stopping: bool,
@@ -110,6 +117,7 @@ impl Reactor {
             connections: Slab::new(limits::CONNECTIONS_PER_REACTOR_MAX),
             by_conn: Vec::new(),
             listed: Vec::new(),
+            unlisted: Vec::new(),
             inboxes: parts.inboxes,
             outboxes: parts.outboxes,
             doorbell: parts.doorbell,
@@ -119,9 +127,12 @@ impl Reactor {
             ios: Slab::new(IOS_MAX),
             deferred: VecDeque::new(),
             done: VecDeque::new(),
+            returned: VecDeque::new(),
             completions: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
             recorder: Recorder::new(),
             listeners: Vec::new(),
+            accept_again: Vec::new(),
+            accept_again_at: now,
             now,
             worked_at: now,
             stopping: false,
@@ -143,8 +154,10 @@ impl Reactor {
         worked |= self.read_mail();
         worked |= self.reap();
         worked |= self.fire_timers();
+        worked |= self.accept_again();
         worked |= self.retry_deferred();
         worked |= self.serve_listed();
+        self.close_retired();
         self.outboxes.deliver();
         let ended = uring::now();
         if worked {
@@ -174,10 +187,19 @@ impl Reactor {
         }
         self.doorbell.prepare_sleep();
         if self.inboxes.is_empty() && self.commands.is_empty() && !self.outboxes.has_backlog() {
-            let timer = self.shard.poll_timeout().map_or(SLEEP_MAX, |at| at.since(now));
-            self.enter(Wait::AtMost(timer.min(SLEEP_MAX)));
+            self.enter(Wait::AtMost(self.sleep_time(now)));
+        } else {
+            self.enter(Wait::No);
         }
         self.doorbell.awake();
+    }
+
+    /// How long there is nothing to do unless something happens.
+    fn sleep_time(&self, now: Instant) -> Duration {
+        let shard = self.shard.poll_timeout().map_or(SLEEP_MAX, |at| at.since(now));
+        let accept =
+            if self.accept_again.is_empty() { SLEEP_MAX } else { self.accept_again_at.since(now) };
+        shard.min(accept).min(SLEEP_MAX)
     }
 
     fn enter(&mut self, wait: Wait) {
@@ -253,6 +275,8 @@ impl Reactor {
         loop {
             if let Some(action) = self.actions.pop() {
                 self.execute(action);
+            } else if let Some(buf) = self.returned.pop_front() {
+                self.shard.handle_buffer_returned(self.now, buf, &mut self.actions);
             } else if let Some((op, result)) = self.done.pop_front() {
                 self.shard.handle_io(self.now, op, result, &mut self.actions);
             } else {
@@ -281,9 +305,18 @@ impl Reactor {
             Action::Replicate { block, into } => self.replicate(block, into),
             Action::ZeroFill(into) => self.zero_fill(into),
             Action::Close(conn) => self.close(conn),
-            Action::EnterFullFeaturePhase { conn, header_digest, data_digest } => {
+            Action::EnterFullFeaturePhase {
+                conn,
+                header_digest,
+                data_digest,
+                max_data_segment_length,
+            } => {
                 if let Some(connection) = self.connection_mut(conn) {
-                    connection.enter_full_feature_phase(header_digest, data_digest);
+                    connection.enter_full_feature_phase(
+                        header_digest,
+                        data_digest,
+                        max_data_segment_length,
+                    );
                 }
             }
             Action::HandOver { conn, to, state } => self.hand_over(conn, to, state),
@@ -307,6 +340,11 @@ impl Reactor {
                     self.run_actions();
                     self.retire_volumes(&catalog);
                 }
+                Command::DropSession(conn) => {
+                    // To the shard it is as if the initiator had gone.
+                    self.shard.handle_closed(self.now, conn, &mut self.actions);
+                    self.run_actions();
+                }
                 Command::Listen(listeners) => self.listen(listeners),
                 Command::Report(reply) => {
                     // Whoever asked may have stopped waiting.
@@ -325,13 +363,12 @@ impl Reactor {
         worked
     }
 
-    fn report(&self) -> ReactorReport {
-        let mut counters = self.recorder.snapshot();
-        counters.set_syscalls(self.driver.counters().enters);
+    fn report(&mut self) -> ReactorReport {
+        self.recorder.counters.syscalls = self.driver.counters().enters;
         ReactorReport {
             reactor: self.id,
             core: self.options.cores.get(usize::from(self.id.0)).copied().unwrap_or(0),
-            snapshot: counters,
+            snapshot: self.recorder.snapshot(),
             sessions: self.shard.sessions(),
             connections: u32::try_from(self.connections.len()).unwrap_or(u32::MAX),
             buffers_in_use: self.shard.buffers_in_use(),
@@ -369,19 +406,16 @@ impl Reactor {
         for (place, slot) in self.volumes.iter_mut().enumerate() {
             let id = u16::try_from(place).map(VolumeId);
             let is_known = id.is_ok_and(|id| catalog.volume(id).is_some());
-            if !is_known
-                && let Some(Backend::File { id, .. }) = slot.take()
-            {
+            if !is_known && let Some(Backend::File { id, .. }) = slot.take() {
                 self.retired.push(id);
             }
         }
-        let retired = std::mem::take(&mut self.retired);
-        for file in retired {
-            // The ring closes it when its last operation has ended.
-            if self.driver.remove_file(file).is_err() {
-                tracing::debug!("a removed volume's file was closed before");
-            }
-        }
+    }
+
+    /// Closes the files of volumes that are gone, once their last operation has ended.
+    fn close_retired(&mut self) {
+        let driver = &mut self.driver;
+        self.retired.retain(|&file| driver.remove_file(file) == Err(Refusal::Busy));
     }
 
     /// Begins to accept on these sockets.
@@ -396,7 +430,8 @@ impl Reactor {
                     }
                 }
                 Err(refused) => {
-                    tracing::error!(reactor = self.id.0, refusal = %refused.reason, "cannot listen");
+                    let refusal = refused.reason;
+                    tracing::error!(reactor = self.id.0, %refusal, "cannot listen");
                 }
             }
         }

@@ -1,1 +1,40 @@
-//! The JSON-RPC types that polluxd and perfctl share.
+//! The JSON-RPC 2.0 types that polluxd and perfctl share.
+//!
+//! One message is one line of JSON on a UNIX stream socket. A [`Request`] names a method of
+//! [`Call`]; each method has a parameter type (which implements [`Method`]) and an answer type.
+//! Nothing here opens a socket or reads a clock.
+
+mod call;
+mod config;
+mod error;
+mod framing;
+mod paths;
+mod rpc;
+mod session;
+mod stats;
+mod status;
+mod target;
+mod volume;
+
+pub use call::{Call, Method};
+pub use config::{ConfigApplied, ConfigApply, Shutdown, ShutdownStarted};
+pub use error::{ErrorCode, ErrorData, RpcError};
+pub use framing::{ANSWER_BYTES_MAX, LineBuffer, LineTooLong, REQUEST_BYTES_MAX, encode_line};
+pub use paths::{CONTROL_SOCKET_NAME, default_state_dir};
+pub use rpc::{Id, Request, Response, Version};
+pub use session::{SessionDrop, SessionDropped, SessionInfo, SessionList, Sessions};
+pub use stats::{
+    LunName, OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, VolumeStats,
+};
+pub use status::{BufferClass, PortalInfo, Status, StatusQuery};
+pub use target::{
+    LunInfo, LunMap, LunUnmap, TargetCreate, TargetDelete, TargetDeleted, TargetInfo, TargetList,
+    Targets,
+};
+pub use volume::{
+    VolumeCreate, VolumeDelete, VolumeDeleted, VolumeInfo, VolumeKind, VolumeList, VolumeState,
+    Volumes,
+};
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,10 @@ impl Bell for Arc<Count> {
     }
 }
 
-fn pair<M>() -> (Outboxes<M, Arc<Count>>, Inboxes<M>, Arc<Doorbell<Arc<Count>>>, Arc<Count>) {
+/// A writer, its reader, the reader's doorbell and how often it was rung.
+type Pair<M> = (Outboxes<M, Arc<Count>>, Inboxes<M>, Arc<Doorbell<Arc<Count>>>, Arc<Count>);
+
+fn pair<M>() -> Pair<M> {
     let office = PostOffice::new(2);
     let count = Arc::new(Count::default());
     let bells: Vec<_> = (0..2).map(|_| Arc::new(Doorbell::new(Arc::clone(&count)))).collect();

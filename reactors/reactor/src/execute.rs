@@ -1,0 +1,223 @@
+//! The shard's backend operations, carried out.
+
+use crate::backend::{Backend, EIO, Io, IoKind, fallocate_mode, io_result};
+use crate::reactor::Reactor;
+use crate::token::{key_of_token, token_of};
+use target::{IoResult, OpId, SpaceChange};
+use units::{BufSlice, VolumeId};
+use uring::{Errno, FileId, Refusal};
+
+impl Reactor {
+    fn backend(&self, volume: VolumeId) -> Option<Backend> {
+        self.volumes.get(usize::from(volume.0))?.clone()
+    }
+
+    /// Ends an operation without the kernel.
+    fn end_now(&mut self, op: OpId, ok: bool) {
+        let result = if ok { IoResult::Done } else { IoResult::Failed(EIO) };
+        self.done.push_back((op, result));
+    }
+
+    pub(crate) fn read(&mut self, op: OpId, volume: VolumeId, offset: u64, slice: BufSlice) {
+        match self.volumes.get(usize::from(volume.0)) {
+            Some(Some(Backend::File { id, .. })) => {
+                let file = *id;
+                self.start(op, file, IoKind::Read { offset, slice });
+            }
+            Some(Some(Backend::Memory(store))) => {
+                let ok = store.read(offset, &mut self.driver.pool_mut(), slice).is_ok();
+                self.recorder.counters.bytes_copied += u64::from(slice.len);
+                self.end_now(op, ok);
+            }
+            Some(Some(Backend::Null)) => {
+                let ok = self.driver.pool_mut().zero(slice);
+                self.end_now(op, ok);
+            }
+            Some(None) | None => self.end_now(op, false),
+        }
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        op: OpId,
+        volume: VolumeId,
+        offset: u64,
+        (slice, durable): (BufSlice, bool),
+    ) {
+        match self.volumes.get(usize::from(volume.0)) {
+            Some(Some(Backend::File { id, .. })) => {
+                let file = *id;
+                self.start(op, file, IoKind::Write { offset, slice, durable });
+            }
+            Some(Some(Backend::Memory(store))) => {
+                let ok = store.write(offset, self.driver.pool(), slice).is_ok();
+                self.recorder.counters.bytes_copied += u64::from(slice.len);
+                self.end_now(op, ok);
+            }
+            Some(Some(Backend::Null)) => self.end_now(op, true),
+            Some(None) | None => self.end_now(op, false),
+        }
+    }
+
+    pub(crate) fn flush(&mut self, op: OpId, volume: VolumeId) {
+        match self.backend(volume) {
+            Some(Backend::File { id, .. }) => self.start(op, id, IoKind::Flush),
+            Some(Backend::Memory(_) | Backend::Null) => self.end_now(op, true),
+            None => self.end_now(op, false),
+        }
+    }
+
+    pub(crate) fn change_space(
+        &mut self,
+        op: OpId,
+        volume: VolumeId,
+        change: SpaceChange,
+        (offset, len): (u64, u64),
+    ) {
+        match self.backend(volume) {
+            Some(Backend::File { id, .. }) => {
+                let mode = fallocate_mode(change);
+                self.start(op, id, IoKind::Space { mode, offset, len });
+            }
+            Some(Backend::Memory(store)) => {
+                let ok = store.zero(offset, len).is_ok();
+                self.end_now(op, ok);
+            }
+            Some(Backend::Null) => self.end_now(op, true),
+            None => self.end_now(op, false),
+        }
+    }
+
+    pub(crate) fn query_map(&mut self, op: OpId, volume: VolumeId, offset: u64, len: u64) {
+        let result = match self.backend(volume) {
+            Some(Backend::File { fd, size, .. }) => {
+                match uring::file::extent_at(&fd, offset, size) {
+                    Ok(Some(run)) => IoResult::Mapped {
+                        len: (run.end - offset).min(len),
+                        allocated: run.is_allocated,
+                    },
+                    Ok(None) => IoResult::Mapped { len, allocated: false },
+                    Err(error) => IoResult::Failed(error.raw_os_error().unwrap_or(EIO)),
+                }
+            }
+            Some(Backend::Memory(_)) => IoResult::Mapped { len, allocated: true },
+            Some(Backend::Null) => IoResult::Mapped { len, allocated: false },
+            None => IoResult::Failed(EIO),
+        };
+        self.done.push_back((op, result));
+    }
+
+    pub(crate) fn compare(&mut self, op: OpId, expected: BufSlice, actual: BufSlice) {
+        let pool = self.driver.pool();
+        let result = match (pool.bytes(expected), pool.bytes(actual)) {
+            (Some(expected), Some(actual)) => {
+                match expected.iter().zip(actual).position(|(e, a)| e != a) {
+                    Some(at) => IoResult::Differs { at: u32::try_from(at).unwrap_or(u32::MAX) },
+                    None => IoResult::Done,
+                }
+            }
+            // The shard compares only what it has lent and no operation has.
+            _ => IoResult::Failed(EIO),
+        };
+        self.done.push_back((op, result));
+    }
+
+    pub(crate) fn replicate(&mut self, block: BufSlice, into: BufSlice) {
+        let mut pool = self.driver.pool_mut();
+        let mut done = 0;
+        while done < into.len {
+            let len = block.len.min(into.len - done);
+            let from = BufSlice { len, ..block };
+            let to = BufSlice { offset: into.offset + done, len, ..into };
+            if !pool.copy(from, to) {
+                debug_assert!(false, "the shard replicates only in buffers of its own");
+                return;
+            }
+            done += len;
+        }
+        self.recorder.counters.bytes_copied += u64::from(into.len);
+    }
+
+    pub(crate) fn zero_fill(&mut self, into: BufSlice) {
+        let zeroed = self.driver.pool_mut().zero(into);
+        debug_assert!(zeroed, "the shard clears only buffers of its own");
+    }
+
+    fn start(&mut self, op: OpId, file: FileId, kind: IoKind) {
+        self.submit_io(Io { op, file, kind });
+    }
+
+    /// Gives an operation to the ring; what the ring has no room for waits.
+    fn submit_io(&mut self, io: Io) {
+        let Ok(key) = self.ios.insert(io) else { return self.deferred.push_back(io) };
+        let token = token_of(key);
+        let started = match io.kind {
+            IoKind::Read { offset, slice } => self.driver.read(io.file, token, offset, slice),
+            IoKind::Write { offset, slice, durable } => {
+                self.driver.write(io.file, token, offset, (slice, durable))
+            }
+            IoKind::Flush => self.driver.fsync(io.file, token, true),
+            IoKind::Space { mode, offset, len } => {
+                self.driver.fallocate(io.file, token, mode, (offset, len))
+            }
+        };
+        match started {
+            Ok(()) => {}
+            Err(Refusal::Full) => {
+                self.ios.remove(key);
+                self.deferred.push_back(io);
+            }
+            Err(refusal) => {
+                tracing::error!(%refusal, ?io, "the ring refused an operation");
+                self.ios.remove(key);
+                self.end_now(io.op, false);
+            }
+        }
+    }
+
+    /// Tries again what the ring had no room for.
+    pub(crate) fn retry_deferred(&mut self) -> bool {
+        let waiting = self.deferred.len();
+        for _ in 0..waiting {
+            let Some(io) = self.deferred.pop_front() else { break };
+            self.submit_io(io);
+        }
+        self.run_actions();
+        // If nothing could be started, the kernel has work to end first.
+        self.deferred.len() < waiting
+    }
+
+    /// A read or write has ended; what a short one left is asked for again.
+    pub(crate) fn transferred(&mut self, token: u64, result: Result<u32, Errno>) {
+        let Some(io) = self.ios.remove(key_of_token(token)) else { return };
+        let (IoKind::Read { slice, .. } | IoKind::Write { slice, .. }) = io.kind else { return };
+        match result {
+            Ok(moved) if moved == slice.len => self.done.push_back((io.op, IoResult::Done)),
+            Ok(moved) => match io.rest(moved) {
+                Some(rest) => self.submit_io(rest),
+                // Nothing moved: the file has become shorter than its volume.
+                None => self.end_now(io.op, false),
+            },
+            Err(errno) => self.failed(io, errno),
+        }
+        self.run_actions();
+    }
+
+    /// A flush or a space change has ended.
+    pub(crate) fn io_ended(&mut self, token: u64, result: Result<(), Errno>) {
+        let Some(io) = self.ios.remove(key_of_token(token)) else { return };
+        match result {
+            Ok(()) => self.done.push_back((io.op, IoResult::Done)),
+            Err(errno) => match io.instead(errno) {
+                Some(other) => self.submit_io(other),
+                None => self.failed(io, errno),
+            },
+        }
+        self.run_actions();
+    }
+
+    fn failed(&mut self, io: Io, errno: Errno) {
+        tracing::warn!(reactor = self.id.0, %errno, kind = ?io.kind, "backend operation failed");
+        self.done.push_back((io.op, io_result(errno)));
+    }
+}

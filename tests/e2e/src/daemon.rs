@@ -1,0 +1,331 @@
+//! The daemon under test: started, watched, ended by its process id.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a daemon may take to serve or to end on a slow machine.
+const DAEMON_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Tries to start on a free port: between choosing and binding another process may take it.
+const START_TRIES_MAX: usize = 5;
+
+/// How a daemon is to be started.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    state: Arc<tempfile::TempDir>,
+    portal: SocketAddr,
+    config: Option<PathBuf>,
+    arguments: Vec<String>,
+}
+
+/// A daemon that serves.
+#[derive(Debug)]
+pub struct Daemon {
+    setup: Setup,
+    child: Child,
+    output: Output,
+    has_ended: bool,
+}
+
+/// What a process says, while it runs and afterwards.
+#[derive(Debug)]
+struct Output {
+    lines: Arc<Mutex<Vec<String>>>,
+    events: Receiver<Heard>,
+    open_streams: usize,
+}
+
+enum Heard {
+    Line(String),
+    EndOfStream,
+}
+
+impl Setup {
+    /// The embedded default in a fresh state directory on a free port.
+    pub fn demo() -> Self {
+        // A test machine without room for an empty directory cannot run any test.
+        let state = tempfile::Builder::new().prefix("pollux-e2e-").tempdir().expect("a directory");
+        Self { state: Arc::new(state), portal: free_portal(), config: None, arguments: Vec::new() }
+    }
+
+    /// Adds words to the command line.
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|&word| word.to_owned()));
+        self
+    }
+
+    /// Serves what a configuration file says. `PORTAL`, `STATE` and `CONTROL` in the text stand
+    /// for the portal, the state directory and the control socket of this set-up.
+    pub fn with_config(mut self, text: &str) -> Self {
+        let text = text
+            .replace("PORTAL", &self.portal.to_string())
+            .replace("CONTROL", &self.control_socket().display().to_string())
+            .replace("STATE", &self.state_directory().display().to_string());
+        let path = self.state.path().join("polluxd.toml");
+        // As above: no room means no test.
+        std::fs::write(&path, text).expect("a configuration file can be written");
+        self.config = Some(path);
+        self
+    }
+
+    /// Listens at this portal instead of a free one.
+    pub fn at(mut self, portal: SocketAddr) -> Self {
+        self.portal = portal;
+        self
+    }
+
+    /// Where the daemon is to listen.
+    pub fn portal(&self) -> SocketAddr {
+        self.portal
+    }
+
+    /// The state directory, which is removed when the last user of the set-up is gone.
+    pub fn state_directory(&self) -> PathBuf {
+        self.state.path().join("state")
+    }
+
+    /// The control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.state.path().join("control.sock")
+    }
+
+    /// Starts the daemon and waits until it serves.
+    pub fn start(self) -> Daemon {
+        let mut setup = self;
+        for _ in 1..START_TRIES_MAX {
+            match setup.clone().try_start() {
+                Ok(daemon) => return daemon,
+                Err(said) if said.to_lowercase().contains("in use") => {
+                    setup.portal = free_portal();
+                }
+                Err(said) => panic!("polluxd did not begin to serve; it said:\n{said}"),
+            }
+        }
+        panic!("no port stayed free long enough to start polluxd on it");
+    }
+
+    /// Starts the daemon; if it ends instead of serving, gives what it said.
+    pub fn try_start(self) -> Result<Daemon, String> {
+        let (child, output) = self.spawn();
+        let mut daemon = Daemon { setup: self, child, output, has_ended: false };
+        match daemon.output.wait_for_line("ready", DAEMON_TIME_MAX) {
+            Ok(_) => Ok(daemon),
+            Err(reason) => Err(format!("{reason}\n{}", daemon.said())),
+        }
+    }
+
+    /// Runs the daemon in the expectation that it ends by itself; gives its exit status and
+    /// what it said.
+    pub fn run_to_end(self) -> (ExitStatus, String) {
+        let (child, output) = self.spawn();
+        let mut daemon = Daemon { setup: self, child, output, has_ended: false };
+        let status = daemon.wait_for_end();
+        (status, daemon.said())
+    }
+
+    fn spawn(&self) -> (Child, Output) {
+        let binary = polluxd();
+        assert!(
+            binary.exists(),
+            "{} is missing: build it with `cargo build --release -p polluxd`, or name another \
+             one in POLLUXD",
+            binary.display()
+        );
+        let mut command = ended_with_its_test(&binary);
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        } else {
+            command.arg("--state-dir").arg(self.state_directory());
+            command.arg("--listen").arg(self.portal.to_string());
+            command.arg("--control").arg(self.control_socket());
+        }
+        command.args(&self.arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|cause| panic!("{} cannot be started: {cause}", binary.display()));
+        let output = Output::listen(&mut child);
+        (child, output)
+    }
+}
+
+impl Daemon {
+    /// Starts the embedded default.
+    pub fn demo() -> Self {
+        Setup::demo().start()
+    }
+
+    /// How it was started; to start it again with the same state.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Where it listens.
+    pub fn portal(&self) -> SocketAddr {
+        self.setup.portal
+    }
+
+    /// Everything it has said so far, both streams.
+    pub fn said(&self) -> String {
+        self.output.text()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends SIGTERM, which asks for a clean end.
+    pub fn ask_to_end(&mut self) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It may have ended on its own: then the test sees its exit status.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+
+    /// Waits for its end and gives the exit status.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        let ended = self.output.wait_for_end(DAEMON_TIME_MAX);
+        assert!(ended, "polluxd did not end in {DAEMON_TIME_MAX:?}; it said:\n{}", self.said());
+        self.has_ended = true;
+        // Both its streams are closed, so that it is a matter of moments.
+        self.child.wait().expect("a child can be waited for once")
+    }
+
+    /// Ends it without warning and waits until it is gone.
+    pub fn kill(&mut self) {
+        if !self.has_ended {
+            // An error says that it has ended already, which is what is wanted.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            self.has_ended = true;
+        }
+    }
+
+    /// Ends it without warning and starts it again with the same state and portal.
+    pub fn kill_and_restart(&mut self) {
+        self.kill();
+        let setup = self.setup.clone();
+        *self = setup
+            .try_start()
+            .unwrap_or_else(|said| panic!("polluxd did not come back; it said:\n{said}"));
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("polluxd {} said:\n{}", self.child.id(), self.said());
+        }
+    }
+}
+
+impl Output {
+    fn listen(child: &mut Child) -> Self {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (sender, events) = channel();
+        let mut open_streams = 0;
+        if let Some(stream) = child.stdout.take() {
+            open_streams += 1;
+            read_lines(stream, Arc::clone(&lines), sender.clone());
+        }
+        if let Some(stream) = child.stderr.take() {
+            open_streams += 1;
+            read_lines(stream, Arc::clone(&lines), sender);
+        }
+        Self { lines, events, open_streams }
+    }
+
+    fn text(&self) -> String {
+        self.lines.lock().map_or_else(|_| String::new(), |lines| lines.join("\n"))
+    }
+
+    /// Waits for a line that contains a word.
+    fn wait_for_line(&mut self, word: &str, limit: Duration) -> Result<String, &'static str> {
+        let deadline = Instant::now() + limit;
+        while self.open_streams > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(Heard::Line(line)) if line.contains(word) => return Ok(line),
+                Ok(Heard::Line(_)) => {}
+                Ok(Heard::EndOfStream) => self.open_streams -= 1,
+                Err(RecvTimeoutError::Timeout) => return Err("it took too long"),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        Err("it ended")
+    }
+
+    /// Waits until all streams are closed.
+    fn wait_for_end(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while self.open_streams > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(Heard::Line(_)) => {}
+                Ok(Heard::EndOfStream) => self.open_streams -= 1,
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        true
+    }
+}
+
+fn read_lines(
+    stream: impl Read + Send + 'static,
+    lines: Arc<Mutex<Vec<String>>>,
+    events: Sender<Heard>,
+) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n') {
+            let Ok(line) = line else { break };
+            let line = String::from_utf8_lossy(&line).into_owned();
+            if let Ok(mut lines) = lines.lock() {
+                lines.push(line.clone());
+            }
+            // Nobody listens any more when the test has what it wanted.
+            let _ = events.send(Heard::Line(line));
+        }
+        let _ = events.send(Heard::EndOfStream);
+    });
+}
+
+/// A command that dies with the thread of its test, where setpriv exists: a test run that is
+/// killed leaves no daemon behind.
+fn ended_with_its_test(binary: &Path) -> Command {
+    let setpriv = Path::new("/usr/bin/setpriv");
+    if setpriv.exists() {
+        let mut command = Command::new(setpriv);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(binary);
+        command
+    } else {
+        Command::new(binary)
+    }
+}
+
+/// A portal on loopback that nobody listens at right now.
+fn free_portal() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0");
+    // Without a free port on loopback no test can run.
+    listener.and_then(|listener| listener.local_addr()).expect("a free port on loopback")
+}
+
+/// The daemon's binary.
+fn polluxd() -> PathBuf {
+    if let Some(path) = std::env::var_os("POLLUXD") {
+        return path.into();
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let build = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace.join("target"), PathBuf::from);
+    build.join("release/polluxd")
+}

@@ -1,0 +1,120 @@
+//! One connection to the daemon.
+
+use crate::failure::Failure;
+use control_api::{
+    ANSWER_BYTES_MAX, CONTROL_SOCKET_NAME, Id, LineBuffer, Method, Request, Response,
+    default_state_dir, encode_line,
+};
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long the daemon may take to answer: creating a large volume is its slowest call.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: PathBuf,
+    stream: UnixStream,
+    received: LineBuffer,
+    next_id: i64,
+}
+
+impl Client {
+    /// Connects to a daemon's control socket.
+    pub(crate) fn connect(socket: &Path) -> Result<Self, Failure> {
+        let failed = |source| Failure::Connect { socket: socket.to_owned(), source };
+        let stream = UnixStream::connect(socket).map_err(failed)?;
+        stream.set_write_timeout(Some(ANSWER_TIME_MAX)).map_err(failed)?;
+        Ok(Self {
+            socket: socket.to_owned(),
+            stream,
+            received: LineBuffer::new(ANSWER_BYTES_MAX),
+            next_id: 1,
+        })
+    }
+
+    /// Where a daemon of this user has its socket when nobody says otherwise.
+    pub(crate) fn default_socket() -> Result<PathBuf, Failure> {
+        let xdg = std::env::var_os("XDG_STATE_HOME");
+        let home = std::env::var_os("HOME");
+        let is_root = rustix::process::geteuid().is_root();
+        default_state_dir(is_root, xdg.as_deref(), home.as_deref())
+            .map(|dir| dir.join(CONTROL_SOCKET_NAME))
+            .ok_or(Failure::NoSocketName)
+    }
+
+    /// Makes a call and waits for its answer.
+    pub(crate) fn call<M: Method>(&mut self, method: M) -> Result<M::Answer, Failure> {
+        let id = Id::Number(self.next_id);
+        self.next_id += 1;
+        let request = Request { id: id.clone(), call: method.into() };
+        let line = request.to_value().and_then(|v| encode_line(&v));
+        let line = line.map_err(|e| Failure::Answer(e.to_string()))?;
+        self.stream.write_all(&line).map_err(|e| self.lost(e))?;
+        let line = self.read_line()?;
+        let response: Response = serde_json::from_slice(&line)
+            .map_err(|e| Failure::Answer(format!("it is no JSON-RPC 2.0 response ({e})")))?;
+        match (response.error, response.result) {
+            (Some(error), _) => Err(Failure::Refused(error)),
+            (None, Some(_)) if response.id != id => {
+                Err(Failure::Answer("it answers another call".into()))
+            }
+            (None, Some(result)) => serde_json::from_value(result)
+                .map_err(|e| Failure::Answer(format!("{} answered {e}", M::NAME))),
+            (None, None) => Err(Failure::Answer("it has neither result nor error".into())),
+        }
+    }
+
+    /// Lets this time pass; fails at once when the daemon ends.
+    pub(crate) fn wait(&mut self, time: Duration) -> Result<(), Failure> {
+        self.stream.set_read_timeout(Some(time)).map_err(|e| self.lost(e))?;
+        // The daemon says nothing unasked, so only the timeout or the end can come.
+        match self.stream.read(&mut [0]) {
+            Ok(0) => Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => Err(Failure::Answer("it came unasked".into())),
+            Err(error) if is_timeout(&error) => Ok(()),
+            Err(error) => Err(self.lost(error)),
+        }
+    }
+
+    fn read_line(&mut self) -> Result<Vec<u8>, Failure> {
+        self.stream.set_read_timeout(Some(ANSWER_TIME_MAX)).map_err(|e| self.lost(e))?;
+        let mut chunk = [0; 16_384];
+        loop {
+            match self.received.next_line() {
+                Ok(Some(line)) => return Ok(line),
+                Ok(None) => {}
+                Err(too_long) => return Err(Failure::Answer(too_long.to_string())),
+            }
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
+                Ok(n) => self.received.push(chunk.get(..n).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.lost(error)),
+            }
+        }
+    }
+
+    fn lost(&self, source: io::Error) -> Failure {
+        let closed = [
+            io::ErrorKind::BrokenPipe,
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::UnexpectedEof,
+        ];
+        let source = if closed.contains(&source.kind()) {
+            io::Error::other("the daemon closed it")
+        } else if is_timeout(&source) {
+            io::Error::other(format!("no answer within {} s", ANSWER_TIME_MAX.as_secs()))
+        } else {
+            source
+        };
+        Failure::Lost { socket: self.socket.clone(), source }
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}

@@ -1,0 +1,65 @@
+//! `perfctl apply`.
+
+use super::absolute;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::Output;
+use clap::Args;
+use control_api::{ConfigApplied, ConfigApply};
+use std::path::PathBuf;
+
+/// The configuration to follow.
+#[derive(Args, Debug)]
+pub(crate) struct ApplyArgs {
+    /// The file, as the daemon finds it [default: the one that the daemon was started with]
+    file: Option<PathBuf>,
+    /// Only check it and tell what would change
+    #[arg(long)]
+    check: bool,
+}
+
+/// Asks and prints.
+pub(crate) fn run(
+    args: ApplyArgs,
+    client: &mut Client,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let file = args.file.as_deref().map(absolute).transpose()?;
+    let answer = client.call(ConfigApply { file, check_only: args.check })?;
+    output.answer(&answer, |answer| render(answer, args.check))
+}
+
+fn render(answer: &ConfigApplied, check_only: bool) -> String {
+    let mut text = match (answer.changes.is_empty(), check_only) {
+        (true, _) => "the configuration is good; nothing changes\n".to_owned(),
+        (false, true) => "the configuration is good; it would change:\n".to_owned(),
+        (false, false) => "the configuration is in force; changed:\n".to_owned(),
+    };
+    for change in &answer.changes {
+        text += &format!("  {change}\n");
+    }
+    for warning in &answer.warnings {
+        text += &format!("warning: {warning}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_and_warnings_are_listed() {
+        let answer = ConfigApplied {
+            changes: vec!["volume a added".into()],
+            warnings: vec!["node.cores changed: restart polluxd".into()],
+            generation: 2,
+        };
+        assert_eq!(
+            render(&answer, false),
+            "the configuration is in force; changed:\n  volume a added\nwarning: node.cores \
+             changed: restart polluxd\n"
+        );
+        assert!(render(&answer, true).starts_with("the configuration is good; it would change:"));
+    }
+}

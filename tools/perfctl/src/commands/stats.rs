@@ -1,0 +1,195 @@
+//! `perfctl stats`.
+
+use super::lun_names;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::format::{bytes, lines, per_second, percent, table, time};
+use crate::output::Output;
+use clap::Args;
+use control_api::{OperationStats, Percentiles, ReactorStats, Stats, StatsQuery};
+use std::time::Duration;
+
+/// What can be asked of the statistics.
+#[derive(Args, Debug)]
+pub(crate) struct StatsArgs {
+    /// Show what happens in each interval of this many seconds, until interrupted
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1",
+          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    watch: Option<u32>,
+    /// End after this many intervals
+    #[arg(long, value_name = "N", requires = "watch")]
+    count: Option<u64>,
+}
+
+/// Asks once, or at each interval.
+pub(crate) fn run(
+    args: &StatsArgs,
+    client: &mut Client,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let Some(seconds) = args.watch else {
+        return output.answer(&client.call(StatsQuery { since_last: false })?, render);
+    };
+    // The first difference covers the time since the daemon's start: only a beginning.
+    client.call(StatsQuery { since_last: true })?;
+    let mut shown = 0;
+    while args.count.is_none_or(|count| shown < count) {
+        client.wait(Duration::from_secs(seconds.into()))?;
+        let stats = client.call(StatsQuery { since_last: true })?;
+        output.next_picture()?;
+        output.answer(&stats, render)?;
+        shown += 1;
+    }
+    Ok(())
+}
+
+fn render(stats: &Stats) -> String {
+    let mut text = format!("in {}:\n", time(stats.period_ns));
+    if stats.volumes.is_empty() {
+        text += "\nno initiator has sent a command\n";
+    }
+    for volume in &stats.volumes {
+        text += &format!("\nvolume {}: {}\n", volume.volume, lun_names(&volume.luns));
+        text += &operations(&volume.operations, stats.period_ns);
+    }
+    text += "\nreactors:\n";
+    text += &reactors(&stats.reactors, stats.period_ns);
+    text
+}
+
+const OPERATIONS_HEAD: [&str; 10] =
+    ["operation", "stage", "IOPS", "MiB/s", "mean", "p50", "p90", "p99", "p99.9", "max"];
+
+fn operations(operations: &[OperationStats], period_ns: u64) -> String {
+    let mut table = table(OPERATIONS_HEAD, 2);
+    for o in operations {
+        let bandwidth = per_second(o.bytes.saturating_mul(10) >> 20, period_ns);
+        let rates = [
+            per_second(o.count, period_ns).to_string(),
+            format!("{}.{}", bandwidth / 10, bandwidth % 10),
+        ];
+        table.add_row(row([&o.operation, "total"], rates, &o.total));
+        for (stage, times) in
+            [("receive-to-submit", &o.receive_to_submit), ("device", &o.device), ("send", &o.send)]
+        {
+            table.add_row(row(["", stage], [String::new(), String::new()], times));
+        }
+    }
+    lines(&table)
+}
+
+fn row(names: [&str; 2], rates: [String; 2], times: &Percentiles) -> Vec<String> {
+    let mean = times.sum_ns.checked_div(times.count).unwrap_or(0);
+    let times = [mean, times.p50_ns, times.p90_ns, times.p99_ns, times.p999_ns, times.max_ns];
+    names.map(str::to_owned).into_iter().chain(rates).chain(times.map(time)).collect()
+}
+
+const REACTORS_HEAD: [&str; 10] = [
+    "reactor",
+    "core",
+    "busy",
+    "conns",
+    "commands",
+    "buffers",
+    "copied",
+    "received",
+    "sent",
+    "syscalls/s",
+];
+
+fn reactors(reactors: &[ReactorStats], period_ns: u64) -> String {
+    let mut table = table(REACTORS_HEAD, 0);
+    for r in reactors {
+        table.add_row([
+            r.reactor.to_string(),
+            r.core.to_string(),
+            percent(r.busy_ns, r.busy_ns.saturating_add(r.idle_ns)),
+            r.connections.to_string(),
+            // Of what the CmdSN windows of all sessions, and the pool, have room for.
+            format!("{}/{}", r.commands_in_flight, r.command_window),
+            format!("{}/{}", r.buffers_in_use, r.buffers_total),
+            bytes(r.bytes_copied),
+            bytes(r.recv_bytes),
+            bytes(r.send_bytes),
+            per_second(r.syscalls, period_ns).to_string(),
+        ]);
+    }
+    lines(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control_api::{LunName, VolumeStats};
+
+    fn times(scale: u64) -> Percentiles {
+        Percentiles {
+            count: 20_000,
+            sum_ns: 20_000 * 90_000 * scale,
+            p50_ns: 87_000 * scale,
+            p90_ns: 120_000 * scale,
+            p99_ns: 250_000 * scale,
+            p999_ns: 1_500_000 * scale,
+            max_ns: 2_500_000 * scale,
+        }
+    }
+
+    #[test]
+    fn the_tables_show_rates_stages_and_reactors() {
+        let stats = Stats {
+            period_ns: 2_000_000_000,
+            volumes: vec![VolumeStats {
+                volume: "demo".into(),
+                luns: vec![LunName { target: "iqn.2026-11.local.pollux:demo".into(), lun: 0 }],
+                operations: vec![OperationStats {
+                    operation: "read".into(),
+                    count: 20_000,
+                    bytes: 20_000 * 4096,
+                    total: times(1),
+                    receive_to_submit: Percentiles::default(),
+                    device: times(1),
+                    send: Percentiles::default(),
+                }],
+            }],
+            reactors: vec![ReactorStats {
+                reactor: 0,
+                core: 1,
+                busy_ns: 373,
+                idle_ns: 627,
+                bytes_copied: 4096,
+                recv_bytes: 960_000,
+                send_bytes: 82_000_000,
+                syscalls: 30_000,
+                connections: 4,
+                buffers_in_use: 7,
+                buffers_total: 4608,
+                commands_in_flight: 7,
+                command_window: 512,
+                ..ReactorStats::default()
+            }],
+        };
+        assert_eq!(
+            render(&stats),
+            "\
+in 2.00s:
+
+volume demo: iqn.2026-11.local.pollux:demo LUN 0
+operation  stage               IOPS  MiB/s    mean     p50      p90      p99   p99.9     max
+read       total              10000   39.0  90.0us  87.0us  120.0us  250.0us  1.50ms  2.50ms
+           receive-to-submit                 0.0us   0.0us    0.0us    0.0us   0.0us   0.0us
+           device                           90.0us  87.0us  120.0us  250.0us  1.50ms  2.50ms
+           send                              0.0us   0.0us    0.0us    0.0us   0.0us   0.0us
+
+reactors:
+reactor  core   busy  conns  commands  buffers   copied   received      sent  syscalls/s
+      0     1  37.3%      4     7/512   7/4608  4.00KiB  937.50KiB  78.20MiB       15000
+"
+        );
+    }
+
+    #[test]
+    fn a_node_that_did_nothing_says_so() {
+        let stats = Stats { period_ns: 0, volumes: vec![], reactors: vec![] };
+        assert!(render(&stats).contains("no initiator has sent a command"));
+    }
+}

@@ -1,0 +1,120 @@
+//! `perfctl status`.
+
+use super::volume::volumes;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::format::bytes;
+use crate::output::Output;
+use control_api::{Status, StatusQuery};
+
+/// Asks and prints.
+pub(crate) fn run(client: &mut Client, output: &mut Output) -> Result<(), Failure> {
+    output.answer(&client.call(StatusQuery {})?, render)
+}
+
+fn render(status: &Status) -> String {
+    let config = if status.config_is_master {
+        format!("{} (master)", status.config_file)
+    } else {
+        format!("{} (kept by perfctl)", status.config_file)
+    };
+    let cores: Vec<_> = status.cores.iter().map(ToString::to_string).collect();
+    let buffers: Vec<_> = status
+        .buffers
+        .iter()
+        .map(|b| format!("{} of {}", b.count, bytes(b.bytes.into())))
+        .collect();
+    let portals: Vec<_> = status
+        .portals
+        .iter()
+        .map(|p| format!("{} (group {})", p.address, p.portal_group))
+        .collect();
+    let rows = [
+        ("version", status.version.clone()),
+        ("pid", status.pid.to_string()),
+        ("up", up(status.uptime_s)),
+        ("state", status.state_dir.clone()),
+        ("configuration", config),
+        ("generation", status.generation.to_string()),
+        ("cores", cores.join(", ")),
+        ("queue depth", status.queue_depth.to_string()),
+        ("poll", format!("{}, spinning {} us", status.poll, status.spin_us)),
+        ("buffers", buffers.join(", ")),
+        ("portals", portals.join(", ")),
+        ("targets", status.targets.to_string()),
+        ("sessions", status.sessions.to_string()),
+    ];
+    let mut text: String =
+        rows.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect();
+    for refused in &status.config_refused {
+        text += &format!("refused        {refused}\n");
+    }
+    for warning in &status.warnings {
+        text += &format!("warning        {warning}\n");
+    }
+    text.push('\n');
+    text += &volumes(&status.volumes);
+    text
+}
+
+fn up(seconds: u64) -> String {
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let (minutes, seconds) = (seconds / 60 % 60, seconds % 60);
+    if days > 0 {
+        format!("{days}d {hours:02}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{hours:02}:{minutes:02}:{seconds:02}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control_api::{BufferClass, PortalInfo};
+
+    #[test]
+    fn the_status_names_what_is_less_than_it_could_be() {
+        let status = Status {
+            version: "0.1.0".into(),
+            pid: 77,
+            uptime_s: 93_784,
+            state_dir: "/var/lib/pollux".into(),
+            config_file: "/etc/pollux.toml".into(),
+            config_is_master: true,
+            config_refused: vec!["/etc/pollux.toml:3:1: something".into()],
+            generation: 4,
+            cores: vec![0, 1],
+            queue_depth: 1024,
+            poll: "adaptive".into(),
+            spin_us: 50,
+            buffers: vec![BufferClass { bytes: 4096, count: 16 }],
+            portals: vec![PortalInfo { address: "[::1]:3260".into(), portal_group: 1 }],
+            sessions: 2,
+            volumes: vec![],
+            targets: 1,
+            warnings: vec!["no huge pages".into()],
+        };
+        assert_eq!(
+            render(&status),
+            "\
+version        0.1.0
+pid            77
+up             1d 02:03:04
+state          /var/lib/pollux
+configuration  /etc/pollux.toml (master)
+generation     4
+cores          0, 1
+queue depth    1024
+poll           adaptive, spinning 50 us
+buffers        16 of 4.00KiB
+portals        [::1]:3260 (group 1)
+targets        1
+sessions       2
+refused        /etc/pollux.toml:3:1: something
+warning        no huge pages
+
+no volumes
+"
+        );
+    }
+}

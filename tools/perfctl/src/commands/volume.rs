@@ -1,0 +1,190 @@
+//! `perfctl volume`.
+
+use super::{absolute, lun_names};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::format::{bytes, lines, table};
+use crate::output::Output;
+use clap::{Args, Subcommand};
+use control_api::{
+    VolumeCreate, VolumeDelete, VolumeDeleted, VolumeInfo, VolumeKind, VolumeList, VolumeState,
+};
+use std::path::PathBuf;
+
+/// What can be done with volumes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeCommand {
+    /// List all volumes
+    List,
+    /// Create a volume
+    Create(CreateArgs),
+    /// Delete a volume that no LUN maps
+    Delete(DeleteArgs),
+}
+
+/// A new volume.
+#[derive(Args, Debug)]
+pub(crate) struct CreateArgs {
+    /// Its name
+    name: String,
+    /// What keeps its blocks: file, block, memory or null
+    #[arg(long, default_value = "file", value_parser = parse_kind)]
+    kind: VolumeKind,
+    /// Its size, such as 10GiB; what exists has a size already
+    #[arg(long)]
+    size: Option<String>,
+    /// The file or device [default: a file in the daemon's state directory]
+    #[arg(long)]
+    path: Option<PathBuf>,
+    /// Bytes of a logical block: 512 or 4096
+    #[arg(long, value_name = "BYTES")]
+    block_size: Option<u32>,
+    /// Refuse writes
+    #[arg(long)]
+    read_only: bool,
+}
+
+/// A volume to delete.
+#[derive(Args, Debug)]
+pub(crate) struct DeleteArgs {
+    /// Its name
+    name: String,
+    /// Remove its file too, with everything in it. Block devices are never touched
+    #[arg(long)]
+    remove_file: bool,
+}
+
+/// Runs one of the commands.
+pub(crate) fn run(
+    command: VolumeCommand,
+    client: &mut Client,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    match command {
+        VolumeCommand::List => {
+            output.answer(&client.call(VolumeList {})?, |answer| volumes(&answer.volumes))
+        }
+        VolumeCommand::Create(args) => {
+            let path = args.path.as_deref().map(absolute).transpose()?;
+            let answer = client.call(VolumeCreate {
+                name: args.name,
+                kind: args.kind,
+                path,
+                size: args.size,
+                block_size: args.block_size,
+                read_only: args.read_only,
+            })?;
+            output.answer(&answer, created)
+        }
+        VolumeCommand::Delete(args) => {
+            let params = VolumeDelete { name: args.name, remove_file: args.remove_file };
+            output.answer(&client.call(params)?, deleted)
+        }
+    }
+}
+
+fn parse_kind(text: &str) -> Result<VolumeKind, String> {
+    VolumeKind::ALL
+        .into_iter()
+        .find(|kind| kind.name() == text)
+        .ok_or_else(|| "use file, block, memory or null".to_owned())
+}
+
+fn created(volume: &VolumeInfo) -> String {
+    let size = volume.size_bytes.map_or_else(|| "-".into(), bytes);
+    let wwid = volume.wwid.as_deref().unwrap_or("-");
+    let mut text = format!("volume {} created: {size}, WWID {wwid}", volume.name);
+    if let Some(path) = &volume.path {
+        text += &format!(", in {path}");
+    }
+    text
+}
+
+fn deleted(answer: &VolumeDeleted) -> String {
+    match &answer.file_left {
+        Some(file) => format!("volume {} deleted; {file} still holds its blocks", answer.name),
+        None => format!("volume {} deleted", answer.name),
+    }
+}
+
+/// The table of volumes, with the reasons of those that failed below it.
+pub(super) fn volumes(volumes: &[VolumeInfo]) -> String {
+    if volumes.is_empty() {
+        return "no volumes\n".into();
+    }
+    let head = ["volume", "kind", "state", "access", "size", "block", "WWID", "mapped as"];
+    let mut table = table(head, 4);
+    for index in [6, 7] {
+        if let Some(column) = table.column_mut(index) {
+            column.set_cell_alignment(comfy_table::CellAlignment::Left);
+        }
+    }
+    let mut reasons = String::new();
+    for v in volumes {
+        let state = match &v.state {
+            VolumeState::Served => "served",
+            VolumeState::Failed { reason } => {
+                reasons += &format!("volume {} failed: {reason}\n", v.name);
+                "failed"
+            }
+        };
+        table.add_row([
+            v.name.clone(),
+            v.kind.name().to_owned(),
+            state.to_owned(),
+            if v.read_only { "ro" } else { "rw" }.to_owned(),
+            v.size_bytes.map_or_else(|| "-".into(), bytes),
+            v.block_size.to_string(),
+            v.wwid.clone().unwrap_or_else(|| "-".into()),
+            lun_names(&v.luns),
+        ]);
+    }
+    lines(&table) + &reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control_api::LunName;
+
+    #[test]
+    fn a_failed_volume_is_listed_with_its_reason() {
+        let served = VolumeInfo {
+            name: "demo".into(),
+            kind: VolumeKind::File,
+            path: Some("/state/volumes/demo.img".into()),
+            size_bytes: Some(1 << 30),
+            block_size: 512,
+            read_only: false,
+            wwid: Some("30f1f2f3f4f5f6f7".into()),
+            serial: Some("0123456789abcdef".into()),
+            state: VolumeState::Served,
+            luns: vec![LunName { target: "iqn.2026-11.local.pollux:demo".into(), lun: 0 }],
+        };
+        let failed = VolumeInfo {
+            name: "gone".into(),
+            kind: VolumeKind::Block,
+            size_bytes: None,
+            wwid: None,
+            read_only: true,
+            state: VolumeState::Failed { reason: "its device /dev/sdz is gone".into() },
+            luns: vec![],
+            ..served.clone()
+        };
+        assert_eq!(
+            volumes(&[served, failed]),
+            "\
+volume  kind   state   access     size  block  WWID              mapped as
+demo    file   served  rw      1.00GiB    512  30f1f2f3f4f5f6f7  iqn.2026-11.local.pollux:demo LUN 0
+gone    block  failed  ro            -    512  -                 -
+volume gone failed: its device /dev/sdz is gone
+"
+        );
+    }
+
+    #[test]
+    fn a_deleted_volume_says_what_is_left() {
+        let answer = VolumeDeleted { name: "a".into(), file_left: Some("/srv/a.img".into()) };
+        assert_eq!(deleted(&answer), "volume a deleted; /srv/a.img still holds its blocks");
+    }
+}

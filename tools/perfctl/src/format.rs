@@ -1,0 +1,99 @@
+//! Numbers as people read them, and tables that look the same with and without a terminal.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+/// A table with this head; all columns but the first `text_columns` are numbers, to the right.
+pub(crate) fn table<const N: usize>(head: [&str; N], text_columns: usize) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(head);
+    for column in table.column_iter_mut().skip(text_columns) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The table as text, without the space that starts its lines and those that end them.
+pub(crate) fn lines(table: &Table) -> String {
+    table
+        .lines()
+        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n")
+        .collect()
+}
+
+/// A time: `87.0us`, `1.25ms`, `3.00s`.
+pub(crate) fn time(ns: u64) -> String {
+    match ns {
+        0..1_000_000 => format!("{}us", hundredths(ns, 1_000, 1)),
+        1_000_000..1_000_000_000 => format!("{}ms", hundredths(ns, 1_000_000, 2)),
+        _ => format!("{}s", hundredths(ns, 1_000_000_000, 2)),
+    }
+}
+
+/// A size: `512B`, `1.00GiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [(&str, u32); 5] =
+        [("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = UNITS.into_iter().find(|&(_, shift)| bytes >> shift > 0);
+    match unit {
+        Some((unit, shift)) => format!("{}{unit}", hundredths(bytes, 1 << shift, 2)),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// How many there were in each second of a period.
+pub(crate) fn per_second(count: u64, period_ns: u64) -> u64 {
+    if period_ns == 0 {
+        return 0;
+    }
+    let rate = u128::from(count) * 1_000_000_000 / u128::from(period_ns);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+/// A part of a whole in percent; `-` where there is no whole.
+pub(crate) fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        "-".into()
+    } else {
+        format!("{}%", hundredths(part.saturating_mul(100), whole, 1))
+    }
+}
+
+/// A quotient with this many decimals (at most 2), rounded down.
+fn hundredths(dividend: u64, divisor: u64, decimals: usize) -> String {
+    let scale = 10u128.pow(u32::try_from(decimals).unwrap_or(2));
+    let scaled = u128::from(dividend) * scale / u128::from(divisor);
+    format!("{}.{:0decimals$}", scaled / scale, scaled % scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_the_unit_that_fits() {
+        assert_eq!(time(0), "0.0us");
+        assert_eq!(time(87_040), "87.0us");
+        assert_eq!(time(1_250_000), "1.25ms");
+        assert_eq!(time(60_000_000_000), "60.00s");
+    }
+
+    #[test]
+    fn sizes_have_the_unit_that_fits() {
+        assert_eq!(bytes(511), "511B");
+        assert_eq!(bytes(1 << 30), "1.00GiB");
+        assert_eq!(bytes(1536), "1.50KiB");
+        assert_eq!(bytes(u64::MAX), "16383.99PiB");
+    }
+
+    #[test]
+    fn rates_and_ratios_survive_nothing() {
+        assert_eq!(per_second(10, 0), 0);
+        assert_eq!(per_second(123_456, 2_000_000_000), 61_728);
+        assert_eq!(per_second(u64::MAX, 1), u64::MAX);
+        assert_eq!(percent(1, 0), "-");
+        assert_eq!(percent(373, 1000), "37.3%");
+    }
+}

@@ -1,0 +1,92 @@
+//! The configuration: text -> raw types -> checked types -> difference to what runs.
+//!
+//! Nothing in here does I/O: secrets are read through a function that the caller passes in. A
+//! check finds all faults, not only the first, and a configuration with a fault is never used.
+
+mod check;
+mod diff;
+mod fault;
+mod names;
+mod node;
+mod position;
+mod raw;
+mod targets;
+mod volumes;
+mod write;
+
+pub(crate) use check::{SecretFault, Source, check};
+pub(crate) use diff::difference;
+pub(crate) use fault::{Fault, Problem};
+pub(crate) use names::{check_iscsi_name, check_volume_name};
+pub(crate) use node::{NodeConfig, Poll, QUEUE_DEPTH, check_cores, parse_buffers};
+pub(crate) use raw::{RawConfig, RawLun, RawLunTable, RawTarget, RawVolume};
+pub(crate) use write::{effective_text, to_text, unplaced};
+
+use control_api::VolumeKind;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use units::BlockSize;
+use volume::{Access, Chap, Portal};
+
+/// A configuration that breaks no rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// How the node runs.
+    pub(crate) node: NodeConfig,
+    /// Where it listens; empty where the configuration does not say.
+    pub(crate) portals: Vec<Portal>,
+    /// What it stores.
+    pub(crate) volumes: Vec<VolumeConfig>,
+    /// What it serves.
+    pub(crate) targets: Vec<TargetConfig>,
+    /// What discovery sessions must prove.
+    pub(crate) discovery_chap: Option<Chap>,
+}
+
+/// One volume as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VolumeConfig {
+    /// Its name.
+    pub(crate) name: String,
+    /// What keeps its blocks.
+    pub(crate) kind: VolumeKind,
+    /// The file or device; none for memory and null, and for a file in the state directory.
+    pub(crate) path: Option<PathBuf>,
+    /// Its size in bytes; taken from the file or device where not given.
+    pub(crate) size_bytes: Option<u64>,
+    /// The logical block size.
+    pub(crate) block_size: BlockSize,
+    /// Writes are refused.
+    pub(crate) read_only: bool,
+    /// Whether completed writes may be lost in a power cut; found out where not given.
+    pub(crate) write_cache: Option<bool>,
+}
+
+/// One target as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TargetConfig {
+    /// Its iSCSI name, in lower case.
+    pub(crate) name: String,
+    /// Its alias.
+    pub(crate) alias: Option<String>,
+    /// Its portal group.
+    pub(crate) portal_group: u16,
+    /// Its logical units.
+    pub(crate) luns: BTreeMap<u16, LunConfig>,
+    /// Who may log in.
+    pub(crate) access: Access,
+    /// What must be proven.
+    pub(crate) chap: Option<Chap>,
+}
+
+/// One LUN as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LunConfig {
+    /// The volume's name.
+    pub(crate) volume: String,
+    /// Writes through it are refused.
+    pub(crate) read_only: bool,
+}
+
+#[cfg(test)]
+mod tests;

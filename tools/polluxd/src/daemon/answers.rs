@@ -1,0 +1,141 @@
+//! What the daemon tells of itself: status, volumes, targets, sessions.
+
+use super::Daemon;
+use crate::greeting::Greeting;
+use crate::storage::Volume;
+use control_api::{
+    BufferClass, LunInfo, LunName, PortalInfo, Status, TargetInfo, Targets, VolumeInfo,
+    VolumeState, Volumes,
+};
+use volume::Access;
+
+impl Daemon {
+    pub(super) fn status(&self) -> Status {
+        let node = &self.settings.node;
+        let microseconds = node.spin.as_micros();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            uptime_s: self.started_at.elapsed().as_secs(),
+            state_dir: self.state.path().display().to_string(),
+            config_file: self.loaded.file.display().to_string(),
+            config_is_master: self.loaded.is_master,
+            config_refused: self.refused.clone(),
+            generation: self.catalog.generation(),
+            cores: self.cores.iter().map(|&c| u32::try_from(c).unwrap_or(u32::MAX)).collect(),
+            queue_depth: node.queue_depth,
+            poll: node.poll.name().into(),
+            spin_us: u64::try_from(microseconds).unwrap_or(u64::MAX),
+            buffers: node
+                .buffers
+                .classes()
+                .iter()
+                .map(|c| BufferClass { bytes: c.bytes, count: c.count })
+                .collect(),
+            portals: self
+                .portals
+                .iter()
+                .map(|p| PortalInfo {
+                    address: p.address.to_string(),
+                    portal_group: p.portal_group_tag,
+                })
+                .collect(),
+            sessions: self.session_count(),
+            volumes: self.volume_list().volumes,
+            targets: self.loaded.config.targets.len() as u64,
+            warnings: self.start_warnings.iter().chain(&self.config_warnings).cloned().collect(),
+        }
+    }
+
+    /// What the daemon says when it serves.
+    pub(crate) fn greeting(&self, perfctl: &str) -> String {
+        let perfctl = if self.settings.control_is_default {
+            perfctl.to_owned()
+        } else {
+            format!("{perfctl} --control {}", self.settings.control.display())
+        };
+        Greeting {
+            state_dir: self.state.path(),
+            volumes: &self.volume_list().volumes,
+            targets: &self.targets().targets,
+            portals: &self.portals,
+            perfctl: &perfctl,
+        }
+        .text()
+    }
+
+    pub(super) fn volume_list(&self) -> Volumes {
+        Volumes { volumes: self.volumes.iter().map(|v| self.describe(v)).collect() }
+    }
+
+    pub(super) fn volume_info(&self, name: &str) -> Option<VolumeInfo> {
+        self.volumes.find(name).map(|v| self.describe(v))
+    }
+
+    fn describe(&self, volume: &Volume) -> VolumeInfo {
+        let known = volume.known.as_ref();
+        let (wwid, size_bytes, block_size, state) = match &volume.served {
+            Ok(record) => (
+                Some(&record.wwid),
+                Some(record.geometry.bytes()),
+                record.geometry.block_size,
+                VolumeState::Served,
+            ),
+            Err(reason) => (
+                known.map(|r| &r.wwid),
+                known.map(|r| r.size_bytes),
+                known.map_or(volume.config.block_size, |r| r.block_size),
+                VolumeState::Failed { reason: reason.clone() },
+            ),
+        };
+        VolumeInfo {
+            name: volume.config.name.clone(),
+            kind: volume.config.kind,
+            path: volume.path.as_ref().map(|p| p.display().to_string()),
+            size_bytes,
+            block_size: block_size.bytes(),
+            read_only: volume.config.read_only,
+            wwid: wwid.map(|w| w.naa.bytes().iter().map(|b| format!("{b:02x}")).collect()),
+            serial: wwid.map(|w| w.serial.clone()),
+            state,
+            luns: self.luns_of(&volume.config.name),
+        }
+    }
+
+    /// The LUNs that a volume is configured to be.
+    pub(super) fn luns_of(&self, volume: &str) -> Vec<LunName> {
+        let targets = self.loaded.config.targets.iter();
+        targets
+            .flat_map(|t| t.luns.iter().map(move |(lun, mapping)| (t, *lun, mapping)))
+            .filter(|(_, _, mapping)| mapping.volume == volume)
+            .map(|(t, lun, _)| LunName { target: t.name.clone(), lun })
+            .collect()
+    }
+
+    pub(super) fn targets(&self) -> Targets {
+        let names = self.loaded.config.targets.iter().map(|t| &t.name);
+        Targets { targets: names.filter_map(|name| self.target_info(name)).collect() }
+    }
+
+    pub(super) fn target_info(&self, name: &str) -> Option<TargetInfo> {
+        let target = self.loaded.config.targets.iter().find(|t| t.name == name)?;
+        let luns = target.luns.iter().map(|(&lun, mapping)| LunInfo {
+            lun,
+            volume: mapping.volume.clone(),
+            read_only: mapping.read_only,
+            served: self.volumes.find(&mapping.volume).is_some_and(|v| v.served.is_ok()),
+        });
+        Some(TargetInfo {
+            name: target.name.clone(),
+            alias: target.alias.clone(),
+            portal_group: target.portal_group,
+            initiators: match &target.access {
+                Access::Any => None,
+                Access::Initiators(names) => Some(names.clone()),
+            },
+            chap: target.chap.is_some(),
+            mutual_chap: target.chap.as_ref().is_some_and(|c| c.target.is_some()),
+            luns: luns.collect(),
+        })
+    }
+}

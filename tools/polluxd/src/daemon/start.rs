@@ -1,0 +1,262 @@
+//! From flags to a daemon that serves.
+
+use super::{Daemon, catalog, identity};
+use crate::config::{RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced};
+use crate::flags::Flags;
+use crate::listen::listen_on;
+use crate::settings::{Loaded, Settings, load, load_text, state_dir};
+use crate::start_fault::StartFault;
+use crate::state::{StateDir, TargetPorts, durable};
+use crate::storage::VolumeTable;
+use control_api::VolumeKind;
+use reactor::{Node, NodeOptions, PollMode};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use units::limits;
+
+/// The embedded default.
+const DEMO_VOLUME: &str = "demo";
+const DEMO_SIZE: &str = "1GiB";
+const DEMO_TARGET: &str = "iqn.2026-11.local.pollux:demo";
+
+/// What stands above the node's own catalog.
+const CATALOG_HEAD: &str =
+    "# Written by polluxd. Change it with perfctl while the daemon runs.\n\n";
+
+impl Daemon {
+    /// Starts serving.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub(crate) fn start(
+        settings: Settings,
+        state: StateDir,
+        loaded: Loaded,
+    ) -> Result<Self, StartFault> {
+        let mut warnings = Vec::new();
+        let listeners = listen_on(&settings.portals, &mut warnings)?;
+        let portals: Vec<_> = listeners.iter().map(|(_, portal)| *portal).collect();
+        let mut ports = load_ports(&state)?;
+        let identity = identity(settings.node.naa_oui);
+        let planned = VolumeTable::default().plan(&loaded.config.volumes, &state, identity);
+        let catalog = catalog::build(1, &loaded.config, &planned.table, &portals, &mut ports)?;
+        keep_ports(&state, &ports)?;
+        let catalog = Arc::new(catalog);
+        let cores = cores(&settings)?;
+        let options = node_options(&settings, cores.clone());
+        let sockets = listeners.into_iter().map(|(socket, _)| socket).collect();
+        let (node, node_warnings) =
+            Node::start(options, sockets, Arc::clone(&catalog), planned.stores)
+                .map_err(StartFault::Node)?;
+        warnings.extend(node_warnings);
+        let daemon = Self {
+            state,
+            settings,
+            loaded,
+            volumes: planned.table,
+            ports,
+            portals,
+            cores,
+            node,
+            catalog,
+            started_at: Instant::now(),
+            start_warnings: warnings,
+            config_warnings: planned.warnings,
+            refused: Vec::new(),
+        };
+        daemon.log_warnings();
+        Ok(daemon)
+    }
+
+    fn log_warnings(&self) {
+        for warning in self.start_warnings.iter().chain(&self.config_warnings) {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
+/// The state directory, locked, and the configuration to follow: the administrator's file or
+/// the node's own catalog, which is made at the first start.
+///
+/// # Errors
+/// The directory cannot be used, or the configuration is not good.
+pub(crate) fn open(flags: &Flags) -> Result<(StateDir, Loaded), StartFault> {
+    if let Some(file) = &flags.config {
+        let loaded = load(&absolute(file)?, true)?;
+        let state = StateDir::open(&state_dir(flags, Some(&loaded.config))?)?;
+        return Ok((state, loaded));
+    }
+    let state = StateDir::open(&state_dir(flags, None)?)?;
+    let file = state.catalog_path();
+    if !file.exists() {
+        keep_catalog(&file, &catalog_text(&demo())?)?;
+    }
+    let loaded = load(&file, false)?;
+    Ok((state, loaded))
+}
+
+/// The configuration that would be followed; nothing is made or locked.
+///
+/// # Errors
+/// It is not good.
+pub(crate) fn look(flags: &Flags) -> Result<(std::path::PathBuf, Loaded), StartFault> {
+    if let Some(file) = &flags.config {
+        let loaded = load(&absolute(file)?, true)?;
+        return Ok((state_dir(flags, Some(&loaded.config))?, loaded));
+    }
+    let directory = state_dir(flags, None)?;
+    let file = directory.join("catalog.toml");
+    let loaded = if file.exists() {
+        load(&file, false)?
+    } else {
+        load_text(&file, false, &catalog_text(&demo())?).map_err(StartFault::Config)?
+    };
+    Ok((directory, loaded))
+}
+
+/// The node's own catalog as text.
+pub(super) fn catalog_text(raw: &RawConfig) -> Result<String, StartFault> {
+    Ok(CATALOG_HEAD.to_owned() + &to_text(raw).map_err(StartFault::Unwritable)?)
+}
+
+/// Writes the node's own catalog, durably.
+pub(super) fn keep_catalog(file: &Path, text: &str) -> Result<(), StartFault> {
+    durable::replace(file, text.as_bytes()).map_err(|source| StartFault::Step {
+        step: "write the catalog",
+        path: file.to_owned(),
+        source,
+    })
+}
+
+/// Writes the identifiers of the targets, durably.
+pub(super) fn keep_ports(state: &StateDir, ports: &TargetPorts) -> Result<(), StartFault> {
+    let path = state.ports_path();
+    let written = ports.to_text().and_then(|text| durable::replace(&path, text.as_bytes()));
+    written.map_err(|source| StartFault::Step {
+        step: "write the target port identifiers",
+        path,
+        source,
+    })
+}
+
+fn load_ports(state: &StateDir) -> Result<TargetPorts, StartFault> {
+    let path = state.ports_path();
+    TargetPorts::load(&path).map_err(|source| StartFault::Step {
+        step: "read the target port identifiers",
+        path,
+        source,
+    })
+}
+
+fn absolute(file: &Path) -> Result<std::path::PathBuf, StartFault> {
+    std::path::absolute(file).map_err(|source| StartFault::Step {
+        step: "find the configuration",
+        path: file.to_owned(),
+        source,
+    })
+}
+
+/// What a node serves before anybody has said what: a volume and a target to try it with.
+fn demo() -> RawConfig {
+    let volume = RawVolume {
+        name: unplaced(DEMO_VOLUME.into()),
+        kind: unplaced(VolumeKind::File),
+        path: None,
+        size: Some(unplaced(DEMO_SIZE.into())),
+        block_size: None,
+        read_only: false,
+        write_cache: None,
+    };
+    let lun = (unplaced("0".to_owned()), unplaced(RawLun::Volume(DEMO_VOLUME.into())));
+    let target = RawTarget {
+        name: unplaced(DEMO_TARGET.into()),
+        alias: None,
+        portal_group: None,
+        initiators: None,
+        luns: [lun].into_iter().collect(),
+        chap: None,
+        mutual_chap: None,
+    };
+    RawConfig { volumes: vec![volume], targets: vec![target], ..RawConfig::default() }
+}
+
+/// The cores to run on: those that were named, or the first that this process may use.
+fn cores(settings: &Settings) -> Result<Vec<usize>, StartFault> {
+    if let Some(cores) = &settings.node.cores {
+        return Ok(cores.iter().map(|&core| usize::from(core)).collect());
+    }
+    let allowed = rustix::thread::sched_getaffinity(None)
+        .map_err(|errno| StartFault::NoCore(errno.into()))?;
+    let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|&core| allowed.is_set(core));
+    first
+        .map(|core| vec![core])
+        .ok_or_else(|| StartFault::NoCore(std::io::ErrorKind::NotFound.into()))
+}
+
+fn node_options(settings: &Settings, cores: Vec<usize>) -> NodeOptions {
+    let node = &settings.node;
+    NodeOptions {
+        cores,
+        queue_depth: node.queue_depth,
+        poll: match node.poll {
+            crate::config::Poll::Busy => PollMode::Busy,
+            crate::config::Poll::Adaptive => PollMode::Adaptive,
+            crate::config::Poll::Interrupt => PollMode::Interrupt,
+        },
+        spin: node.spin,
+        layout: node.buffers.clone(),
+        sleep_on_disk: node.sleep_on_disk,
+        login_time_max: limits::LOGIN_TIME_MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_default_is_a_good_configuration() {
+        let text = catalog_text(&demo()).unwrap();
+        assert_eq!(
+            text,
+            "\
+# Written by polluxd. Change it with perfctl while the daemon runs.
+
+[[volume]]
+name = \"demo\"
+kind = \"file\"
+size = \"1GiB\"
+
+[[target]]
+name = \"iqn.2026-11.local.pollux:demo\"
+
+[target.luns]
+0 = \"demo\"
+"
+        );
+        load_text(Path::new("/catalog.toml"), false, &text).unwrap();
+    }
+
+    #[test]
+    fn the_first_start_keeps_the_default_and_later_ones_what_became_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let flags = Flags { state_dir: Some(dir.path().join("state")), ..Flags::default() };
+        let (state, loaded) = open(&flags).unwrap();
+        assert!(!loaded.is_master);
+        assert_eq!(loaded.config.volumes.len(), 1);
+        keep_catalog(&state.catalog_path(), "").unwrap();
+        drop(state);
+        let (_state, loaded) = open(&flags).unwrap();
+        assert!(loaded.config.volumes.is_empty());
+    }
+
+    #[test]
+    fn looking_makes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let flags = Flags { state_dir: Some(dir.path().join("state")), ..Flags::default() };
+        let (directory, loaded) = look(&flags).unwrap();
+        assert_eq!(loaded.config.targets.len(), 1);
+        assert!(!directory.exists());
+    }
+}

@@ -1,0 +1,168 @@
+//! The reactors' statistics as the control interface tells them.
+
+use super::Daemon;
+use control_api::{
+    LunName, OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, VolumeStats,
+};
+use reactor::ReactorReport;
+use reactor::stats::{Latency, OperationStats as Recorded, Snapshot, Stage};
+use std::collections::BTreeMap;
+use std::time::Instant;
+use target::Operation;
+use units::{ReactorId, VolumeId};
+
+/// What the statistics were when a connection last asked for them.
+#[derive(Debug)]
+pub(crate) struct StatsMark {
+    at: Instant,
+    /// By reactor: one that was too busy to answer is missing.
+    snapshots: BTreeMap<ReactorId, Snapshot>,
+}
+
+impl Daemon {
+    pub(super) fn stats(&self, query: StatsQuery, mark: &mut Option<StatsMark>) -> Stats {
+        let reports = self.node.report();
+        let now = Instant::now();
+        let since = match mark.as_ref().filter(|_| query.since_last) {
+            Some(mark) => mark.at,
+            None => self.started_at,
+        };
+        let earlier = mark.as_ref().filter(|_| query.since_last);
+        let snapshots: Vec<Snapshot> = reports
+            .iter()
+            .map(|r| match earlier.and_then(|mark| mark.snapshots.get(&r.reactor)) {
+                Some(earlier) => r.snapshot.since(earlier),
+                None => r.snapshot.clone(),
+            })
+            .collect();
+        let period_ns = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
+        let stats = Stats {
+            period_ns,
+            volumes: volume_stats(&snapshots, |id| self.names_of(id)),
+            reactors: reports.iter().zip(&snapshots).map(|(r, s)| reactor_stats(r, s)).collect(),
+        };
+        if query.since_last {
+            let snapshots = reports.into_iter().map(|r| (r.reactor, r.snapshot)).collect();
+            *mark = Some(StatsMark { at: now, snapshots });
+        }
+        stats
+    }
+
+    /// What a volume is called, by itself and as LUNs. One that is gone has only its number.
+    fn names_of(&self, id: VolumeId) -> (String, Vec<LunName>) {
+        match self.catalog.volume(id) {
+            Some(record) => (record.name.clone(), self.luns_of(&record.name)),
+            None => (format!("(deleted volume {})", id.0), Vec::new()),
+        }
+    }
+}
+
+/// The statistics of all volumes, merged over the reactors. Volumes and kinds of command that
+/// saw nothing in the period are left out.
+fn volume_stats(
+    snapshots: &[Snapshot],
+    names: impl Fn(VolumeId) -> (String, Vec<LunName>),
+) -> Vec<VolumeStats> {
+    let mut all = Snapshot::default();
+    for snapshot in snapshots {
+        all.merge(snapshot);
+    }
+    all.volumes()
+        .map(|(id, volume)| {
+            let recorded =
+                Operation::ALL.into_iter().filter_map(|o| Some((o, volume.operation(o)?)));
+            let operations: Vec<_> = recorded
+                .filter(|(_, recorded)| recorded.count() > 0)
+                .map(|(operation, recorded)| operation_stats(operation, recorded))
+                .collect();
+            let (volume, luns) = names(id);
+            VolumeStats { volume, luns, operations }
+        })
+        .filter(|volume| !volume.operations.is_empty())
+        .collect()
+}
+
+fn operation_stats(operation: Operation, recorded: &Recorded) -> OperationStats {
+    OperationStats {
+        operation: operation.name().into(),
+        count: recorded.count(),
+        bytes: recorded.bytes(),
+        total: percentiles(recorded.stage(Stage::Total)),
+        receive_to_submit: percentiles(recorded.stage(Stage::ReceiveToSubmit)),
+        device: percentiles(recorded.stage(Stage::Device)),
+        send: percentiles(recorded.stage(Stage::Send)),
+    }
+}
+
+fn percentiles(latency: &Latency) -> Percentiles {
+    Percentiles {
+        count: latency.count(),
+        sum_ns: latency.sum_ns(),
+        p50_ns: latency.quantile_ns(0.5),
+        p90_ns: latency.quantile_ns(0.9),
+        p99_ns: latency.quantile_ns(0.99),
+        p999_ns: latency.quantile_ns(0.999),
+        max_ns: latency.max_ns(),
+    }
+}
+
+fn reactor_stats(report: &ReactorReport, snapshot: &Snapshot) -> ReactorStats {
+    let counters = snapshot.counters();
+    ReactorStats {
+        reactor: u16::from(report.reactor.0),
+        core: u32::try_from(report.core).unwrap_or(u32::MAX),
+        busy_ns: counters.busy_ns,
+        idle_ns: counters.idle_ns,
+        bytes_copied: counters.bytes_copied,
+        recv_bytes: counters.recv_bytes,
+        send_bytes: counters.send_bytes,
+        pdus_received: counters.pdus_received,
+        pdus_sent: counters.pdus_sent,
+        syscalls: counters.syscalls,
+        connections: report.connections,
+        buffers_in_use: report.buffers_in_use,
+        buffers_total: report.buffers_total,
+        commands_in_flight: report.sessions.iter().map(|s| s.commands).sum(),
+        command_window: report.sessions.iter().map(|s| s.window).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reactor::stats::Recorder;
+    use target::Sample;
+
+    #[test]
+    fn reactors_are_merged_and_silence_is_left_out() {
+        let sample = |volume, operation| Sample {
+            volume: VolumeId(volume),
+            operation,
+            bytes: 4096,
+            received_at: units::Instant(1_000),
+            submitted_at: units::Instant(3_000),
+            completed_at: units::Instant(83_000),
+        };
+        let (mut a, mut b) = (Recorder::new(), Recorder::new());
+        a.record(&sample(2, Operation::Read), units::Instant(88_000));
+        b.record(&sample(2, Operation::Read), units::Instant(88_000));
+        b.record(&sample(0, Operation::Write), units::Instant(88_000));
+        let before = b.snapshot();
+        b.record(&sample(2, Operation::Flush), units::Instant(88_000));
+        let period = [a.snapshot(), b.snapshot().since(&before)];
+        let stats = volume_stats(&period, |id| (format!("v{}", id.0), vec![]));
+        let shown: Vec<_> = stats
+            .iter()
+            .flat_map(|v| v.operations.iter().map(|o| (&*v.volume, &*o.operation, o.count)))
+            .collect();
+        assert_eq!(shown, [("v2", "read", 1), ("v2", "flush", 1)]);
+        let read = &stats[0].operations[0];
+        assert_eq!(read.bytes, 4096);
+        assert_eq!(read.total.sum_ns, 87_000);
+        assert_eq!(read.receive_to_submit.sum_ns, 2_000);
+        assert_eq!(read.device.sum_ns, 80_000);
+        assert_eq!(read.send.sum_ns, 5_000);
+        assert_eq!(read.device.count, 1);
+        assert!(read.device.p999_ns.abs_diff(80_000) <= 800);
+    }
+}

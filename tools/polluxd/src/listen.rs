@@ -1,0 +1,110 @@
+//! The listening sockets of the portals.
+
+mod owner;
+
+use crate::settings::PortalWish;
+use owner::Owner;
+use reactor::socket::{ListenError, listen, local_address};
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use volume::Portal;
+
+/// Connections that wait to be accepted: a reconnect storm of a large site.
+const BACKLOG: u16 = 1024;
+
+/// A portal that cannot be listened on.
+#[derive(Debug)]
+pub(crate) struct ListenFault {
+    address: SocketAddr,
+    owner: Option<Owner>,
+    error: ListenError,
+}
+
+impl fmt::Display for ListenFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.error, &self.owner) {
+            (ListenError::AddressTaken { .. }, Some(owner)) => write!(
+                f,
+                "{} is in use by {owner}; stop it, or listen elsewhere with --listen ADDR:PORT",
+                self.address
+            ),
+            (ListenError::AddressTaken { .. }, None) => write!(
+                f,
+                "{} is in use by another program, most likely another iSCSI target (`ss -ltnp \
+                 'sport = :{}'` run by root shows which); stop it, or listen elsewhere with \
+                 --listen ADDR:PORT",
+                self.address,
+                self.address.port()
+            ),
+            (error, _) => error.fmt(f),
+        }
+    }
+}
+
+/// Listens on all portals. An optional one that cannot be had is a warning.
+///
+/// # Errors
+/// The first portal that somebody asked for and that cannot be had.
+pub(crate) fn listen_on(
+    wishes: &[PortalWish],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(OwnedFd, Portal)>, ListenFault> {
+    let mut listeners = Vec::new();
+    for wish in wishes {
+        let address = wish.portal.address;
+        match listen(address, BACKLOG) {
+            Ok(socket) => {
+                // Port 0 asks for any free one: what was given is what initiators are told.
+                let address = local_address(&socket).unwrap_or(address);
+                listeners.push((socket, Portal { address, ..wish.portal }));
+            }
+            Err(error) => {
+                let taken = matches!(error, ListenError::AddressTaken { .. });
+                let owner = if taken { Owner::of_port(address.port()) } else { None };
+                let fault = ListenFault { address, owner, error };
+                if !wish.optional {
+                    return Err(fault);
+                }
+                warnings.push(format!("not listening on {address}: {fault}"));
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn wish(address: SocketAddr, optional: bool) -> PortalWish {
+        PortalWish { portal: Portal { address, portal_group_tag: 1 }, optional }
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_named_with_who_has_it() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let fault = listen_on(&[wish(address, false)], &mut Vec::new()).unwrap_err();
+        let sentence = fault.to_string();
+        // Whoever may not look into other processes gets the other sentence, but not for its own.
+        let who = format!("{address} is in use by ");
+        assert!(sentence.starts_with(&who), "{sentence}");
+        assert!(sentence.contains(&format!("(pid {})", std::process::id())), "{sentence}");
+        assert!(sentence.ends_with("; stop it, or listen elsewhere with --listen ADDR:PORT"));
+    }
+
+    #[test]
+    fn an_optional_portal_that_cannot_be_had_is_a_warning() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let free = "127.0.0.1:0".parse().unwrap();
+        let mut warnings = Vec::new();
+        let listeners = listen_on(&[wish(free, false), wish(address, true)], &mut warnings);
+        let listeners = listeners.unwrap();
+        assert_eq!(listeners.len(), 1);
+        assert_ne!(listeners[0].1.address.port(), 0);
+        assert!(warnings[0].starts_with(&format!("not listening on {address}: ")));
+    }
+}

@@ -1,0 +1,101 @@
+//! The life of the process: look or serve, then end.
+
+use crate::control::Server;
+use crate::daemon::{Daemon, look, open};
+use crate::flags::Flags;
+use crate::settings::{Settings, check_flags};
+use crate::start_fault::StartFault;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+use units::limits;
+
+/// How long the disks may take for what they have begun, once the last session is dropped.
+const LAST_ANSWERS_TIME: Duration = Duration::from_secs(3);
+
+/// Does what the flags say.
+///
+/// # Errors
+/// Why not, for people.
+pub(crate) fn run(flags: &Flags) -> Result<(), StartFault> {
+    check_flags(flags)?;
+    if flags.check || flags.print_config {
+        return look_only(flags);
+    }
+    start_log(flags)?;
+    let open_files = reactor::limits::raise_open_files();
+    tracing::debug!(open_files, "raised the limit of open files");
+    let (state, loaded) = open(flags)?;
+    let settings = Settings::new(flags, &loaded.config, state.path());
+    let mut server = Server::bind(&settings.control)?;
+    let mut daemon = Daemon::start(settings, state, loaded)?;
+    say(&daemon.greeting(&perfctl()));
+    notify(&[sd_notify::NotifyState::Ready]);
+    let served = server.run(&mut daemon).map_err(StartFault::ControlLoop);
+    notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("ending: initiators are asked to log out; a second signal ends at once");
+    daemon.shut_down(limits::ASYNC_LOGOUT_TIME + LAST_ANSWERS_TIME);
+    served
+}
+
+fn look_only(flags: &Flags) -> Result<(), StartFault> {
+    let (state_dir, loaded) = look(flags)?;
+    let settings = Settings::new(flags, &loaded.config, &state_dir);
+    if flags.print_config {
+        say(&settings.text(&loaded.raw, &state_dir)?);
+        return Ok(());
+    }
+    say(&format!(
+        "{} is good: volumes {}, targets {}, portals {}\n",
+        loaded.file.display(),
+        loaded.config.volumes.len(),
+        loaded.config.targets.len(),
+        settings.portals.len()
+    ));
+    Ok(())
+}
+
+/// Tells the service manager, where there is one.
+pub(crate) fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "could not tell the service manager");
+    }
+}
+
+fn start_log(flags: &Flags) -> Result<(), StartFault> {
+    let filter = flags.log.clone().or_else(|| std::env::var("RUST_LOG").ok());
+    let filter = filter.unwrap_or_else(|| "info".into());
+    let parsed = EnvFilter::builder().parse(&filter);
+    let filter = parsed.map_err(|error| StartFault::Log { filter, error })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+/// Prints to the standard output. That nobody reads it is no reason not to serve.
+fn say(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// How perfctl is called: the one beside this program, where there is one and it is not found
+/// by its name alone; through cargo, where cargo runs this program and has not built the other.
+fn perfctl() -> String {
+    let found_by_name = |directory: &std::path::Path| {
+        std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|p| p == directory))
+    };
+    let beside = std::env::current_exe().ok().map(|program| program.with_file_name("perfctl"));
+    match beside {
+        Some(path) if path.exists() && !path.parent().is_some_and(found_by_name) => {
+            path.display().to_string()
+        }
+        Some(path) if !path.exists() && std::env::var_os("CARGO_MANIFEST_DIR").is_some() => {
+            "cargo run --release -p perfctl --".into()
+        }
+        Some(_) | None => "perfctl".into(),
+    }
+}

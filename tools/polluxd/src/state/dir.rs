@@ -1,0 +1,227 @@
+//! The directory itself: made, checked, and locked against a second daemon.
+
+use super::Record;
+use super::record::RecordFault;
+use rustix::fs::{FlockOperation, flock};
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// A state directory that belongs to this process until it is dropped.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    path: PathBuf,
+    /// Held, not read: closing it lets the next daemon in.
+    _lock: File,
+}
+
+/// Why a state directory cannot be used.
+#[derive(Debug)]
+pub(crate) enum StateFault {
+    /// Another daemon has it. Its pid, where it could be read.
+    Locked { path: PathBuf, pid: Option<u32> },
+    /// Others may write to it.
+    OpenToOthers { path: PathBuf, mode: u32 },
+    /// The operating system refused a step.
+    Step { step: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl fmt::Display for StateFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked { path, pid } => {
+                let pid = pid.map(|p| format!(" (pid {p})")).unwrap_or_default();
+                write!(
+                    f,
+                    "another polluxd{pid} uses the state directory {}; stop it, or choose another \
+                     directory with --state-dir",
+                    path.display()
+                )
+            }
+            Self::OpenToOthers { path, mode } => write!(
+                f,
+                "others may write to the state directory {} (mode {mode:04o}); run chmod 700 on \
+                 it, or choose a directory of its own with --state-dir",
+                path.display()
+            ),
+            Self::Step { step, path, source } => {
+                write!(f, "cannot {step} {}: {source}", path.display())?;
+                f.write_str(advice(source.kind()))
+            }
+        }
+    }
+}
+
+impl std::error::Error for StateFault {}
+
+fn advice(kind: io::ErrorKind) -> &'static str {
+    if kind == io::ErrorKind::PermissionDenied {
+        "; run polluxd as the owner, or choose a directory with --state-dir"
+    } else if [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::StorageFull].contains(&kind) {
+        "; choose another directory with --state-dir"
+    } else {
+        ""
+    }
+}
+
+impl StateDir {
+    /// Makes the directory where it is not there (mode 0700), and locks it.
+    ///
+    /// # Errors
+    /// It is in use, open to others, or cannot be made.
+    pub(crate) fn open(path: &Path) -> Result<Self, StateFault> {
+        let volumes = path.join("volumes");
+        DirBuilder::new().recursive(true).mode(0o700).create(&volumes).map_err(|source| {
+            StateFault::Step { step: "make the state directory", path: path.to_owned(), source }
+        })?;
+        for part in [path, &volumes] {
+            refuse_open_to_others(part)?;
+        }
+        let lock = lock(path)?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where file volumes without a path are kept.
+    pub(crate) fn volume_dir(&self) -> PathBuf {
+        self.path.join("volumes")
+    }
+
+    /// The node's own configuration.
+    pub(crate) fn catalog_path(&self) -> PathBuf {
+        self.path.join("catalog.toml")
+    }
+
+    /// The relative target port identifiers.
+    pub(crate) fn ports_path(&self) -> PathBuf {
+        self.path.join("target-ports.toml")
+    }
+
+    fn record_path(&self, volume: &str) -> PathBuf {
+        self.volume_dir().join(format!("{volume}.toml"))
+    }
+
+    /// What is recorded of a volume; `None` for one that never was created here.
+    ///
+    /// # Errors
+    /// There is a record, but it cannot be read or does not make sense.
+    pub(crate) fn record(&self, volume: &str) -> Result<Option<Record>, RecordFault> {
+        Record::load(&self.record_path(volume))
+    }
+
+    /// Writes a volume's record, durably.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn keep_record(&self, record: &Record) -> io::Result<()> {
+        super::durable::replace(&self.record_path(&record.name), record.to_text()?.as_bytes())
+    }
+
+    /// Forgets a volume, durably.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn forget_record(&self, volume: &str) -> io::Result<()> {
+        super::durable::remove(&self.record_path(volume))
+    }
+}
+
+fn refuse_open_to_others(path: &Path) -> Result<(), StateFault> {
+    let metadata = path.metadata().map_err(|source| StateFault::Step {
+        step: "look at the state directory",
+        path: path.to_owned(),
+        source,
+    })?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o022 == 0 {
+        Ok(())
+    } else {
+        Err(StateFault::OpenToOthers { path: path.to_owned(), mode })
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, StateFault> {
+    let path = directory.join("lock");
+    let step = |step| {
+        let path = path.clone();
+        move |source: io::Error| StateFault::Step { step, path, source }
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(step("open the lock"))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            // The pid is a help, not a need.
+            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(StateFault::Locked { path: directory.to_owned(), pid });
+        }
+        Err(errno) => return Err(step("lock")(errno.into())),
+    }
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(step("write the lock"))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_daemon_is_told_who_has_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let first = StateDir::open(&path).unwrap();
+        let refused = StateDir::open(&path).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            format!(
+                "another polluxd (pid {}) uses the state directory {}; stop it, or choose \
+                 another directory with --state-dir",
+                std::process::id(),
+                path.display()
+            )
+        );
+        drop(first);
+        StateDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn the_directory_is_made_for_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/state");
+        StateDir::open(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o777)).unwrap();
+        let refused = StateDir::open(&path).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            format!(
+                "others may write to the state directory {} (mode 0777); run chmod 700 on it, or \
+                 choose a directory of its own with --state-dir",
+                path.display()
+            )
+        );
+    }
+}

@@ -1,0 +1,136 @@
+//! Files that are replaced whole and survive a power cut.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Replaces a file by these bytes. When this returns, they are durable; when it fails or the
+/// machine stops before, the file is as it was.
+///
+/// # Errors
+/// What the operating system says of the step that failed.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_path(path);
+    let mut file = create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_directory_of(path)
+}
+
+/// Creates a sparse file of this length, whole or not at all.
+///
+/// # Errors
+/// What the operating system says; `AlreadyExists` where the file is there.
+pub(crate) fn create_sparse(path: &Path, bytes: u64) -> io::Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let temporary = temporary_path(path);
+    let file = create(&temporary)?;
+    let written = file.set_len(bytes).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        // Nobody misses the half-made file; the first error is the one to tell.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    fs::rename(&temporary, path)?;
+    sync_directory_of(path)
+}
+
+/// Removes a file, durably. It is no error if it is gone already.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_directory_of(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the entries of a file's directory durable.
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        Some(_) | None => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Where a file is built before it takes its name. What an earlier crash left there is
+/// overwritten. The dot keeps it apart from every name that a volume can have.
+fn temporary_path(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.toml");
+        replace(&path, b"a long first content").unwrap();
+        replace(&path, b"second").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_crash_before_the_rename_leaves_the_old_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.toml");
+        replace(&path, b"old").unwrap();
+        // What the disk holds when the machine stops in the middle of writing.
+        fs::write(dir.path().join(".catalog.toml.new"), b"ne").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        replace(&path, b"newer").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.toml");
+        replace(&path, b"old").unwrap();
+        // A directory stands where the new content would be built.
+        fs::create_dir(dir.path().join(".catalog.toml.new")).unwrap();
+        assert!(replace(&path, b"new").is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+
+    #[test]
+    fn a_sparse_file_never_replaces_one_that_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("demo.img");
+        create_sparse(&path, 1 << 30).unwrap();
+        assert_eq!(path.metadata().unwrap().len(), 1 << 30);
+        let again = create_sparse(&path, 4096).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(path.metadata().unwrap().len(), 1 << 30);
+    }
+
+    #[test]
+    fn removing_what_is_gone_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("demo.toml");
+        replace(&path, b"x").unwrap();
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,68 @@
+//! The relative target port identifier of each target (SPC-4 7.8.6.8): once given to a name, it
+//! stays with it, because hosts keep it in their multipath configuration.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+/// Identifiers by target name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TargetPorts {
+    #[serde(default)]
+    ports: BTreeMap<String, u16>,
+}
+
+impl TargetPorts {
+    /// What the file holds; nothing where there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no such file.
+    pub(crate) fn load(path: &Path) -> io::Result<Self> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => toml::from_str(&text)
+                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.message().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The file's text.
+    ///
+    /// # Errors
+    /// None in practice: names and numbers have a form in TOML.
+    pub(crate) fn to_text(&self) -> io::Result<String> {
+        toml::to_string(self).map_err(io::Error::other)
+    }
+
+    /// The identifier of a target; a new name gets the lowest free one. `None` where all 65535
+    /// are taken.
+    pub(crate) fn of(&mut self, target: &str) -> Option<u16> {
+        if let Some(&port) = self.ports.get(target) {
+            return Some(port);
+        }
+        let port = (1..=u16::MAX).find(|p| !self.ports.values().any(|taken| taken == p))?;
+        self.ports.insert(target.to_owned(), port);
+        Some(port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_its_identifier() {
+        let mut ports = TargetPorts::default();
+        assert_eq!((ports.of("iqn.b"), ports.of("iqn.a")), (Some(1), Some(2)));
+        let text = ports.to_text().unwrap();
+        assert_eq!(text, "[ports]\n\"iqn.a\" = 2\n\"iqn.b\" = 1\n");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("target-ports.toml");
+        std::fs::write(&path, text).unwrap();
+        let mut again = TargetPorts::load(&path).unwrap();
+        assert_eq!(again, ports);
+        assert_eq!((again.of("iqn.c"), again.of("iqn.b")), (Some(3), Some(1)));
+    }
+}

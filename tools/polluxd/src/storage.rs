@@ -1,0 +1,16 @@
+//! From a configured volume to one that is served: found or made, checked against its record,
+//! opened.
+//!
+//! A volume that is not what its record says is refused by name; the others are served. The
+//! identity of a volume is made here, once.
+
+mod fault;
+mod open;
+mod table;
+
+pub(crate) use fault::VolumeFault;
+pub(crate) use open::Identity;
+pub(crate) use table::{Volume, VolumeTable};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Why a volume is not served.
+
+use crate::state::RecordFault;
+use control_api::VolumeKind;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// A volume that is not served, and why.
+#[derive(Debug)]
+pub(crate) enum VolumeFault {
+    /// Its blocks are smaller than what the medium takes.
+    BlockTooSmall { path: PathBuf, configured: u32, needed: u32 },
+    /// The configuration says another block size than its record.
+    BlockSizeChanged { recorded: u32, configured: u32 },
+    /// The configuration says another kind than its record.
+    KindChanged { recorded: VolumeKind, configured: VolumeKind },
+    /// No memory for it. What the kernel said.
+    Memory(String),
+    /// It was made once, and now it is gone.
+    Missing { path: PathBuf },
+    /// There is nothing yet, and no size to make it of.
+    NoSize { path: PathBuf },
+    /// It cannot be opened. The sentence of whoever tried.
+    Open(String),
+    /// Its record cannot be used.
+    Record(RecordFault),
+    /// The configuration says another size than its record.
+    SizeChanged { recorded: u64, configured: u64 },
+    /// The operating system refused a step.
+    Step { step: &'static str, path: PathBuf, source: io::Error },
+    /// It is larger or smaller than it was made.
+    WrongSize { path: PathBuf, recorded: u64, found: u64 },
+    /// What exists is of another size than the configuration says.
+    WrongSizeFound { path: PathBuf, configured: u64, found: u64 },
+    /// The path is a device where a file is expected, or the other way round.
+    WrongType { path: PathBuf, configured: VolumeKind },
+}
+
+impl From<RecordFault> for VolumeFault {
+    fn from(fault: RecordFault) -> Self {
+        Self::Record(fault)
+    }
+}
+
+impl fmt::Display for VolumeFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BlockTooSmall { path, configured, needed } => write!(
+                f,
+                "{} takes blocks of {needed} bytes, not of {configured}; set block_size = {needed} \
+                 for a new volume",
+                path.display()
+            ),
+            Self::BlockSizeChanged { recorded, configured } => write!(
+                f,
+                "it was made with blocks of {recorded} bytes, and the configuration says \
+                 {configured}; initiators rely on it, so set block_size = {recorded}"
+            ),
+            Self::KindChanged { recorded, configured } => write!(
+                f,
+                "it was made as a {} volume, and the configuration says {}; use another name for \
+                 another volume",
+                recorded.name(),
+                configured.name()
+            ),
+            Self::Memory(words) => f.write_str(words),
+            Self::Missing { path } => write!(
+                f,
+                "{} is gone; bring it back (is its file system mounted?), or delete the volume \
+                 with perfctl volume delete",
+                path.display()
+            ),
+            Self::NoSize { path } => write!(
+                f,
+                "{} is not there, and to make it a size is needed; add size = \"10GiB\" or \
+                 another size",
+                path.display()
+            ),
+            Self::Open(words) => f.write_str(words),
+            Self::Record(fault) => fault.fmt(f),
+            Self::SizeChanged { recorded, configured } => write!(
+                f,
+                "it was made with {recorded} bytes, and the configuration says {configured}; a \
+                 volume keeps its size, so take the size out of the configuration or put it back"
+            ),
+            Self::Step { step, path, source } => {
+                write!(f, "cannot {step} {}: {source}", path.display())
+            }
+            Self::WrongSize { path, recorded, found } => {
+                let what = if found < recorded { "was cut short" } else { "has grown" };
+                write!(
+                    f,
+                    "{} {what}: it has {found} bytes, and the volume was made with {recorded}; \
+                     restore it from a backup",
+                    path.display()
+                )
+            }
+            Self::WrongSizeFound { path, configured, found } => write!(
+                f,
+                "{} is there with {found} bytes, and the configuration says {configured}; take \
+                 the size out of the configuration to use it as it is",
+                path.display()
+            ),
+            Self::WrongType { path, configured } => match configured {
+                VolumeKind::Block => {
+                    write!(f, "{} is no block device; use kind = \"file\"", path.display())
+                }
+                VolumeKind::File | VolumeKind::Memory | VolumeKind::Null => {
+                    write!(f, "{} is a block device; use kind = \"block\"", path.display())
+                }
+            },
+        }
+    }
+}
+
+impl std::error::Error for VolumeFault {}

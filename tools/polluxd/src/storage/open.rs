@@ -1,0 +1,272 @@
+//! Opening one volume.
+
+use super::VolumeFault;
+use crate::config::VolumeConfig;
+use crate::state::{Record, StateDir, durable, new_uuid, new_wwid};
+use control_api::VolumeKind;
+use reactor::file::{OpenFile, OpenOptions, open_direct};
+use reactor::{MemoryStore, Store};
+use std::io;
+use std::path::{Path, PathBuf};
+use units::{BlockSize, VolumeId};
+use volume::{BackendKind, Capabilities, Geometry, VolumeRecord};
+
+/// Where new identities come from.
+#[derive(Clone, Copy)]
+pub(crate) struct Identity<'a> {
+    /// The OUI for NAA 6 names.
+    pub(crate) naa_oui: Option<[u8; 3]>,
+    /// Fills bytes with randomness.
+    pub(crate) random: &'a dyn Fn(&mut [u8]) -> io::Result<()>,
+}
+
+/// A volume that can be served.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// What initiators see of it.
+    pub(crate) record: VolumeRecord,
+    /// What the reactors read and write.
+    pub(crate) store: Store,
+    /// What is slower or less than it could be.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Finds or makes a volume, checks it against its record, and opens it.
+///
+/// # Errors
+/// Why it cannot be served.
+pub(crate) fn open_volume(
+    id: VolumeId,
+    config: &VolumeConfig,
+    state: &StateDir,
+    identity: Identity<'_>,
+) -> Result<Opened, VolumeFault> {
+    match config.kind {
+        VolumeKind::File | VolumeKind::Block => open_file(id, config, state, identity),
+        VolumeKind::Memory | VolumeKind::Null => open_transient(id, config, identity),
+    }
+}
+
+/// Where a file or block volume keeps its blocks.
+pub(crate) fn path_of(config: &VolumeConfig, state: &StateDir) -> PathBuf {
+    match &config.path {
+        Some(path) => path.clone(),
+        None => state.volume_dir().join(format!("{}.img", config.name)),
+    }
+}
+
+/// Whether a configuration contradicts what was recorded when the volume was made.
+pub(super) fn contradiction(record: &Record, config: &VolumeConfig) -> Option<VolumeFault> {
+    if record.kind != config.kind {
+        let (recorded, configured) = (record.kind, config.kind);
+        return Some(VolumeFault::KindChanged { recorded, configured });
+    }
+    if let Some(configured) = config.size_bytes.filter(|&bytes| bytes != record.size_bytes) {
+        return Some(VolumeFault::SizeChanged { recorded: record.size_bytes, configured });
+    }
+    if record.block_size != config.block_size {
+        let (recorded, configured) = (record.block_size.bytes(), config.block_size.bytes());
+        return Some(VolumeFault::BlockSizeChanged { recorded, configured });
+    }
+    None
+}
+
+fn open_file(
+    id: VolumeId,
+    config: &VolumeConfig,
+    state: &StateDir,
+    identity: Identity<'_>,
+) -> Result<Opened, VolumeFault> {
+    let path = path_of(config, state);
+    let record = state.record(&config.name)?;
+    if let Some(fault) = record.as_ref().and_then(|record| contradiction(record, config)) {
+        return Err(fault);
+    }
+    if !exists(&path)? {
+        if record.is_some() || config.kind == VolumeKind::Block {
+            return Err(VolumeFault::Missing { path });
+        }
+        create(&path, config)?;
+    }
+    let buffered_allowed = config.kind == VolumeKind::File;
+    let options = OpenOptions { read_only: config.read_only, buffered_allowed };
+    let open = open_direct(&path, options).map_err(|e| VolumeFault::Open(e.to_string()))?;
+    check_open(&open, &path, config, record.as_ref())?;
+    let new = || new_record(config, &path, open.size, identity);
+    let record = keep(record, new, &path, state)?;
+    let mut warnings = Vec::new();
+    if !open.is_direct {
+        warnings.push(format!(
+            "volume {}: the file system of {} has no direct I/O, so the page cache is used: it \
+             is slower, and its memory counts against the machine",
+            config.name,
+            path.display()
+        ));
+    }
+    let record = VolumeRecord {
+        id,
+        name: config.name.clone(),
+        wwid: record.wwid,
+        geometry: geometry(open.size, config.block_size, open.physical_block_size)
+            .ok_or(VolumeFault::NoSize { path })?,
+        backend: if open.is_block_device { BackendKind::Block } else { BackendKind::File },
+        capabilities: capabilities(&open, config),
+        read_only: config.read_only,
+    };
+    Ok(Opened { record, store: Store::File(open), warnings })
+}
+
+fn exists(path: &Path) -> Result<bool, VolumeFault> {
+    path.try_exists().map_err(|source| VolumeFault::Step {
+        step: "look for",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn create(path: &Path, config: &VolumeConfig) -> Result<(), VolumeFault> {
+    let Some(bytes) = config.size_bytes else {
+        return Err(VolumeFault::NoSize { path: path.to_owned() });
+    };
+    durable::create_sparse(path, bytes).map_err(|source| VolumeFault::Step {
+        step: "make",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Whether what was opened is what the configuration and the record say.
+fn check_open(
+    open: &OpenFile,
+    path: &Path,
+    config: &VolumeConfig,
+    record: Option<&Record>,
+) -> Result<(), VolumeFault> {
+    let path = path.to_owned();
+    if open.is_block_device != (config.kind == VolumeKind::Block) {
+        return Err(VolumeFault::WrongType { path, configured: config.kind });
+    }
+    let found = open.size;
+    if let Some(recorded) = record.map(|r| r.size_bytes).filter(|&bytes| bytes != found) {
+        return Err(VolumeFault::WrongSize { path, recorded, found });
+    }
+    if let Some(configured) = config.size_bytes.filter(|&bytes| bytes != found) {
+        return Err(VolumeFault::WrongSizeFound { path, configured, found });
+    }
+    let configured = config.block_size.bytes();
+    if open.is_direct && open.dio_offset_align > configured {
+        let needed = open.dio_offset_align;
+        return Err(VolumeFault::BlockTooSmall { path, configured, needed });
+    }
+    Ok(())
+}
+
+/// The record of an opened volume: one that was moved keeps its identity, a new one gets one.
+fn keep(
+    known: Option<Record>,
+    new: impl FnOnce() -> io::Result<Record>,
+    path: &Path,
+    state: &StateDir,
+) -> Result<Record, VolumeFault> {
+    let step = |source| VolumeFault::Step {
+        step: "keep the record of the volume in",
+        path: state.path().to_owned(),
+        source,
+    };
+    let record = match known {
+        Some(record) if record.path == path => return Ok(record),
+        Some(record) => Record { path: path.to_owned(), ..record },
+        None => new().map_err(step)?,
+    };
+    state.keep_record(&record).map_err(step)?;
+    Ok(record)
+}
+
+fn new_record(
+    config: &VolumeConfig,
+    path: &Path,
+    size_bytes: u64,
+    identity: Identity<'_>,
+) -> io::Result<Record> {
+    let mut random = [0; 40];
+    (identity.random)(&mut random)?;
+    let (for_uuid, for_wwid) = split_random(random);
+    Ok(Record {
+        name: config.name.clone(),
+        uuid: new_uuid(for_uuid),
+        wwid: new_wwid(identity.naa_oui, for_wwid),
+        kind: config.kind,
+        path: path.to_owned(),
+        size_bytes,
+        block_size: config.block_size,
+    })
+}
+
+fn split_random(random: [u8; 40]) -> ([u8; 16], [u8; 24]) {
+    let (mut a, mut b) = ([0; 16], [0; 24]);
+    for (to, from) in a.iter_mut().chain(&mut b).zip(random) {
+        *to = from;
+    }
+    (a, b)
+}
+
+fn geometry(bytes: u64, block_size: BlockSize, physical_bytes: u32) -> Option<Geometry> {
+    Geometry::of_bytes(bytes, block_size, physical_bytes)
+}
+
+fn capabilities(open: &OpenFile, config: &VolumeConfig) -> Capabilities {
+    // A write to a file may change the file's own metadata, which only a flush makes durable.
+    let found = !open.is_block_device || !open.is_direct || open.has_volatile_cache;
+    Capabilities {
+        volatile_write_cache: config.write_cache.unwrap_or(found),
+        unmap: open.punches_holes && !config.read_only,
+        reads_zero_after_unmap: open.punches_holes,
+        unmap_granularity_bytes: open.hole_granularity,
+        offset_alignment: open.dio_offset_align,
+        rotational: false,
+    }
+}
+
+/// RAM and null volumes keep nothing, so each start makes a new one with a new identity: a host
+/// that knew the old one must not take the empty one for it.
+fn open_transient(
+    id: VolumeId,
+    config: &VolumeConfig,
+    identity: Identity<'_>,
+) -> Result<Opened, VolumeFault> {
+    let nowhere = || PathBuf::from(&config.name);
+    let bytes = config.size_bytes.ok_or_else(|| VolumeFault::NoSize { path: nowhere() })?;
+    let mut random = [0; 24];
+    (identity.random)(&mut random).map_err(|source| VolumeFault::Step {
+        step: "make an identity for",
+        path: nowhere(),
+        source,
+    })?;
+    let mut warnings = Vec::new();
+    let (store, backend) = if config.kind == VolumeKind::Memory {
+        let made = MemoryStore::new(bytes).map_err(|e| VolumeFault::Memory(e.to_string()))?;
+        warnings.extend(made.1.map(|w| format!("volume {}: {w}", config.name)));
+        (Store::Memory(made.0), BackendKind::Memory)
+    } else {
+        (Store::Null, BackendKind::Null)
+    };
+    let record = VolumeRecord {
+        id,
+        name: config.name.clone(),
+        wwid: new_wwid(identity.naa_oui, random),
+        geometry: geometry(bytes, config.block_size, config.block_size.bytes())
+            .ok_or_else(|| VolumeFault::NoSize { path: nowhere() })?,
+        backend,
+        capabilities: Capabilities {
+            // A flush would not make it any more durable.
+            volatile_write_cache: false,
+            unmap: !config.read_only,
+            reads_zero_after_unmap: true,
+            unmap_granularity_bytes: config.block_size.bytes(),
+            offset_alignment: 1,
+            rotational: false,
+        },
+        read_only: config.read_only,
+    };
+    Ok(Opened { record, store, warnings })
+}

@@ -1,0 +1,150 @@
+//! All volumes of the node, served or not, as they run.
+
+use super::open::{contradiction, open_volume, path_of};
+use super::{Identity, VolumeFault};
+use crate::config::VolumeConfig;
+use crate::state::{Record, StateDir};
+use control_api::VolumeKind;
+use reactor::Store;
+use std::path::PathBuf;
+use units::VolumeId;
+use volume::VolumeRecord;
+
+/// One volume as it runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Volume {
+    /// What was configured when it was opened.
+    pub(crate) config: VolumeConfig,
+    /// The file or device.
+    pub(crate) path: Option<PathBuf>,
+    /// What initiators see of it, or why they do not.
+    pub(crate) served: Result<VolumeRecord, String>,
+    /// What was recorded when it was made, for one that is not served.
+    pub(crate) known: Option<Record>,
+}
+
+/// The volumes in the order of the configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct VolumeTable {
+    volumes: Vec<Volume>,
+    /// Places that were given away. None is used twice while the daemon runs, because a
+    /// completion of the old volume may still be on its way.
+    ids_used: u16,
+}
+
+/// A table that a configuration leads to, and what must be done to get there.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    /// The table.
+    pub(crate) table: VolumeTable,
+    /// What the reactors do not have yet.
+    pub(crate) stores: Vec<(VolumeId, Store)>,
+    /// What is less than it could be, and what takes effect only at the next start.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl VolumeTable {
+    /// All volumes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Volume> {
+        self.volumes.iter()
+    }
+
+    /// The volume of a name.
+    pub(crate) fn find(&self, name: &str) -> Option<&Volume> {
+        self.volumes.iter().find(|v| v.config.name == name)
+    }
+
+    /// The served volumes by their places in the catalog.
+    pub(crate) fn places(&self) -> Vec<Option<VolumeRecord>> {
+        let mut places = vec![None; usize::from(self.ids_used)];
+        for record in self.volumes.iter().filter_map(|v| v.served.as_ref().ok()) {
+            if let Some(place) = places.get_mut(usize::from(record.id.0)) {
+                *place = Some(record.clone());
+            }
+        }
+        places
+    }
+
+    /// The first contradiction between a configuration and the volumes that run: size, block
+    /// size and kind are what initiators rely on. Looks only; nothing is opened or made.
+    pub(crate) fn contradiction(&self, configs: &[VolumeConfig]) -> Option<(String, VolumeFault)> {
+        configs.iter().find_map(|config| {
+            let volume = self.find(&config.name)?;
+            let record = volume.served.as_ref().ok()?;
+            let running = Record {
+                name: config.name.clone(),
+                uuid: String::new(),
+                wwid: record.wwid.clone(),
+                kind: volume.config.kind,
+                path: PathBuf::new(),
+                size_bytes: record.geometry.bytes(),
+                block_size: record.geometry.block_size,
+            };
+            contradiction(&running, config).map(|fault| (config.name.clone(), fault))
+        })
+    }
+
+    /// What this configuration leads to: running volumes go on, others are opened or made.
+    pub(crate) fn plan(
+        &self,
+        configs: &[VolumeConfig],
+        state: &StateDir,
+        identity: Identity<'_>,
+    ) -> Planned {
+        let mut planned = Planned {
+            table: Self { volumes: Vec::new(), ids_used: self.ids_used },
+            stores: Vec::new(),
+            warnings: Vec::new(),
+        };
+        for config in configs {
+            match self.find(&config.name) {
+                Some(running) if running.served.is_ok() => planned.go_on(running, config),
+                Some(_) | None => planned.open(config, state, identity),
+            }
+        }
+        planned
+    }
+}
+
+impl Planned {
+    fn go_on(&mut self, running: &Volume, config: &VolumeConfig) {
+        let was = &running.config;
+        let waiting = [
+            ("path", was.path != config.path),
+            ("read_only", was.read_only != config.read_only),
+            ("write_cache", was.write_cache != config.write_cache),
+        ];
+        for (key, _) in waiting.iter().filter(|(_, differs)| *differs) {
+            self.warnings.push(format!(
+                "volume {}: {key} takes effect when polluxd starts again",
+                config.name
+            ));
+        }
+        self.table.volumes.push(running.clone());
+    }
+
+    fn open(&mut self, config: &VolumeConfig, state: &StateDir, identity: Identity<'_>) {
+        let id = VolumeId(self.table.ids_used);
+        let path = match config.kind {
+            VolumeKind::Block | VolumeKind::File => Some(path_of(config, state)),
+            VolumeKind::Memory | VolumeKind::Null => None,
+        };
+        let mut known = None;
+        let served = match open_volume(id, config, state, identity) {
+            Ok(opened) => {
+                // The catalog's limit on volumes is far below the width of an id.
+                self.table.ids_used = self.table.ids_used.saturating_add(1);
+                self.stores.push((id, opened.store));
+                self.warnings.extend(opened.warnings);
+                Ok(opened.record)
+            }
+            Err(fault) => {
+                // A record that cannot be read is the fault itself.
+                known = state.record(&config.name).ok().flatten();
+                self.warnings.push(format!("volume {} is not served: {fault}", config.name));
+                Err(fault.to_string())
+            }
+        };
+        self.table.volumes.push(Volume { config: config.clone(), path, served, known });
+    }
+}

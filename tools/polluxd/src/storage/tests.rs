@@ -1,0 +1,273 @@
+//! Volumes over the life of a state directory.
+
+use super::table::Planned;
+use super::*;
+use crate::config::VolumeConfig;
+use crate::state::StateDir;
+use control_api::VolumeKind;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use units::{BlockSize, VolumeId};
+use volume::{BackendKind, Naa};
+
+struct World {
+    _dir: tempfile::TempDir,
+    state: StateDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&dir.path().join("state")).unwrap();
+        Self { _dir: dir, state }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.state.volume_dir().join(format!("{name}.img"))
+    }
+
+    /// What a daemon that starts makes of these volumes.
+    fn start(&self, configs: &[VolumeConfig]) -> Planned {
+        VolumeTable::default().plan(configs, &self.state, IDENTITY)
+    }
+
+    /// Why the only volume is not served, with the state directory's name taken out.
+    fn reason(&self, config: &VolumeConfig) -> String {
+        let planned = self.start(std::slice::from_ref(config));
+        let volume = planned.table.iter().next().unwrap();
+        let reason = volume.served.clone().unwrap_err();
+        reason.replace(&self.state.path().display().to_string(), "STATE")
+    }
+}
+
+const IDENTITY: Identity<'_> = Identity {
+    naa_oui: None,
+    random: &|bytes| {
+        bytes.fill(0x5a);
+        Ok(())
+    },
+};
+
+fn file(name: &str) -> VolumeConfig {
+    VolumeConfig {
+        name: name.into(),
+        kind: VolumeKind::File,
+        path: None,
+        size_bytes: Some(1 << 20),
+        block_size: BlockSize::B512,
+        read_only: false,
+        write_cache: None,
+    }
+}
+
+#[test]
+fn a_new_file_volume_is_made_sparse_with_an_identity_that_stays() {
+    let world = World::new();
+    let planned = world.start(&[file("a")]);
+    let first = planned.table.find("a").unwrap().served.clone().unwrap();
+    assert_eq!(first.geometry.bytes(), 1 << 20);
+    assert_eq!(first.backend, BackendKind::File);
+    assert_eq!(
+        first.wwid.naa,
+        Naa::LocallyAssigned([0x3a, 0x5a, 0x5a, 0x5a, 0x5a, 0x5a, 0x5a, 0x5a])
+    );
+    assert!(first.capabilities.volatile_write_cache);
+    assert_eq!(planned.stores.len(), 1);
+    assert_eq!(fs::metadata(world.file("a")).unwrap().len(), 1 << 20);
+    drop(planned);
+    let other = Identity {
+        random: &|bytes| {
+            bytes.fill(0xff);
+            Ok(())
+        },
+        ..IDENTITY
+    };
+    let again = VolumeTable::default().plan(&[file("a")], &world.state, other);
+    assert_eq!(again.table.find("a").unwrap().served.clone().unwrap().wwid, first.wwid);
+}
+
+#[test]
+fn a_volume_whose_file_is_gone_is_refused_by_name_and_the_others_are_served() {
+    let world = World::new();
+    drop(world.start(&[file("a"), file("b")]));
+    fs::remove_file(world.file("a")).unwrap();
+    let planned = world.start(&[file("a"), file("b")]);
+    let reason = planned.table.find("a").unwrap().served.clone().unwrap_err();
+    assert_eq!(
+        reason.replace(&world.state.path().display().to_string(), "STATE"),
+        "STATE/volumes/a.img is gone; bring it back (is its file system mounted?), or delete \
+         the volume with perfctl volume delete"
+    );
+    assert!(planned.table.find("b").unwrap().served.is_ok());
+    assert!(!world.file("a").exists(), "a lost volume must not come back empty");
+    let known = planned.table.find("a").unwrap().known.clone().unwrap();
+    assert_eq!(known.size_bytes, 1 << 20);
+    assert!(planned.warnings[0].starts_with("volume a is not served: "));
+}
+
+#[test]
+fn a_file_that_was_cut_or_has_grown_is_refused() {
+    let world = World::new();
+    drop(world.start(&[file("a")]));
+    let resize = |bytes| {
+        OpenOptions::new().write(true).open(world.file("a")).unwrap().set_len(bytes).unwrap();
+    };
+    resize(4096);
+    assert_eq!(
+        world.reason(&file("a")),
+        "STATE/volumes/a.img was cut short: it has 4096 bytes, and the volume was made with \
+         1048576; restore it from a backup"
+    );
+    resize(2 << 20);
+    assert_eq!(
+        world.reason(&file("a")),
+        "STATE/volumes/a.img has grown: it has 2097152 bytes, and the volume was made with \
+         1048576; restore it from a backup"
+    );
+}
+
+#[test]
+fn what_initiators_rely_on_cannot_be_configured_away() {
+    let world = World::new();
+    drop(world.start(&[file("a")]));
+    assert_eq!(
+        world.reason(&VolumeConfig { size_bytes: Some(4096), ..file("a") }),
+        "it was made with 1048576 bytes, and the configuration says 4096; a volume keeps its \
+         size, so take the size out of the configuration or put it back"
+    );
+    assert_eq!(
+        world.reason(&VolumeConfig { block_size: BlockSize::B4096, ..file("a") }),
+        "it was made with blocks of 512 bytes, and the configuration says 4096; initiators rely \
+         on it, so set block_size = 512"
+    );
+    let block = VolumeConfig { kind: VolumeKind::Block, path: Some("/x".into()), ..file("a") };
+    assert_eq!(
+        world.reason(&block),
+        "it was made as a file volume, and the configuration says block; use another name for \
+         another volume"
+    );
+}
+
+#[test]
+fn a_file_that_is_there_is_taken_as_it_is() {
+    let world = World::new();
+    let path = world.state.path().join("image");
+    fs::write(&path, vec![7; 8192]).unwrap();
+    let found = VolumeConfig { path: Some(path.clone()), size_bytes: None, ..file("a") };
+    let other = VolumeConfig { size_bytes: Some(4096), ..found.clone() };
+    assert_eq!(
+        world.reason(&other),
+        "STATE/image is there with 8192 bytes, and the configuration says 4096; take the size \
+         out of the configuration to use it as it is"
+    );
+    let planned = world.start(&[found]);
+    let record = planned.table.find("a").unwrap().served.clone().unwrap();
+    assert_eq!(record.geometry.blocks.0, 16);
+    assert_eq!(fs::read(&path).unwrap(), vec![7; 8192]);
+}
+
+#[test]
+fn a_volume_that_was_moved_keeps_its_identity() {
+    let world = World::new();
+    drop(world.start(&[file("a")]));
+    let moved = world.state.path().join("moved.img");
+    fs::rename(world.file("a"), &moved).unwrap();
+    let other = Identity {
+        random: &|bytes| {
+            bytes.fill(0xff);
+            Ok(())
+        },
+        ..IDENTITY
+    };
+    let config = VolumeConfig { path: Some(moved.clone()), ..file("a") };
+    let planned = VolumeTable::default().plan(&[config], &world.state, other);
+    let record = planned.table.find("a").unwrap().served.clone().unwrap();
+    assert_eq!(record.wwid.serial, "5a5a5a5a5a5a5a5a");
+    assert_eq!(world.state.record("a").unwrap().unwrap().path, moved);
+}
+
+#[test]
+fn a_volume_needs_a_size_to_be_made() {
+    let world = World::new();
+    assert_eq!(
+        world.reason(&VolumeConfig { size_bytes: None, ..file("a") }),
+        "STATE/volumes/a.img is not there, and to make it a size is needed; add size = \
+         \"10GiB\" or another size"
+    );
+}
+
+#[test]
+fn a_file_that_is_served_cannot_be_served_twice() {
+    let world = World::new();
+    let first = world.start(&[file("a")]);
+    let again = VolumeConfig { path: Some(world.file("a")), size_bytes: None, ..file("b") };
+    assert!(world.start(&[again]).table.find("b").unwrap().served.is_err());
+    drop(first);
+}
+
+#[test]
+fn a_file_is_no_block_device() {
+    let world = World::new();
+    fs::write(world.state.path().join("image"), vec![0; 8192]).unwrap();
+    let config = VolumeConfig {
+        kind: VolumeKind::Block,
+        path: Some(world.state.path().join("image")),
+        size_bytes: None,
+        ..file("a")
+    };
+    assert_eq!(world.reason(&config), "STATE/image is no block device; use kind = \"file\"");
+    let gone = VolumeConfig { path: Some("/dev/pollux-none".into()), ..config };
+    assert!(world.reason(&gone).starts_with("/dev/pollux-none is gone; "));
+    assert!(!Path::new("/dev/pollux-none").exists());
+}
+
+#[test]
+fn a_memory_volume_is_another_one_after_each_start() {
+    let world = World::new();
+    let config = VolumeConfig { kind: VolumeKind::Memory, ..file("m") };
+    let planned = world.start(std::slice::from_ref(&config));
+    assert!(planned.table.find("m").unwrap().served.is_ok());
+    assert!(world.state.record("m").unwrap().is_none());
+}
+
+#[test]
+fn running_volumes_go_on_and_ids_are_never_used_twice() {
+    let world = World::new();
+    let first = world.start(&[file("a"), file("b")]);
+    // The reactors hold the stores of what goes on.
+    let second = first.table.plan(&[file("b")], &world.state, IDENTITY);
+    assert!(second.stores.is_empty());
+    let id = |planned: &Planned, name: &str| {
+        planned.table.find(name).unwrap().served.clone().unwrap().id
+    };
+    assert_eq!(id(&second, "b"), VolumeId(1));
+    drop(first);
+    let third = second.table.plan(&[file("a"), file("b")], &world.state, IDENTITY);
+    assert_eq!((id(&third, "a"), id(&third, "b")), (VolumeId(2), VolumeId(1)));
+    let places: Vec<_> = third.table.places().iter().map(Option::is_some).collect();
+    assert_eq!(places, [false, true, true]);
+}
+
+#[test]
+fn a_contradiction_to_what_runs_is_found_before_anything_is_touched() {
+    let world = World::new();
+    let running = world.start(&[file("a")]);
+    let config = VolumeConfig { size_bytes: Some(2 << 20), ..file("a") };
+    let (name, fault) = running.table.contradiction(&[file("new"), config]).unwrap();
+    assert_eq!(name, "a");
+    assert!(matches!(
+        fault,
+        VolumeFault::SizeChanged { recorded: 1_048_576, configured: 2_097_152 }
+    ));
+    assert!(running.table.contradiction(&[file("a")]).is_none());
+    assert!(!world.file("new").exists());
+}
+
+#[test]
+fn keys_that_need_a_start_are_named() {
+    let world = World::new();
+    let running = world.start(&[file("a")]);
+    let config = VolumeConfig { read_only: true, ..file("a") };
+    let planned = running.table.plan(&[config], &world.state, IDENTITY);
+    assert_eq!(planned.warnings, ["volume a: read_only takes effect when polluxd starts again"]);
+}

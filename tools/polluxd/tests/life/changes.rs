@@ -1,0 +1,194 @@
+//! Changes while the daemon runs.
+
+use super::Place;
+use rustix::process::Signal;
+use serde_json::json;
+
+#[test]
+fn what_perfctl_creates_is_served_and_still_there_after_a_restart() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    let volume =
+        daemon.call("volume.create", &json!({"name": "a", "kind": "file", "size": "2MiB"}));
+    assert_eq!(volume["state"], "served");
+    assert_eq!(volume["size_bytes"], 2_097_152);
+    daemon.call("target.create", &json!({"name": "iqn.2026-11.org.example:A"}));
+    let target =
+        daemon.call("lun.map", &json!({"target": "iqn.2026-11.org.example:a", "volume": "a"}));
+    assert_eq!(target["luns"][0]["lun"], 0);
+    let target = daemon.call(
+        "lun.map",
+        &json!({"target": "iqn.2026-11.org.example:a", "volume": "demo", "read_only": true}),
+    );
+    assert_eq!(target["luns"][1]["read_only"], true);
+    assert_eq!(daemon.call("status", &json!({}))["generation"], 5);
+    daemon.end();
+
+    let mut daemon = place.start(&[]);
+    let targets = daemon.call("target.list", &json!({}))["targets"].clone();
+    assert_eq!(targets[1]["name"], "iqn.2026-11.org.example:a");
+    assert_eq!(targets[1]["luns"][1]["volume"], "demo");
+    let (code, sentence) = daemon.refused("volume.delete", &json!({"name": "a"}));
+    assert_eq!(code, -32003);
+    assert_eq!(sentence, "volume a is LUN 0 of target iqn.2026-11.org.example:a");
+    daemon.call("lun.unmap", &json!({"target": "iqn.2026-11.org.example:a", "lun": 0}));
+    let deleted = daemon.call("volume.delete", &json!({"name": "a", "remove_file": true}));
+    assert_eq!(deleted, json!({"name": "a", "file_left": null}));
+    assert!(!place.state().join("volumes/a.img").exists());
+    assert!(!place.state().join("volumes/a.toml").exists());
+    daemon.call("target.delete", &json!({"name": "IQN.2026-11.org.example:a"}));
+    daemon.end();
+
+    let mut daemon = place.start(&[]);
+    assert_eq!(daemon.call("volume.list", &json!({}))["volumes"].as_array().unwrap().len(), 1);
+    assert_eq!(daemon.call("target.list", &json!({}))["targets"].as_array().unwrap().len(), 1);
+    daemon.end();
+}
+
+#[test]
+fn a_change_that_cannot_be_made_changes_nothing() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    let catalog = || std::fs::read_to_string(place.state().join("catalog.toml")).unwrap();
+    let before = catalog();
+    for (method, params, code, sentence) in [
+        (
+            "volume.create",
+            json!({"name": "demo", "kind": "file", "size": "1MiB"}),
+            -32002,
+            "there is a volume demo; names are unique",
+        ),
+        (
+            "volume.create",
+            json!({"name": "a", "kind": "file", "size": "1M"}),
+            -32602,
+            "volume \"a\".size: \"1M\" is no size; write a whole number with B, KiB, MiB, GiB or \
+             TiB, such as \"10GiB\"",
+        ),
+        (
+            "volume.create",
+            json!({"name": "a", "kind": "block", "path": "/dev/pollux-none"}),
+            -32006,
+            "volume a cannot be served: /dev/pollux-none is gone; bring it back (is its file \
+             system mounted?), or delete the volume with perfctl volume delete",
+        ),
+        ("volume.delete", json!({"name": "x"}), -32001, "there is no volume x"),
+        (
+            "target.create",
+            json!({"name": "disk1"}),
+            -32602,
+            "target.name: \"disk1\" is no iSCSI name: a name starts with iqn., eui. or naa.",
+        ),
+        (
+            "target.delete",
+            json!({"name": "iqn.2026-11.x"}),
+            -32001,
+            "there is no target iqn.2026-11.x",
+        ),
+        (
+            "lun.map",
+            json!({"target": "iqn.2026-11.local.pollux:demo", "volume": "demo", "lun": 0}),
+            -32002,
+            "target iqn.2026-11.local.pollux:demo has a LUN 0",
+        ),
+        (
+            "lun.unmap",
+            json!({"target": "iqn.2026-11.local.pollux:demo", "lun": 9}),
+            -32001,
+            "target iqn.2026-11.local.pollux:demo has no LUN 9",
+        ),
+        ("session.drop", json!({"id": "0.0.0"}), -32001, "there is no session 0.0.0"),
+    ] {
+        assert_eq!(daemon.refused(method, &params), (code, sentence.to_owned()), "{method}");
+    }
+    assert_eq!(catalog(), before);
+    assert_eq!(daemon.call("status", &json!({}))["generation"], 1);
+    daemon.end();
+}
+
+#[test]
+fn a_bad_configuration_is_refused_and_what_ran_goes_on() {
+    let place = Place::new();
+    let good = "[[volume]]\nname = \"a\"\nkind = \"null\"\nsize = \"1MiB\"\n";
+    let config = place.file("p.toml", good);
+    let args = ["--config", config.to_str().unwrap()];
+    let mut daemon = place.start(&args);
+
+    place.file("p.toml", "[[volume]]\nname = \"a\"\nkind = \"null\"\nsize = \"big\"\n");
+    daemon.signal(Signal::HUP);
+    let status = daemon.wait_for_status(|s| !s["config_refused"].as_array().unwrap().is_empty());
+    let refused = status["config_refused"][0].as_str().unwrap();
+    assert!(refused.contains("p.toml:4:8: volume \"a\".size: \"big\" is no size"), "{refused}");
+    assert_eq!(status["volumes"][0]["state"], "served");
+    let (code, sentence) = daemon.refused("config.apply", &json!({}));
+    assert_eq!(code, -32005);
+    assert!(sentence.ends_with("p.toml is not good; what ran before still runs"));
+
+    // What initiators rely on cannot change under them.
+    place.file("p.toml", &good.replace("1MiB", "2MiB"));
+    let (code, sentence) = daemon.refused("config.apply", &json!({}));
+    assert_eq!(code, -32005);
+    assert!(sentence.starts_with("volume a: it was made with 1048576 bytes"), "{sentence}");
+
+    let more = good.to_owned() + "[[target]]\nname = \"iqn.2026-11.t\"\nluns = { 0 = \"a\" }\n";
+    place.file("p.toml", &more);
+    let would = daemon.call("config.apply", &json!({"check_only": true}));
+    assert_eq!(would["changes"], json!(["target iqn.2026-11.t added"]));
+    assert_eq!(would["generation"], 1);
+    daemon.signal(Signal::HUP);
+    let status = daemon.wait_for_status(|s| s["generation"] == 2);
+    assert_eq!(status["config_refused"], json!([]));
+    assert_eq!(status["targets"], 1);
+    daemon.end();
+}
+
+#[test]
+fn a_master_file_is_changed_by_its_owner_only() {
+    let place = Place::new();
+    let config = place.file("p.toml", "");
+    let other = place.file("other.toml", "");
+    let mut daemon = place.start(&["--config", config.to_str().unwrap()]);
+    let refusal =
+        (-32004, format!("polluxd follows {}, so that file must be changed", config.display()));
+    let volume = json!({"name": "a", "kind": "file", "size": "1MiB"});
+    assert_eq!(daemon.refused("volume.create", &volume), refusal);
+    assert_eq!(daemon.refused("volume.delete", &json!({"name": "a"})), refusal);
+    assert_eq!(daemon.refused("target.create", &json!({"name": "iqn.2026-11.t"})), refusal);
+    assert_eq!(daemon.refused("config.apply", &json!({"file": other.to_str().unwrap()})), refusal);
+    assert!(!place.state().join("catalog.toml").exists());
+    daemon.end();
+}
+
+#[test]
+fn an_own_catalog_takes_over_a_file() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    let text =
+        "# kept\n[node]\nspin_us = 7\n[[volume]]\nname = \"n\"\nkind = \"null\"\nsize = \"1MiB\"\n";
+    let file = place.file("p.toml", text);
+    let applied = daemon.call("config.apply", &json!({"file": file.to_str().unwrap()}));
+    assert_eq!(
+        applied["changes"],
+        json!([
+            "node.spin_us changed",
+            "volume demo removed",
+            "volume n added",
+            "target iqn.2026-11.local.pollux:demo removed"
+        ])
+    );
+    assert_eq!(
+        applied["warnings"],
+        json!(["node.spin_us changed; it takes effect when polluxd starts again"])
+    );
+    assert_eq!(std::fs::read_to_string(place.state().join("catalog.toml")).unwrap(), text);
+    let relative = text.replace("kind = \"null\"", "kind = \"file\"\npath = \"n.img\"");
+    let file = place.file("relative.toml", &relative);
+    let (code, sentence) = daemon.refused("config.apply", &json!({"file": file.to_str().unwrap()}));
+    assert_eq!(code, -32005);
+    assert!(sentence.contains("has relative paths"), "{sentence}");
+    daemon.end();
+    let mut daemon = place.start(&[]);
+    assert_eq!(daemon.call("volume.list", &json!({}))["volumes"][0]["name"], "n");
+    assert!(place.path().join("p.toml").exists());
+    daemon.end();
+}

@@ -1,0 +1,9 @@
+//! The daemon as a process: started, asked, signalled, ended.
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod changes;
+mod process;
+mod sessions;
+mod start;
+
+use process::{Daemon, Place};

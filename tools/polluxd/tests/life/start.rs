@@ -1,0 +1,226 @@
+//! Starting and ending.
+
+use super::{Daemon, Place};
+use rustix::process::Signal;
+use serde_json::json;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::time::Duration;
+
+#[test]
+fn the_embedded_default_starts_serves_and_ends_cleanly() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    for line in [
+        "iscsiadm -m node -T iqn.2026-11.local.pollux:demo -p 127.0.0.1:",
+        "iscsi-inq iscsi://127.0.0.1:",
+        "qemu-img info iscsi://127.0.0.1:",
+        "stats --watch",
+        "demo.img",
+    ] {
+        assert!(daemon.said.contains(line), "{line} is not in\n{}", daemon.said);
+    }
+    let socket = place.state().join("control.sock");
+    assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let status = daemon.call("status", &json!({}));
+    assert_eq!(status["config_is_master"], false);
+    assert_eq!(status["generation"], 1);
+    assert_eq!(status["volumes"][0]["state"], "served");
+    assert_eq!(status["volumes"][0]["size_bytes"], 1_073_741_824);
+    assert_ne!(status["portals"][0]["address"], "127.0.0.1:0");
+    let stats = daemon.call("stats", &json!({"since_last": true}));
+    assert_eq!(stats["volumes"], json!([]));
+    let wwid = status["volumes"][0]["wwid"].clone();
+    daemon.end();
+    assert!(!socket.exists());
+    // The volume is the same one after another start.
+    let mut daemon = place.start(&[]);
+    let status = daemon.call("status", &json!({}));
+    assert_eq!(status["volumes"][0]["wwid"], wwid);
+    daemon.end();
+}
+
+#[test]
+fn a_daemon_that_was_killed_starts_again() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    daemon.signal(Signal::KILL);
+    assert!(!daemon.wait().success());
+    // The name of its socket is still there.
+    assert!(place.state().join("control.sock").exists());
+    place.start(&[]).end();
+}
+
+#[test]
+fn a_call_ends_the_daemon_as_a_signal_does() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    assert_eq!(daemon.call("shutdown", &json!({})), json!({"sessions": 0}));
+    assert!(daemon.wait().success());
+}
+
+#[test]
+fn a_state_directory_serves_one_daemon() {
+    let place = Place::new();
+    let daemon = place.start(&[]);
+    let (code, _, err) = place.run(&[]);
+    assert_eq!(code, Some(1));
+    assert!(err.starts_with("polluxd: another polluxd (pid "), "{err}");
+    daemon.end();
+}
+
+#[test]
+fn a_port_that_is_taken_is_a_sentence() {
+    let place = Place::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, err) = place.run(&["--listen", &address]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains(&format!("polluxd: {address} is in use by ")), "{err}");
+    assert!(err.contains("listen elsewhere with --listen ADDR:PORT"), "{err}");
+}
+
+#[test]
+fn a_configuration_is_checked_without_serving_it() {
+    let place = Place::new();
+    let good = place.file("good.toml", "[[volume]]\nname = \"a\"\nkind = \"file\"\n");
+    let (code, out, err) = place.run(&["--check", "--config", good.to_str().unwrap()]);
+    assert_eq!((code, &*err), (Some(0), ""));
+    assert_eq!(out, format!("{} is good: volumes 1, targets 0, portals 1\n", good.display()));
+    let bad = place.file("bad.toml", "[[volume]]\nname = \"a\"\nkind = \"tape\"\n");
+    let (code, out, err) = place.run(&["--check", "--config", bad.to_str().unwrap()]);
+    assert_eq!((code, &*out), (Some(1), ""));
+    assert_eq!(
+        err,
+        format!(
+            "polluxd: {}:3:8: kind: unknown variant `tape`, expected one of `block`, `file`, \
+             `memory`, `null`\n",
+            bad.display()
+        )
+    );
+    assert!(!place.state().exists());
+}
+
+#[test]
+fn the_printed_configuration_has_flags_and_defaults_filled_in() {
+    let place = Place::new();
+    let (code, out, _) = place.run(&["--print-config", "--queue-depth", "256"]);
+    assert_eq!(code, Some(0));
+    for line in [
+        "queue_depth = 256",
+        "poll = \"adaptive\"",
+        "spin_us = 50",
+        "buffers = \"4KiB:64,256KiB:16\"",
+        "address = \"127.0.0.1:0\"",
+        "name = \"iqn.2026-11.local.pollux:demo\"",
+    ] {
+        assert!(out.lines().any(|l| l == line), "{line} is not in\n{out}");
+    }
+    let printed = place.file("printed.toml", &out);
+    let (code, _, err) = place.run(&["--check", "--config", printed.to_str().unwrap()]);
+    assert_eq!((code, &*err), (Some(0), ""));
+}
+
+#[test]
+fn a_damaged_volume_is_named_and_the_others_are_served() {
+    let place = Place::new();
+    let text = "
+        [[volume]]
+        name = \"a\"
+        kind = \"file\"
+        size = \"1MiB\"
+        [[volume]]
+        name = \"b\"
+        kind = \"file\"
+        size = \"1MiB\"
+        [[target]]
+        name = \"iqn.2026-11.t\"
+        luns = { 0 = \"a\", 1 = \"b\" }
+    ";
+    let config = place.file("p.toml", text);
+    let args = ["--config", config.to_str().unwrap()];
+    place.start(&args).end();
+    let image = place.state().join("volumes/a.img");
+    std::fs::OpenOptions::new().write(true).open(&image).unwrap().set_len(512).unwrap();
+    let mut daemon = place.start(&args);
+    let volumes = daemon.call("volume.list", &json!({}))["volumes"].clone();
+    assert_eq!(volumes[0]["state"], "failed");
+    let reason = volumes[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("a.img was cut short: it has 512 bytes"), "{reason}");
+    assert_eq!(volumes[1]["state"], "served");
+    let targets = daemon.call("target.list", &json!({}))["targets"].clone();
+    assert_eq!(targets[0]["luns"][0]["served"], false);
+    assert_eq!(targets[0]["luns"][1]["served"], true);
+    daemon.end();
+}
+
+#[test]
+fn bad_lines_are_answered_and_the_connection_goes_on() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    assert_eq!(daemon.exchange("hello\n")["error"]["code"], -32700);
+    assert_eq!(daemon.exchange("{}\n")["error"]["code"], -32600);
+    assert_eq!(daemon.refused("format", &json!({})).0, -32601);
+    assert_eq!(daemon.refused("stats", &json!({"x": 1})).0, -32602);
+    daemon.call("status", &json!({}));
+    daemon.end();
+}
+
+#[test]
+fn silent_clients_hold_up_nobody_and_are_bounded() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    let connect = || UnixStream::connect(place.state().join("control.sock")).unwrap();
+    // One of the 32 places is that of `daemon` itself.
+    let mut silent: Vec<UnixStream> = (0..31).map(|_| connect()).collect();
+    for client in &mut silent {
+        client.write_all(b"{\"jsonrpc\":").unwrap();
+    }
+    daemon.call("status", &json!({}));
+    let mut told = String::new();
+    connect().read_to_string(&mut told).unwrap();
+    assert!(told.contains("32 programs are connected to the control socket"), "{told}");
+    drop(silent);
+    wait_until_free(&place, &mut daemon);
+    daemon.end();
+}
+
+/// A place becomes free when the daemon has noticed that a client has gone.
+fn wait_until_free(place: &Place, daemon: &mut Daemon) {
+    for _ in 0..10_000 {
+        daemon.call("status", &json!({}));
+        let mut client = UnixStream::connect(place.state().join("control.sock")).unwrap();
+        client.write_all(b"hello\n").unwrap();
+        let mut told = [0; 64];
+        let n = client.read(&mut told).unwrap();
+        if std::str::from_utf8(&told[..n]).unwrap().contains("-32700") {
+            return;
+        }
+    }
+    panic!("no place became free");
+}
+
+#[test]
+fn the_service_manager_hears_of_each_step() {
+    let place = Place::new();
+    let path = place.path().join("notify.sock");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let hear = || {
+        let mut said = [0; 256];
+        let n = manager.recv(&mut said).unwrap();
+        String::from_utf8(said[..n].to_vec()).unwrap()
+    };
+    let daemon = place.start_with(&[], |command| {
+        command.env("NOTIFY_SOCKET", &path);
+    });
+    assert_eq!(hear(), "READY=1\n");
+    daemon.signal(Signal::HUP);
+    let reloading = hear();
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert_eq!(hear(), "READY=1\n");
+    daemon.end();
+    assert_eq!(hear(), "STOPPING=1\n");
+}
