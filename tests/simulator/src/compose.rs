@@ -103,8 +103,8 @@ impl World {
     /// The administrator may have made the volume smaller than the simulator's registers.
     fn stay_inside(&self, draft: &mut Draft) {
         let end = self.plan.volumes[draft.span.volume].sectors;
-        if draft.span.first + draft.span.count > end {
-            draft.outside = true;
+        draft.outside |= draft.span.first + draft.span.count > end;
+        if draft.outside {
             draft.writes.clear();
         }
     }

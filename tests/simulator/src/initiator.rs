@@ -215,7 +215,7 @@ impl World {
         } else {
             TaskManagementFunction::AbortTask
         };
-        self.send_management(session, function, tag);
+        self.send_management(session, function, Some(tag), None);
         true
     }
 
@@ -237,7 +237,7 @@ impl World {
             TaskManagementFunction::ClearTaskSet,
             TaskManagementFunction::TargetWarmReset,
         ]);
-        self.send_management(session, function, u32::MAX);
+        self.send_management(session, function, None, None);
         true
     }
 
@@ -253,7 +253,7 @@ impl World {
         let orphans = self.abortable(session, |c| c.maybe_aborted);
         match orphans.first() {
             Some(&tag) if self.sessions[session].immediate_count() <= 12 => {
-                self.send_management(session, TaskManagementFunction::AbortTask, tag);
+                self.send_management(session, TaskManagementFunction::AbortTask, Some(tag), None);
                 true
             }
             Some(_) | None => false,
@@ -271,6 +271,12 @@ impl World {
         if first >= end || !self.admin.is_mapped(volume) {
             let next = volume + 1;
             self.audit = (next < self.plan.volumes.len()).then_some((next, 0));
+            return true;
+        }
+        if std::mem::take(&mut self.audit_conflicts) {
+            // A reservation that somebody has left behind.
+            let function = TaskManagementFunction::LogicalUnitReset;
+            self.send_management(session, function, None, Some(volume));
             return true;
         }
         let most = crate::login::transfer_max(&self.sessions[session].terms);

@@ -293,15 +293,17 @@ impl World {
         state.solicited.clear();
     }
 
-    /// A task management function for the LUN of the task `referenced`, or for any.
+    /// A task management function for the task `referenced`, or for `volume`, or for any.
     pub(crate) fn send_management(
         &mut self,
         session: usize,
         function: TaskManagementFunction,
-        referenced: u32,
+        referenced: Option<u32>,
+        volume: Option<usize>,
     ) {
         let tag = self.sessions[session].new_tag();
-        let any = self.rng.place(self.plan.volumes.len());
+        let any = volume.unwrap_or_else(|| self.rng.place(self.plan.volumes.len()));
+        let referenced = referenced.unwrap_or(u32::MAX);
         let command = self.sessions[session].command(referenced);
         let volume = command.map_or(any, |c| c.volume);
         let ref_cmd_sn = Serial32(command.map_or(0, |c| c.cmd_sn));

@@ -6,6 +6,7 @@ use crate::units_state::Look;
 use iscsi::pdu::TaskManagementFunction;
 use iscsi::{Bhs, Deframer};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 /// What was negotiated, as the initiator understands it.
 #[derive(Clone, Copy, Debug)]
@@ -179,7 +180,7 @@ impl Kind {
 }
 
 /// A SCSI command under way.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Command {
     /// Its number in the history, and the value that it writes.
     pub(crate) op: u64,
@@ -219,6 +220,16 @@ pub(crate) struct Command {
     pub(crate) in_sequence: u32,
     pub(crate) r2t_sn: u32,
     pub(crate) requested: u32,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { op, kind, volume, cmd_sn, expected, .. } = self;
+        let (first, count) = (self.span.first, self.span.count);
+        write!(f, "op {op} {kind:?} volume {volume} {first}+{count} CmdSN {cmd_sn:x}, ")?;
+        write!(f, "since {}, {expected} bytes, {} came, ", self.sent, self.input.len())?;
+        write!(f, "{} of {} asked for", self.requested, self.out.len())
+    }
 }
 
 impl Session {

@@ -76,6 +76,7 @@ impl World {
         self.trace(|_| format!("session {session}: op {} ends {status:02x} {sense:x?}", command.op));
         let now = self.tick();
         let good = status == 0;
+        self.audit_conflicts |= status == 0x18;
         let outcome = match (status, sense) {
             (0x00, None) => self.ended_well(session, &command, residual, now),
             (0x02, Some(sense)) => self.ended_badly(&command, sense),

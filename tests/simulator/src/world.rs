@@ -117,6 +117,8 @@ pub(crate) struct World {
     pub(crate) initiators_saw: Vec<Vec<Mark>>,
     /// What the audit reads next.
     pub(crate) audit: Option<(usize, u64)>,
+    /// The audit has met a reservation.
+    pub(crate) audit_conflicts: bool,
     pub(crate) failure: Option<String>,
     pub(crate) tracing: bool,
     pub(crate) report: Report,
@@ -160,6 +162,7 @@ impl World {
             resets_open: Vec::new(),
             initiators_saw: Vec::new(),
             audit: Some((0, 0)),
+            audit_conflicts: false,
             failure: None,
             tracing,
             report: Report::default(),
