@@ -262,7 +262,7 @@ impl World {
 
     /// The first initiator reads all volumes from their first to their last block.
     fn act_in_audit(&mut self, session: usize) -> bool {
-        if self.sessions[session].initiator != 0 || self.sessions[session].depth() > 0 {
+        if self.sessions[session].initiator != 0 || !self.sessions[session].pending.is_empty() {
             return false;
         }
         let Some((volume, first)) = self.audit else { return false };

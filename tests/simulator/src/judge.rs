@@ -361,7 +361,9 @@ impl World {
         if !right {
             return self.fail(|_| format!("session {session}: {pdu:?} answers {asked:?}"));
         }
-        let tags: Vec<u32> = self.sessions[session].pending.keys().copied().collect();
+        let state = &self.sessions[session];
+        let commands = state.pending.keys().filter(|&&tag| state.command(tag).is_some());
+        let tags: Vec<u32> = commands.copied().collect();
         for tag in tags {
             self.command_is_gone(session, tag);
         }
