@@ -188,7 +188,7 @@ impl Shard {
         let tasks = self.tasks_of_unit(volume);
         let others: Vec<_> = tasks
             .iter()
-            .filter_map(|&k| self.tasks.get(k)?.conn)
+            .filter_map(|&k| self.tasks.get(k).filter(|t| t.phase != Phase::Finished)?.conn)
             .filter(|c| self.connections.get(c.0).and_then(|c| c.session()?.nexus()) != Some(by))
             .collect();
         for conn in others {
@@ -218,12 +218,9 @@ impl Shard {
         tasks
     }
 
-    /// The tasks at a volume's logical unit, but for task management.
+    /// The tasks at a volume's logical unit, those included that were aborted before and are still
+    /// at the backend: a reset is done when they are quiet too.
     fn tasks_of_unit(&self, volume: VolumeId) -> Vec<Key> {
-        self.tasks
-            .iter()
-            .filter(|(_, t)| t.volume == Some(volume) && t.phase != Phase::Finished)
-            .map(|(key, _)| key)
-            .collect()
+        self.tasks.iter().filter(|(_, t)| t.volume == Some(volume)).map(|(key, _)| key).collect()
     }
 }

@@ -102,7 +102,7 @@ impl Shard {
     }
 
     /// ABORT TASK (RFC 7143 11.5.1). On one connection commands come in order, so a task that
-    /// is not there has been answered, or was never sent.
+    /// is not there has been answered or aborted, or was never sent.
     fn abort_task(
         &mut self,
         conn: ConnId,
@@ -111,7 +111,13 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         use TaskManagementOutcome as Outcome;
-        let found = self.session_mut(conn).and_then(|s| s.tags.find(request.referenced_task_tag));
+        let tag = request.referenced_task_tag;
+        let found = self.session_mut(conn).and_then(|s| s.tags.find(tag));
+        // Another function may have aborted it already, and wait for it like this one.
+        let aborted = |t: &Task| t.conn == Some(conn) && t.tag == tag && t.aborted;
+        let found = found.or_else(|| {
+            self.tasks.iter().find(|(_, t)| aborted(t) && t.io_in_flight > 0).map(|(k, _)| k)
+        });
         let matches = |t: &Task| t.lun == request.lun && !matches!(t.work, Work::Management);
         match found.filter(|&k| self.tasks.get(k).is_some_and(matches)) {
             Some(task) => self.abort_and_answer(vec![task], key, turn),

@@ -16,10 +16,10 @@ use units::{ConnId, Instant, Key, Lun, limits};
 const TICK: Duration = Duration::from_millis(500);
 
 impl Shard {
-    /// The tasks of a connection's session.
+    /// The tasks of a connection's session, those included that were aborted and are still at the
+    /// backend: whoever waits for the session's end waits for them too.
     pub(crate) fn session_tasks(&self, conn: ConnId) -> Vec<Key> {
-        let session = self.connections.get(conn.0).and_then(|c| c.session());
-        session.map(|s| s.tags.keys().to_vec()).unwrap_or_default()
+        self.tasks.iter().filter(|(_, t)| t.conn == Some(conn)).map(|(k, _)| k).collect()
     }
 
     /// Ends a connection, whatever phase it is in. What is under way at the backend is waited

@@ -69,8 +69,7 @@ impl Admin {
 
     /// The catalog as it is configured now.
     pub(crate) fn catalog(&self) -> Arc<Catalog> {
-        let volumes =
-            self.volumes.iter().map(|v| (!v.removed).then(|| v.record.clone())).collect();
+        let volumes = self.volumes.iter().map(|v| (!v.removed).then(|| v.record.clone())).collect();
         let luns = (0_u16..).zip(&self.volumes).filter(|(_, v)| v.mapped && !v.removed);
         let target = TargetRecord {
             name: TARGET_NAME.into(),

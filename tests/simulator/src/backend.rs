@@ -128,8 +128,10 @@ impl World {
         for (sector, bytes) in (offset / SECTOR_BYTES..).zip(bytes.chunks(SECTOR)) {
             let Some(mark) = Mark::of(bytes) else {
                 return self.fail(|_| {
-                    format!("sector {sector} of volume {disk} is to be written with no data: {:?}",
-                        &bytes[..32])
+                    format!(
+                        "sector {sector} of volume {disk} is to be written with no data: {:?}",
+                        &bytes[..32]
+                    )
                 });
             };
             if !mark.belongs_at(sector) {

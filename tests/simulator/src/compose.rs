@@ -227,7 +227,13 @@ impl World {
     fn draft_verify(&mut self, session: usize, volume: usize, compares: bool) -> Draft {
         let blocks = self.draw_blocks(Some(session), volume);
         let one_block = compares && blocks.count > 0 && self.rng.chance(300);
-        let flags = if !compares { 0x00 } else if one_block { 0x06 } else { 0x02 };
+        let flags = if !compares {
+            0x00
+        } else if one_block {
+            0x06
+        } else {
+            0x02
+        };
         let cdb = self.access_cdb(Opcodes { six: 0, ten: 0x2f, sixteen: 0x8f }, flags, blocks);
         let span = blocks.span();
         let mut draft = Draft::new(Kind::Verify { compares }, cdb, span);

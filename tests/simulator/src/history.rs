@@ -6,8 +6,8 @@
 //! hidden by that one. A read may not find what was hidden before the read began; a crash may
 //! not bring back what is hidden by a write that was made durable.
 
-use crate::sectors::{Mark, SECTOR, ZEROS};
 use crate::rng::size;
+use crate::sectors::{Mark, SECTOR, ZEROS};
 use std::collections::BTreeMap;
 
 /// A moment in the order of everything that happens.

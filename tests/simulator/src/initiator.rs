@@ -219,11 +219,13 @@ impl World {
         true
     }
 
-    fn abortable(&self, session: usize, wanted: impl Fn(&crate::session::Command) -> bool) -> Vec<u32> {
+    fn abortable(
+        &self,
+        session: usize,
+        wanted: impl Fn(&crate::session::Command) -> bool,
+    ) -> Vec<u32> {
         let state = &self.sessions[session];
-        let fits = |tag: &&u32| {
-            state.command(**tag).is_some_and(|c| !c.aborting && wanted(c))
-        };
+        let fits = |tag: &&u32| state.command(**tag).is_some_and(|c| !c.aborting && wanted(c));
         state.pending.keys().filter(fits).copied().collect()
     }
 

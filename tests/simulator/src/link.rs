@@ -1,8 +1,8 @@
 //! One TCP connection: bytes on their way in both directions, and what the reactor of its
 //! target side keeps for it.
 
-use iscsi::{BHS_BYTES, Deframer, pad_bytes};
 use iscsi::digest::{DataDigest, header_digest};
+use iscsi::{BHS_BYTES, Deframer, pad_bytes};
 use std::collections::VecDeque;
 use target::{HandedOver, Placement, SendData};
 use units::{BufId, BufSlice, ConnId, ReactorId};

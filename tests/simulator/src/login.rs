@@ -177,8 +177,13 @@ fn apply_answers(terms: &mut Terms, text: &str) -> Result<(), String> {
             "MaxBurstLength" => terms.burst_max = number()?,
             "FirstBurstLength" => terms.first_burst = number()?,
             "MaxOutstandingR2T" => terms.r2ts_max = number()?,
-            "AuthMethod" | "TargetPortalGroupTag" | "TargetAlias" | "MaxConnections"
-            | "ErrorRecoveryLevel" | "DataPDUInOrder" | "DataSequenceInOrder" => {}
+            "AuthMethod"
+            | "TargetPortalGroupTag"
+            | "TargetAlias"
+            | "MaxConnections"
+            | "ErrorRecoveryLevel"
+            | "DataPDUInOrder"
+            | "DataSequenceInOrder" => {}
             other => return Err(format!("the target says {other}={value}")),
         }
     }

@@ -159,9 +159,8 @@ impl World {
     /// A buffer goes back once what is queued on its connection has left. The connection may
     /// be leaving already, so it is found by what it fills.
     fn return_behind(&mut self, seat: usize, buf: BufId) {
-        let fills = |l: &Link| {
-            l.seat() == Some(seat) && l.filling.is_some_and(|f| f.slice.buf == buf)
-        };
+        let fills =
+            |l: &Link| l.seat() == Some(seat) && l.filling.is_some_and(|f| f.slice.buf == buf);
         match self.links.iter().position(fills) {
             Some(link) => self.enqueue(link, Queued::Return(buf)),
             None => self.fail(|_| format!("{buf:?} is to return, but no connection fills it")),

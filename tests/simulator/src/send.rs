@@ -46,7 +46,10 @@ impl World {
         command.cmd_sn = self.take_cmd_sn(session, command.immediate).0;
         command.sent = self.tick();
         command.initiator = self.sessions[session].initiator;
-        command.maybe_aborted = self.resets_open[command.volume] > 0;
+        // A reset that this session has asked for only ends what came before it.
+        let resets_of_others =
+            self.resets_open[command.volume] - self.sessions[session].resets_of(command.volume);
+        command.maybe_aborted = resets_of_others > 0;
         let out_len = word(command.out.len());
         let first_burst = out_len.min(terms.first_burst);
         let mut immediate_len = 0;
@@ -67,9 +70,8 @@ impl World {
         self.begin_changes(&command);
         let header = self.command_header(session, (&command, tag), immediate_len, !follows);
         let data = window(&command.out, 0, immediate_len).to_vec();
-        let spoil = terms.data_digest
-            && immediate_len > 0
-            && self.rng.chance(self.plan.faults.bad_digest);
+        let spoil =
+            terms.data_digest && immediate_len > 0 && self.rng.chance(self.plan.faults.bad_digest);
         if spoil {
             command.spoiled = true;
             self.sessions[session].rejects_due += 1;
@@ -158,8 +160,8 @@ impl World {
     /// Sends one Data-Out PDU of one of the sequences.
     pub(crate) fn send_data_out(&mut self, session: usize) {
         let state = &self.sessions[session];
-        let unasked = !state.unsolicited.is_empty()
-            && (state.solicited.is_empty() || self.rng.chance(500));
+        let unasked =
+            !state.unsolicited.is_empty() && (state.solicited.is_empty() || self.rng.chance(500));
         // R2Ts of one task are served in their order.
         let place = if unasked { 0 } else { self.first_of_some_task(session) };
         let state = &self.sessions[session];
@@ -325,7 +327,17 @@ impl World {
         let cmd_sn = self.sessions[session].cmd_sn;
         let management = Management { function, volume, referenced, cmd_sn, sent, ends };
         self.trace(|_| format!("session {session}: {tag:x} {function:?} of {referenced:x}"));
-        self.begin_reset(session, &management);
+        self.begin_reset(&management);
+        if function == TaskManagementFunction::AbortTaskSet {
+            // An ABORT TASK behind it may find its task ended.
+            for pending in self.sessions[session].pending.values_mut() {
+                if let Pending::Command(command) = pending
+                    && command.volume == volume
+                {
+                    command.maybe_aborted = true;
+                }
+            }
+        }
         if function == TaskManagementFunction::AbortTask
             && let Some(command) = self.sessions[session].command_mut(referenced)
         {
@@ -337,7 +349,7 @@ impl World {
     }
 
     /// A reset may end the tasks of others without a word to them.
-    fn begin_reset(&mut self, session: usize, management: &Management) {
+    fn begin_reset(&mut self, management: &Management) {
         for volume in 0..self.units.len() {
             if !management.resets(volume) {
                 continue;
@@ -345,11 +357,10 @@ impl World {
             self.resets_open[volume] += 1;
             self.units[volume].holder.begin();
             self.units[volume].write_cache.begin();
-            for (other, state) in self.sessions.iter_mut().enumerate() {
+            for state in &mut self.sessions {
                 for pending in state.pending.values_mut() {
                     if let Pending::Command(command) = pending
                         && command.volume == volume
-                        && other != session
                     {
                         command.maybe_aborted = true;
                     }

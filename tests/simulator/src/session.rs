@@ -146,14 +146,18 @@ pub(crate) enum Kind {
     Flush,
     /// INQUIRY, READ CAPACITY and the like: whatever the answer, it is GOOD.
     Inquiry,
-    Mode { write_cache: bool },
+    Mode {
+        write_cache: bool,
+    },
     Read,
     Release,
     Reserve,
     TestUnitReady,
     Unmap,
     /// Without data, or with all of it.
-    Verify { compares: bool },
+    Verify {
+        compares: bool,
+    },
     Write,
     WriteAndVerify,
     WriteSame,
@@ -287,6 +291,12 @@ impl Session {
             Pending::Logout | Pending::Management(_) | Pending::Nop(_) => true,
         };
         self.pending.values().filter(counts).count()
+    }
+
+    /// Resets of a volume that the session has asked for.
+    pub(crate) fn resets_of(&self, volume: usize) -> u32 {
+        let resets = |p: &&Pending| matches!(p, Pending::Management(m) if m.resets(volume));
+        crate::rng::word(self.pending.values().filter(resets).count())
     }
 
     pub(crate) fn command(&self, tag: u32) -> Option<&Command> {

@@ -63,8 +63,7 @@ impl World {
 
     fn all_idle(&self) -> bool {
         let quiet = self.ios.is_empty() && self.mail.values().all(|m| m.is_empty());
-        quiet
-            && self.seats.iter().all(|s| s.shard.is_idle() && s.shard.buffers_in_use() == 0)
+        quiet && self.seats.iter().all(|s| s.shard.is_idle() && s.shard.buffers_in_use() == 0)
     }
 
     /// What has not ended.

@@ -6,8 +6,8 @@ use crate::rng::size;
 use crate::sectors::{ANYWHERE, Mark, SECTOR, SECTOR_BYTES, ZEROS};
 use crate::session::{Command, Kind, Pending};
 use crate::world::World;
-use iscsi::pdu::{Residual, ScsiResponse, ServiceResponse, TaskManagementFunction};
 use iscsi::pdu::{LoginResponse, LoginStatus, Stage as LoginStage, TaskManagementOutcome};
+use iscsi::pdu::{Residual, ScsiResponse, ServiceResponse, TaskManagementFunction};
 use iscsi::pdu::{TaskManagementRequest, TaskManagementResponse};
 use iscsi::{Bhs, Opcode};
 use units::Serial32;
@@ -73,7 +73,9 @@ impl World {
             return;
         };
         let sense = sense_of(data);
-        self.trace(|_| format!("session {session}: op {} ends {status:02x} {sense:x?}", command.op));
+        self.trace(|_| {
+            format!("session {session}: op {} ends {status:02x} {sense:x?}", command.op)
+        });
         let now = self.tick();
         let good = status == 0;
         self.audit_conflicts |= status == 0x18;
@@ -150,9 +152,9 @@ impl World {
     fn ended_badly(&self, command: &Command, sense: Sense) -> Result<(), String> {
         let since = self.units[command.volume].since(&command.look);
         let faults = &self.plan.faults;
-        let is_outside = since.sectors.is_none_or(|(sectors, _)| {
-            command.outside || ends(command).any(|end| end > sectors)
-        });
+        let is_outside = since
+            .sectors
+            .is_none_or(|(sectors, _)| command.outside || ends(command).any(|end| end > sectors));
         let compares = matches!(
             command.kind,
             Kind::CompareAndWrite | Kind::Verify { compares: true } | Kind::WriteAndVerify
@@ -360,8 +362,10 @@ impl World {
         let Ok(response) = TaskManagementResponse::parse(bhs) else { return Vec::new() };
         let tag = response.initiator_task_tag.0;
         match self.sessions[session].pending.get(&tag) {
+            // A task that does not exist is quiet too.
             Some(Pending::Management(asked))
-                if response.outcome == TaskManagementOutcome::FunctionComplete =>
+                if response.outcome == TaskManagementOutcome::FunctionComplete
+                    || response.outcome == TaskManagementOutcome::TaskDoesNotExist =>
             {
                 asked.ends.clone()
             }
