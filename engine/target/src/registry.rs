@@ -8,13 +8,14 @@ use crate::message::Note;
 use crate::nexus::Nexus;
 use crate::shard::{Shard, Turn};
 use iscsi::pdu::LoginStatus;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use units::{ConnId, Instant, ReactorId, limits};
 
 /// A shard's part of the registry.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    records: HashMap<Nexus, Record>,
+    /// In the order of their names, so that two runs of one history are the same.
+    records: BTreeMap<Nexus, Record>,
     /// Sessions that were displaced before they arrived here from the core of their login.
     doomed: Vec<(Nexus, u16)>,
     sessions: Vec<u32>,
@@ -47,7 +48,7 @@ impl Registry {
     /// An empty registry of a node with this many reactors.
     pub(crate) fn new(reactors: u8) -> Self {
         Self {
-            records: HashMap::new(),
+            records: BTreeMap::new(),
             doomed: Vec::new(),
             sessions: vec![0; usize::from(reactors.max(1))],
             tsih_count: 0,

@@ -1,6 +1,6 @@
 //! The shard's backend operations, carried out.
 
-use crate::backend::{Backend, EIO, Io, IoKind, fallocate_mode, io_result};
+use crate::backend::{Backend, EIO, Io, IoKind, Progress, fallocate_mode, io_result};
 use crate::reactor::Reactor;
 use crate::token::{key_of_token, token_of};
 use target::{IoResult, OpId, SpaceChange};
@@ -160,6 +160,10 @@ impl Reactor {
             IoKind::Space { mode, offset, len } => {
                 self.driver.fallocate(io.file, token, mode, (offset, len))
             }
+            IoKind::WriteZeros { offset, len } => {
+                let len = u32::try_from(len).unwrap_or(u32::MAX).min(self.zeros.len);
+                self.driver.write(io.file, token, offset, (BufSlice { len, ..self.zeros }, false))
+            }
         };
         match started {
             Ok(()) => {}
@@ -190,14 +194,10 @@ impl Reactor {
     /// A read or write has ended; what a short one left is asked for again.
     pub(crate) fn transferred(&mut self, token: u64, result: Result<u32, Errno>) {
         let Some(io) = self.ios.remove(key_of_token(token)) else { return };
-        let (IoKind::Read { slice, .. } | IoKind::Write { slice, .. }) = io.kind else { return };
-        match result {
-            Ok(moved) if moved == slice.len => self.done.push_back((io.op, IoResult::Done)),
-            Ok(moved) => match io.rest(moved) {
-                Some(rest) => self.submit_io(rest),
-                // Nothing moved: the file has become shorter than its volume.
-                None => self.end_now(io.op, false),
-            },
+        match result.map(|moved| io.kind.after(moved)) {
+            Ok(Progress::Done) => self.done.push_back((io.op, IoResult::Done)),
+            Ok(Progress::More(kind)) => self.submit_io(Io { kind, ..io }),
+            Ok(Progress::Stuck) => self.end_now(io.op, false),
             Err(errno) => self.failed(io, errno),
         }
         self.run_actions();
@@ -208,8 +208,8 @@ impl Reactor {
         let Some(io) = self.ios.remove(key_of_token(token)) else { return };
         match result {
             Ok(()) => self.done.push_back((io.op, IoResult::Done)),
-            Err(errno) => match io.instead(errno) {
-                Some(other) => self.submit_io(other),
+            Err(errno) => match io.kind.instead(errno) {
+                Some(kind) => self.submit_io(Io { kind, ..io }),
                 None => self.failed(io, errno),
             },
         }

@@ -1,6 +1,6 @@
 //! The node: all reactors of this machine, as the control thread sees them.
 
-use crate::backend::{SharedStore, Store};
+use crate::backend::{SharedStore, Store, with_zero_buffer};
 use crate::mailbox::{Doorbell, PostOffice};
 use crate::reactor::{Mail, Parts, Reactor};
 use crate::stats::Snapshot;
@@ -286,7 +286,7 @@ impl Node {
 
     /// Stops accepting, asks all initiators to log out, waits until they have or `grace` is
     /// over, and ends the reactors.
-    pub fn shutdown(mut self, grace: Duration) {
+    pub fn shutdown(self, grace: Duration) {
         for reactor in &self.reactors {
             reactor.tell(Command::Shutdown);
         }
@@ -294,6 +294,13 @@ impl Node {
         while Instant::now() < until && !self.report().iter().all(|r| r.is_idle) {
             std::thread::park_timeout(Duration::from_millis(20));
         }
+        drop(self);
+    }
+}
+
+impl Drop for Node {
+    /// Ends the reactors at once; whoever is still connected is cut off.
+    fn drop(&mut self) {
         for reactor in &self.reactors {
             reactor.tell(Command::Stop);
         }
@@ -391,7 +398,7 @@ fn set_up(core: usize, options: &NodeOptions) -> Result<(Driver, Vec<String>), S
     if let Err(error) = uring::affinity::pin_current_thread(core) {
         warnings.push(error.to_string());
     }
-    let mut driver_options = DriverOptions::new(options.layout.clone());
+    let mut driver_options = DriverOptions::new(with_zero_buffer(&options.layout));
     driver_options.entries = options.queue_depth;
     let (driver, said) = Driver::new(&driver_options)?;
     warnings.extend(said.iter().map(ToString::to_string));

@@ -3,7 +3,7 @@
 //! A turn is bounded: so much mail, so many completions, so many PDUs of one connection. What is
 //! left waits for the next turn, so that no connection starves the others.
 
-use crate::backend::{Backend, Io, SharedStore};
+use crate::backend::{Backend, Io, SharedStore, zero_buffer};
 use crate::connection::Connection;
 use crate::mailbox::{Bell, Doorbell, Inboxes, Outboxes};
 use crate::node::{Command, NodeOptions, PollMode, ReactorReport};
@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use target::{Action, Actions, HandedOver, IoResult, Message, OpId, Shard};
-use units::{BufId, ConnId, Instant, Key, ReactorId, Slab, VolumeId, limits};
+use units::{BufId, BufSlice, ConnId, Instant, Key, ReactorId, Slab, VolumeId, limits};
 use uring::{Completion, Driver, Refusal, SocketId, Wait, Waker};
 
 impl Bell for Waker {
@@ -79,6 +79,8 @@ pub(crate) struct Reactor {
     /// Files that are to be closed once nothing of them is under way.
     pub(crate) retired: Vec<uring::FileId>,
     pub(crate) ios: Slab<Io>,
+    /// A buffer of the pool that the shard does not know: it is never written.
+    pub(crate) zeros: BufSlice,
     /// Operations that the ring had no room for.
     pub(crate) deferred: VecDeque<Io>,
     /// Operations that ended at once.
@@ -109,6 +111,7 @@ impl Reactor {
     pub(crate) fn new(parts: Parts) -> Self {
         let now = uring::now();
         Self {
+            zeros: zero_buffer(&parts.options.layout),
             id: parts.id,
             options: parts.options,
             driver: parts.driver,
