@@ -105,6 +105,7 @@ impl Shard {
             fault: planned.fault,
             aborted: false,
             holds_range: false,
+            arrival: self.next_arrival(),
             received_at: turn.now,
             submitted_at: None,
             completed_at: turn.now,

@@ -2,7 +2,7 @@
 //! really ended, at the backend too.
 
 use crate::action::{Action, SendData};
-use crate::message::Job;
+use crate::message::{Job, Ticket};
 use crate::shard::{Shard, Turn};
 use crate::task::{DataInState, DataOutState, Phase, Task, Work};
 use crate::wait::Then;
@@ -32,7 +32,8 @@ impl Shard {
             return;
         }
         let volume = self.mapping(conn, request.lun).map(|m| m.volume);
-        let task = management_task(conn, request, volume, turn);
+        let arrival = self.next_arrival();
+        let task = Task { arrival, ..management_task(conn, request, volume, turn) };
         let Ok(key) = self.tasks.insert(task) else {
             self.retire(conn, request.immediate);
             return self.send_management_response(
@@ -80,7 +81,9 @@ impl Shard {
                     return self.answer_management(key, Outcome::LunDoesNotExist, turn);
                 };
                 let clears = request.function == TaskManagementFunction::ClearTaskSet;
-                let job = if clears { Job::ClearTaskSet { by } } else { Job::Reset };
+                let asker = Ticket { reactor: self.id, task: key };
+                let job =
+                    if clears { Job::ClearTaskSet { by, asker } } else { Job::Reset { asker } };
                 self.ask_for(volume, Some(key), job, turn);
             }
             TaskManagementFunction::TargetWarmReset => {
@@ -140,8 +143,9 @@ impl Shard {
         if let Some(task) = self.tasks.get_mut(key) {
             task.jobs_in_flight += 1;
         }
+        let asker = Ticket { reactor: self.id, task: key };
         for volume in volumes {
-            self.ask_for(volume, Some(key), Job::Reset, turn);
+            self.ask_for(volume, Some(key), Job::Reset { asker }, turn);
         }
         if let Some(task) = self.tasks.get_mut(key) {
             task.jobs_in_flight -= 1;
@@ -245,6 +249,7 @@ fn management_task(
         fault: None,
         aborted: false,
         holds_range: false,
+        arrival: 0,
         received_at: turn.now,
         submitted_at: None,
         completed_at: turn.now,

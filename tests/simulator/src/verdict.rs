@@ -6,8 +6,9 @@ use crate::rng::size;
 use crate::sectors::{ANYWHERE, Mark, SECTOR, SECTOR_BYTES, ZEROS};
 use crate::session::{Command, Kind, Pending};
 use crate::world::World;
-use iscsi::pdu::{LoginResponse, LoginStatus, Stage as LoginStage, TaskManagementOutcome};
+use iscsi::pdu::{LoginResponse, LoginStatus, LogoutOutcome, LogoutResponse};
 use iscsi::pdu::{Residual, ScsiResponse, ServiceResponse, TaskManagementFunction};
+use iscsi::pdu::{Stage as LoginStage, TaskManagementOutcome};
 use iscsi::pdu::{TaskManagementRequest, TaskManagementResponse};
 use iscsi::{Bhs, Opcode};
 use units::Serial32;
@@ -376,7 +377,11 @@ impl World {
         }
     }
 
-    pub(crate) fn ended_by_logout(&self, session: usize, _bhs: &Bhs) -> Vec<u64> {
+    pub(crate) fn ended_by_logout(&self, session: usize, bhs: &Bhs) -> Vec<u64> {
+        let response = LogoutResponse::parse(bhs);
+        if !response.is_ok_and(|r| r.outcome == LogoutOutcome::Closed) {
+            return Vec::new();
+        }
         let initiator = self.sessions[session].initiator;
         self.live_ops(|s| s == session, initiator)
     }
