@@ -174,6 +174,19 @@ impl Daemon {
         self.setup.portal
     }
 
+    /// Whether the daemon says these words, if not now then soon: its two streams are read by
+    /// threads of their own.
+    pub fn says(&self, words: &str) -> bool {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !self.said().contains(words) {
+            if Instant::now() > until {
+                return false;
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        true
+    }
+
     /// Everything it has said so far, both streams.
     pub fn said(&self) -> String {
         self.output.text()

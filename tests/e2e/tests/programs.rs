@@ -115,6 +115,7 @@ fn fio_arguments(daemon: &Daemon) -> Vec<String> {
         "--bsrange=512-128k",
         "--blockalign=512",
         "--verify=crc32c",
+        "--verify_state_save=0",
         "--verify_fatal=1",
         "--do_verify=1",
         "--iodepth=16",
