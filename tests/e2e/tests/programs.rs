@@ -118,6 +118,7 @@ fn fio_arguments(daemon: &Daemon) -> Vec<String> {
         "--verify_state_save=0",
         "--verify_fatal=1",
         "--do_verify=1",
+        "--verify_state_save=0",
         "--iodepth=16",
         "--numjobs=4",
         "--size=48m",
