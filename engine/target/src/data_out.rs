@@ -139,6 +139,11 @@ impl Shard {
         };
         let Some(task) = self.tasks.get_mut(key) else { return Placement::Discard };
         let solicited = pdu.target_transfer_tag != TargetTransferTag::RESERVED;
+        // An R2T's LUN comes back with its tag (RFC 7143 11.7.4).
+        if solicited && pdu.lun != task.lun {
+            return self.reject(conn, bhs, RejectReason::InvalidPduField, turn);
+        }
+        let Some(task) = self.tasks.get_mut(key) else { return Placement::Discard };
         let Some(sequence) = sequence_mut(task, pdu.target_transfer_tag) else {
             return self.reject(conn, bhs, RejectReason::InvalidPduField, turn);
         };

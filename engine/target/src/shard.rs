@@ -63,6 +63,8 @@ pub struct Shard {
     pub(crate) registry: Registry,
     pub(crate) shutting_down: bool,
     pub(crate) next_tick: Option<Instant>,
+    /// Room for the connections that a tick looks at, so that ticks do not allocate.
+    pub(crate) ticked: Vec<ConnId>,
 }
 
 impl fmt::Debug for Shard {
@@ -103,6 +105,7 @@ impl Shard {
             registry: Registry::new(options.reactors),
             shutting_down: false,
             next_tick: None,
+            ticked: Vec::new(),
         };
         shard.take_catalog(catalog);
         shard

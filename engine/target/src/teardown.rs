@@ -127,6 +127,7 @@ impl Shard {
 
     /// Makes sure that the deadlines are looked at.
     pub(crate) fn schedule_tick(&mut self, now: Instant) {
+        self.ticked.reserve(self.connections.len());
         if self.next_tick.is_none() {
             self.next_tick = Some(now.after(TICK));
         }
@@ -135,10 +136,12 @@ impl Shard {
     /// Looks at all deadlines.
     pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) {
         self.refuse_overdue_logins(turn);
-        let conns: Vec<ConnId> = self.connections.iter().map(|(k, _)| ConnId(k)).collect();
-        for conn in conns {
+        let mut conns = std::mem::take(&mut self.ticked);
+        conns.extend(self.connections.iter().map(|(k, _)| ConnId(k)));
+        for conn in conns.drain(..) {
             self.check_deadlines(conn, turn);
         }
+        self.ticked = conns;
         self.next_tick = None;
         if !self.connections.is_empty() || !self.tasks.is_empty() {
             self.schedule_tick(turn.now);

@@ -94,6 +94,9 @@ pub(crate) struct Reactor {
     pub(crate) accept_again: Vec<u64>,
     pub(crate) accept_again_at: Instant,
     pub(crate) now: Instant,
+    /// Connections refused since the log was last told, and when that was.
+    pub(crate) refusals: u64,
+    pub(crate) refusal_told_at: Instant,
     worked_at: Instant,
     stopping: bool,
     warnings: Vec<String>,
@@ -137,6 +140,8 @@ impl Reactor {
             accept_again: Vec::new(),
             accept_again_at: now,
             now,
+            refusals: 0,
+            refusal_told_at: Instant(0),
             worked_at: now,
             stopping: false,
             warnings: parts.warnings,

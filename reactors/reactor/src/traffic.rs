@@ -4,6 +4,7 @@ use crate::connection::{Batch, Connection, Fate, Pending};
 use crate::reactor::{Mail, Reactor, Traveller};
 use crate::token::{key_of_token, token_of};
 use iscsi::{Bhs, DeframeFault, Piece};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use target::{HandedOver, Placement, Sample, SendData};
@@ -43,10 +44,20 @@ impl Reactor {
             tracing::debug!(%peer, %error, "cannot tune the socket");
         }
         let Some(conn) = self.shard.accept(self.now, peer, local) else {
-            tracing::warn!(%peer, "connection refused: too many logins under way, or shutdown");
+            self.warn_of_refusal(peer);
             return;
         };
         self.add_connection(conn, fd);
+    }
+
+    /// Says that a connection was refused, but not as often as a peer likes to be.
+    fn warn_of_refusal(&mut self, peer: SocketAddr) {
+        self.refusals += 1;
+        if self.now.since(self.refusal_told_at) >= REFUSALS_TOLD_EVERY {
+            let count = std::mem::take(&mut self.refusals);
+            self.refusal_told_at = self.now;
+            tracing::warn!(%peer, count, "connections refused: too many logins under way, or shutdown");
+        }
     }
 
     fn add_connection(&mut self, conn: ConnId, fd: OwnedFd) -> Option<Key> {
@@ -556,3 +567,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A PDU is a header, an end, and a run of payload for each receive that it spans.
 const PIECES_PER_PDU: u32 = 3;
+
+/// A hostile peer must not fill the log.
+const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(5);
