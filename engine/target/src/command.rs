@@ -273,10 +273,9 @@ fn plan_for_unit(
         Plan::Parameters { length, kind } => {
             Planned::simple(Work::Parameters { kind, list: Vec::new() }, length.into())
         }
-        Plan::Reserve => Planned::simple(
-            Work::Coordinate(session.nexus().cloned().map(|by| Job::Reserve { by })),
-            0,
-        ),
+        Plan::Reserve => {
+            Planned::simple(Work::Coordinate(session.holder().map(|by| Job::Reserve { by })), 0)
+        }
         Plan::Release => Planned::simple(
             Work::Coordinate(session.nexus().cloned().map(|by| Job::Release { by })),
             0,
