@@ -13,6 +13,8 @@ pub(crate) struct Initiator {
     pub(crate) acts_left: u64,
     /// Its session.
     pub(crate) current: Option<usize>,
+    /// It does not try to log in earlier.
+    pub(crate) not_before: u64,
     /// How often in a row it had nothing to do.
     idle: u32,
     /// Changes of units that its lost sessions have asked for.
@@ -43,7 +45,7 @@ enum Choice {
 
 impl Initiator {
     pub(crate) fn new(_number: usize, acts: u64) -> Self {
-        Self { acts_left: acts, current: None, idle: 0, unresolved: Vec::new() }
+        Self { acts_left: acts, current: None, not_before: 0, idle: 0, unresolved: Vec::new() }
     }
 }
 
@@ -52,6 +54,7 @@ impl World {
     pub(crate) fn act(&mut self, initiator: usize) {
         let did = match self.initiators[initiator].current {
             None if self.stage >= Stage::Farewell => return,
+            None if self.now < self.initiators[initiator].not_before => false,
             None => {
                 self.log_in(initiator);
                 true
