@@ -27,7 +27,10 @@ pub(crate) enum Change {
     Holder(usize),
     WriteCache(usize),
     /// A reset is under way.
-    Reset(usize),
+    Reset {
+        volume: usize,
+        changes: bool,
+    },
 }
 
 /// What an initiator may do.
@@ -361,7 +364,8 @@ impl World {
             Pending::Management(management) => {
                 for volume in 0..self.units.len() {
                     if management.resets(volume) {
-                        changes.push(Change::Reset(volume));
+                        let changes_state = management.resets_state();
+                        changes.push(Change::Reset { volume, changes: changes_state });
                     }
                 }
             }
@@ -408,7 +412,7 @@ impl World {
             match change {
                 Change::Holder(volume) => self.units[volume].holder.end(None),
                 Change::WriteCache(volume) => self.units[volume].write_cache.end(None),
-                Change::Reset(volume) => self.reset_ends(volume, false),
+                Change::Reset { volume, changes } => self.reset_ends(volume, changes, false),
             }
         }
     }

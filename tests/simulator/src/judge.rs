@@ -263,7 +263,7 @@ impl World {
         let complete = pdu.outcome == TaskManagementOutcome::FunctionComplete;
         for volume in 0..self.units.len() {
             if asked.resets(volume) {
-                self.reset_ends(volume, complete);
+                self.reset_ends(volume, asked.resets_state(), complete);
             }
         }
         match pdu.outcome {
