@@ -173,7 +173,8 @@ impl Shard {
         {
             return Planned::check(sense);
         }
-        let Some(Some(unit)) = self.units.get(usize::from(mapping.volume.0)) else {
+        let unit = self.units.get(usize::from(mapping.volume.0)).and_then(Option::as_deref);
+        let Some(unit) = unit.filter(|unit| !unit.removed) else {
             return Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED);
         };
         let scsi_command = match parsed {

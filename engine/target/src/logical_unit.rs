@@ -23,6 +23,8 @@ pub(crate) struct LogicalUnit {
     pub(crate) held: RangeSet<TicketKey>,
     /// Tasks that wait for a held range.
     pub(crate) waiting: VecDeque<Key>,
+    /// Its volume has gone from the catalog: no new command reaches it.
+    pub(crate) removed: bool,
     /// The jobs, where this core is the unit's home.
     pub(crate) home: Home,
 }
@@ -46,6 +48,7 @@ impl LogicalUnit {
             reserved_by: None,
             held: RangeSet::new(),
             waiting: VecDeque::new(),
+            removed: false,
             home: Home::default(),
         }
     }
