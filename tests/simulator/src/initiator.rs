@@ -13,6 +13,8 @@ pub(crate) struct Initiator {
     pub(crate) acts_left: u64,
     /// Its session.
     pub(crate) current: Option<usize>,
+    /// Until then a login that was given up may still displace a later session.
+    pub(crate) haunted_until: u64,
     /// It does not try to log in earlier.
     pub(crate) not_before: u64,
     /// How often in a row it had nothing to do.
@@ -48,7 +50,14 @@ enum Choice {
 
 impl Initiator {
     pub(crate) fn new(_number: usize, acts: u64) -> Self {
-        Self { acts_left: acts, current: None, not_before: 0, idle: 0, unresolved: Vec::new() }
+        Self {
+            acts_left: acts,
+            current: None,
+            haunted_until: 0,
+            not_before: 0,
+            idle: 0,
+            unresolved: Vec::new(),
+        }
     }
 }
 
@@ -328,8 +337,13 @@ impl World {
         if self.sessions[session].phase == Phase::Over {
             return;
         }
-        self.sessions[session].phase = Phase::Over;
         let initiator = self.sessions[session].initiator;
+        if self.sessions[session].phase == Phase::Login {
+            let link = self.sessions[session].link;
+            self.links[link].up.clear();
+            self.initiators[initiator].haunted_until = self.now + LATE_LOGIN;
+        }
+        self.sessions[session].phase = Phase::Over;
         let pending = std::mem::take(&mut self.sessions[session].pending);
         for (_, pending) in pending {
             self.leave_in_doubt(initiator, &pending);
@@ -432,3 +446,6 @@ impl World {
         }
     }
 }
+
+/// How long the shards may be busy with a login, in nanoseconds.
+const LATE_LOGIN: u64 = 20_000_000;
