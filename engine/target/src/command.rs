@@ -173,7 +173,8 @@ impl Shard {
         {
             return Planned::check(sense);
         }
-        let Some(Some(unit)) = self.units.get(usize::from(mapping.volume.0)) else {
+        let unit = self.units.get(usize::from(mapping.volume.0)).and_then(Option::as_deref);
+        let Some(unit) = unit.filter(|unit| !unit.removed) else {
             return Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED);
         };
         let scsi_command = match parsed {
@@ -273,10 +274,9 @@ fn plan_for_unit(
         Plan::Parameters { length, kind } => {
             Planned::simple(Work::Parameters { kind, list: Vec::new() }, length.into())
         }
-        Plan::Reserve => Planned::simple(
-            Work::Coordinate(session.nexus().cloned().map(|by| Job::Reserve { by })),
-            0,
-        ),
+        Plan::Reserve => {
+            Planned::simple(Work::Coordinate(session.holder().map(|by| Job::Reserve { by })), 0)
+        }
         Plan::Release => Planned::simple(
             Work::Coordinate(session.nexus().cloned().map(|by| Job::Release { by })),
             0,

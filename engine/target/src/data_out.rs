@@ -6,6 +6,7 @@
 use crate::action::{Action, Placement, SendData};
 use crate::connection::{Incoming, ParametersEnd};
 use crate::shard::{Shard, Turn};
+use crate::steps::CHUNK;
 use crate::task::{Burst, Fault, Phase, Sequence, Step, Task, Work};
 use iscsi::pdu::{DataOut, ReadyToTransfer, RejectReason, ScsiCommand};
 use iscsi::{Bhs, Parameters, TargetTransferTag};
@@ -70,8 +71,9 @@ impl Shard {
         Placement::Buffer(slice)
     }
 
-    /// Lends a buffer for the burst of a task's data that begins at or covers `offset`. False
-    /// where there is none, or the task has enough bursts under way.
+    /// Lends a buffer for the burst of a task's data that begins at or covers `offset`, and all
+    /// that the task will need to be done with it. False where there are too few, or the task has
+    /// enough bursts under way.
     fn open_burst(&mut self, key: Key, offset: u32) -> bool {
         let Some(task) = self.tasks.get(key) else { return false };
         let Some(slot) = task.free_slot() else { return false };
@@ -83,16 +85,24 @@ impl Shard {
         let immediate = task.data_out.requested;
         let room = len.max(unasked.saturating_sub(start)).max(immediate.saturating_sub(start));
         let room = room.max(self.immediate_excess(task)).min(limits::BURST_LENGTH_MAX);
-        let Some(buf) = self.lender.lend(room) else { return false };
-        if let Some(task) = self.tasks.get_mut(key) {
-            task.bursts[slot] = Some(Burst {
-                buf,
-                second: None,
-                offset: start,
-                len,
-                received: 0,
-                step: Step::Collect,
-            });
+        let [second, chunk, chunk_second] = task.work.further_buffers(len, task.range.len);
+        let Some([buf, second, chunk_buf, chunk_second]) =
+            self.lender.lend_all([Some(room), second, chunk, chunk_second])
+        else {
+            return false;
+        };
+        let Some(task) = self.tasks.get_mut(key) else { return false };
+        let burst = |buf, second, len, offset| Burst {
+            buf,
+            second,
+            offset,
+            len,
+            received: 0,
+            step: Step::Collect,
+        };
+        task.bursts[slot] = buf.map(|buf| burst(buf, second, len, start));
+        if let Some(buf) = chunk_buf {
+            task.bursts[CHUNK] = Some(burst(buf, chunk_second, chunk.unwrap_or(0), 0));
         }
         true
     }

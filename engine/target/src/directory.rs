@@ -155,8 +155,8 @@ impl Shard {
                     }
                 }
                 // Tasks of a unit that is gone end by themselves: the backend is closed only
-                // when they have.
-                (None, Some(_)) => *unit = None,
+                // when they have. So the unit stays, for its jobs and for tasks that wait.
+                (None, Some(gone)) => gone.removed = true,
                 (_, None) => {}
             }
         }

@@ -1,7 +1,7 @@
 //! PDUs in the full feature phase: which part of the shard each is for.
 
 use crate::action::{Action, Placement, SendData};
-use crate::connection::{Incoming, ParametersEnd, Phase};
+use crate::connection::{Incoming, ParametersEnd};
 use crate::directory::View;
 use crate::shard::{Shard, Turn};
 use crate::task::Fault;
@@ -275,15 +275,8 @@ impl Shard {
         }
         self.retire(conn, request.immediate);
         self.send_logout_response(conn, request, LogoutOutcome::Closed, turn);
-        let Some(connection) = self.connections.get_mut(conn.0) else { return };
-        if let Phase::FullFeature(session) =
-            std::mem::replace(&mut connection.phase, Phase::LoggedOut)
-        {
-            self.session_over(&session, Vec::new(), turn);
-        }
-        self.connections.remove(conn.0);
-        turn.push(Action::Close(conn));
-        self.tell_load(turn);
+        // Not all initiators are silent behind their logout request.
+        self.end_session(conn, turn);
     }
 
     fn send_logout_response(

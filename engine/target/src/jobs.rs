@@ -86,9 +86,17 @@ impl Shard {
                 self.raise(volume, Sense::MODE_PARAMETERS_CHANGED, Some(&by));
                 Vec::new()
             }
-            Job::NexusLost { nexus } | Job::Release { by: nexus } => {
+            Job::NexusLost { holder } => {
                 if let Some(unit) = self.unit_mut(volume)
-                    && unit.reserved_by.as_ref() == Some(&nexus)
+                    && unit.reserved_by.as_ref() == Some(&holder)
+                {
+                    unit.reserved_by = None;
+                }
+                Vec::new()
+            }
+            Job::Release { by } => {
+                if let Some(unit) = self.unit_mut(volume)
+                    && unit.reserved_by.as_ref().is_some_and(|holder| holder.nexus == by)
                 {
                     unit.reserved_by = None;
                 }

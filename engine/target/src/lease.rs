@@ -38,6 +38,23 @@ impl Lender {
         Some(buf)
     }
 
+    /// Lends buffers of at least these lengths, or none of them: who held one while it waited
+    /// for another could wait for ever, for others that do the same.
+    pub(crate) fn lend_all<const N: usize>(
+        &mut self,
+        lengths: [Option<u32>; N],
+    ) -> Option<[Option<BufId>; N]> {
+        let lent = lengths.map(|bytes| bytes.and_then(|bytes| self.lend(bytes)));
+        let asked = lengths.iter().flatten().count();
+        if lent.iter().flatten().count() == asked {
+            return Some(lent);
+        }
+        for buf in lent.into_iter().rev().flatten() {
+            self.give_back(buf);
+        }
+        None
+    }
+
     /// Takes a buffer back.
     pub(crate) fn give_back(&mut self, buf: BufId) {
         let lent = &mut self.lent[buf.0 as usize];
@@ -77,6 +94,15 @@ mod tests {
         lender.give_back(BufId(1));
         assert_eq!(lender.lent_count(), 2);
         assert_eq!(lender.lend(4097), Some(BufId(1)));
+    }
+
+    #[test]
+    fn all_buffers_are_lent_or_none() {
+        let mut lender = lender();
+        assert_eq!(lender.lend_all([Some(65536), None, Some(4096), Some(65536), Some(1)]), None);
+        assert_eq!(lender.lent_count(), 0);
+        let lent = lender.lend_all([Some(4096), None, Some(65536)]);
+        assert_eq!(lent, Some([Some(BufId(0)), None, Some(BufId(1))]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What shards tell each other, and what a connection takes with it to another core.
 
-use crate::nexus::Nexus;
+use crate::nexus::{Holder, Nexus};
 use crate::session::Session;
 use iscsi::pdu::LoginStatus;
 use scsi::ModeParameters;
@@ -57,11 +57,11 @@ pub(crate) enum Job {
     /// Change the mode parameters.
     Mode { by: Nexus, parameters: ModeParameters },
     /// The nexus is lost: its reservation ends (SPC-2 5.5.1).
-    NexusLost { nexus: Nexus },
+    NexusLost { holder: Holder },
     /// RELEASE.
     Release { by: Nexus },
     /// RESERVE.
-    Reserve { by: Nexus },
+    Reserve { by: Holder },
     /// LOGICAL UNIT RESET (SAM-5 7.7).
     Reset { asker: Ticket },
 }

@@ -85,7 +85,6 @@ impl Shard {
                 Step::Collect if burst.received == burst.len => {
                     self.start_burst(key, slot, burst, turn);
                 }
-                Step::ReadBack => self.read_second(key, slot, turn),
                 Step::Collect | Step::Compare | Step::Read | Step::Send | Step::Write => {}
             }
         }
@@ -99,11 +98,10 @@ impl Shard {
         if !self.range_is_free(key, volume, extent) {
             return;
         }
-        let Some(task) = self.tasks.get_mut(key) else { return };
         let Some(durable) = durable else {
-            set_step(task, slot, Step::ReadBack);
             return self.read_second(key, slot, turn);
         };
+        let Some(task) = self.tasks.get_mut(key) else { return };
         set_step(task, slot, Step::Write);
         let op = begin_io(task, key, slot, turn);
         let from = BufSlice { buf: burst.buf, offset: 0, len: burst.len };
@@ -113,22 +111,14 @@ impl Shard {
     /// Reads what the medium holds in place of a burst, to compare or just to see that it can.
     fn read_second(&mut self, key: Key, slot: usize, turn: &mut Turn<'_>) {
         let Some(burst) = self.tasks.get(key).and_then(|t| t.bursts[slot]) else { return };
-        let second = match burst.second {
-            Some(second) => second,
-            None => match self.lender.lend(burst.len) {
-                Some(second) => second,
-                None => return self.wait_for_buffer(key),
-            },
-        };
         let Some(task) = self.tasks.get_mut(key) else { return };
         let Some(volume) = task.volume else { return };
         let extent = burst_extent(task, &burst);
-        if let Some(burst) = &mut task.bursts[slot] {
-            burst.second = Some(second);
-            burst.step = Step::Read;
-        }
+        set_step(task, slot, Step::Read);
         let op = begin_io(task, key, slot, turn);
-        let into = BufSlice { buf: second, offset: 0, len: burst.len };
+        // The second buffer was lent together with the first.
+        let buf = burst.second.unwrap_or(burst.buf);
+        let into = BufSlice { buf, offset: 0, len: burst.len };
         turn.push(Action::Read { op, volume, offset: extent.offset, into });
     }
 
@@ -148,10 +138,7 @@ impl Shard {
                 set_step(task, slot, Step::Send);
                 self.send_ready(key, turn);
             }
-            (Step::Write, Some(_)) => {
-                set_step(task, slot, Step::ReadBack);
-                self.read_second(key, slot, turn);
-            }
+            (Step::Write, Some(_)) => self.read_second(key, slot, turn),
             (Step::Read, Some(VerifyBytes::Compare)) => {
                 set_step(task, slot, Step::Compare);
                 let op = begin_io(task, key, slot, turn);
@@ -171,7 +158,7 @@ impl Shard {
             | (Step::Read, Some(VerifyBytes::None | VerifyBytes::CompareOneBlock)) => {
                 self.complete_burst(key, slot, turn);
             }
-            (Step::Collect | Step::ReadBack | Step::Send, _) => {}
+            (Step::Collect | Step::Send, _) => {}
         }
     }
 

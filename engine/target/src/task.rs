@@ -147,6 +147,28 @@ impl Work {
         }
     }
 
+    /// Lengths of the buffers that a burst of `len` bytes needs besides its own: one for what the
+    /// medium holds in its place, and two for commands that work through a `range` chunk by chunk.
+    pub(crate) fn further_buffers(&self, len: u32, range: u64) -> [Option<u32>; 3] {
+        let chunk = u32::try_from(range).unwrap_or(u32::MAX).min(limits::BURST_LENGTH_MAX);
+        match self {
+            Self::CompareAndWrite { half, .. } => [Some(*half), None, None],
+            Self::Verify(VerifyBytes::Compare) | Self::WriteAndVerify(_) => [Some(len), None, None],
+            Self::Verify(VerifyBytes::CompareOneBlock) => [None, Some(chunk), Some(chunk)],
+            Self::WriteSame { .. } => [None, Some(chunk), None],
+            Self::Answer(_)
+            | Self::Coordinate(_)
+            | Self::Flush
+            | Self::LbaStatus { .. }
+            | Self::Management
+            | Self::Parameters { .. }
+            | Self::Read
+            | Self::Unmap(_)
+            | Self::Verify(VerifyBytes::None)
+            | Self::Write { .. } => [None, None, None],
+        }
+    }
+
     /// Whether blocks change.
     pub(crate) const fn modifies(&self) -> bool {
         matches!(
@@ -183,8 +205,6 @@ pub(crate) enum Step {
     Compare,
     /// For the read of the medium.
     Read,
-    /// For a buffer to read the medium into, to compare with what was sent.
-    ReadBack,
     /// For its turn to be sent: Data-In goes out in order.
     Send,
     /// For the write to the medium.

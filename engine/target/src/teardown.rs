@@ -2,7 +2,8 @@
 
 use crate::action::{Action, SendData};
 use crate::connection::{Connection, Phase};
-use crate::message::Job;
+use crate::message::{Job, Note};
+use crate::nexus::{Holder, Nexus};
 use crate::session::Session;
 use crate::shard::{Shard, Turn};
 use crate::task::{Burst, Phase as TaskPhase};
@@ -66,23 +67,25 @@ impl Shard {
         }
     }
 
-    /// What a session leaves behind: its reservations end (SPC-2 5.5.1), and the registrar
-    /// hears of it once its tasks are quiet.
+    /// What a session leaves behind ends once its tasks are quiet.
     pub(crate) fn session_over(&mut self, session: &Session, tasks: Vec<Key>, turn: &mut Turn<'_>) {
         let Some(nexus) = session.nexus().cloned() else { return };
-        let reserved: Vec<_> = self
-            .units
-            .iter()
-            .flatten()
-            .filter(|u| u.reserved_by.as_ref() == Some(&nexus))
-            .map(|u| u.volume)
-            .collect();
-        for volume in reserved {
-            self.ask_for(volume, None, Job::NexusLost { nexus: nexus.clone() }, turn);
-        }
-        let registrar = nexus.registrar(self.reactors);
-        let then = Then::SessionOver { registrar, nexus, tsih: session.tsih };
+        let then = Then::SessionOver { nexus, tsih: session.tsih };
         self.when_quiet(tasks, then, turn);
+    }
+
+    /// The tasks of a session that is gone are quiet: its reservations end (SPC-2 5.5.1), and the
+    /// registrar hears of it.
+    pub(crate) fn session_is_over(&mut self, nexus: Nexus, tsih: u16, turn: &mut Turn<'_>) {
+        let holder = Holder { nexus, tsih };
+        let units = self.units.iter().flatten();
+        let reserved: Vec<_> =
+            units.filter(|u| u.reserved_by.as_ref() == Some(&holder)).map(|u| u.volume).collect();
+        for volume in reserved {
+            self.ask_for(volume, None, Job::NexusLost { holder: holder.clone() }, turn);
+        }
+        let registrar = holder.nexus.registrar(self.reactors);
+        self.post(registrar, Note::SessionOver { nexus: holder.nexus, tsih }, turn);
     }
 
     fn remove_connection(&mut self, conn: ConnId, turn: &mut Turn<'_>) {

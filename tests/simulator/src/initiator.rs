@@ -13,6 +13,10 @@ pub(crate) struct Initiator {
     pub(crate) acts_left: u64,
     /// Its session.
     pub(crate) current: Option<usize>,
+    /// Until then a login that was given up may still displace a later session.
+    pub(crate) haunted_until: u64,
+    /// It does not try to log in earlier.
+    pub(crate) not_before: u64,
     /// How often in a row it had nothing to do.
     idle: u32,
     /// Changes of units that its lost sessions have asked for.
@@ -25,7 +29,10 @@ pub(crate) enum Change {
     Holder(usize),
     WriteCache(usize),
     /// A reset is under way.
-    Reset(usize),
+    Reset {
+        volume: usize,
+        changes: bool,
+    },
 }
 
 /// What an initiator may do.
@@ -43,7 +50,14 @@ enum Choice {
 
 impl Initiator {
     pub(crate) fn new(_number: usize, acts: u64) -> Self {
-        Self { acts_left: acts, current: None, idle: 0, unresolved: Vec::new() }
+        Self {
+            acts_left: acts,
+            current: None,
+            haunted_until: 0,
+            not_before: 0,
+            idle: 0,
+            unresolved: Vec::new(),
+        }
     }
 }
 
@@ -52,6 +66,7 @@ impl World {
     pub(crate) fn act(&mut self, initiator: usize) {
         let did = match self.initiators[initiator].current {
             None if self.stage >= Stage::Farewell => return,
+            None if self.now < self.initiators[initiator].not_before => false,
             None => {
                 self.log_in(initiator);
                 true
@@ -322,8 +337,13 @@ impl World {
         if self.sessions[session].phase == Phase::Over {
             return;
         }
-        self.sessions[session].phase = Phase::Over;
         let initiator = self.sessions[session].initiator;
+        if self.sessions[session].phase == Phase::Login {
+            let link = self.sessions[session].link;
+            self.links[link].up.clear();
+            self.initiators[initiator].haunted_until = self.now + LATE_LOGIN;
+        }
+        self.sessions[session].phase = Phase::Over;
         let pending = std::mem::take(&mut self.sessions[session].pending);
         for (_, pending) in pending {
             self.leave_in_doubt(initiator, &pending);
@@ -358,7 +378,8 @@ impl World {
             Pending::Management(management) => {
                 for volume in 0..self.units.len() {
                     if management.resets(volume) {
-                        changes.push(Change::Reset(volume));
+                        let changes_state = management.resets_state();
+                        changes.push(Change::Reset { volume, changes: changes_state });
                     }
                 }
             }
@@ -405,7 +426,7 @@ impl World {
             match change {
                 Change::Holder(volume) => self.units[volume].holder.end(None),
                 Change::WriteCache(volume) => self.units[volume].write_cache.end(None),
-                Change::Reset(volume) => self.reset_ends(volume, false),
+                Change::Reset { volume, changes } => self.reset_ends(volume, changes, false),
             }
         }
     }
@@ -425,3 +446,6 @@ impl World {
         }
     }
 }
+
+/// How long the shards may be busy with a login, in nanoseconds.
+const LATE_LOGIN: u64 = 20_000_000;

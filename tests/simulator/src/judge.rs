@@ -42,7 +42,8 @@ impl World {
     /// The target has closed the connection.
     pub(crate) fn initiator_sees_end(&mut self, session: usize) {
         let state = &self.sessions[session];
-        let displaced = self.initiators[state.initiator].current != Some(session);
+        let initiator = &self.initiators[state.initiator];
+        let displaced = initiator.current != Some(session) || self.now < initiator.haunted_until;
         let may = match state.phase {
             Phase::Login | Phase::Over => true,
             Phase::Full | Phase::LoggingOut => displaced || state.wild || state.logout_asked,
@@ -263,7 +264,7 @@ impl World {
         let complete = pdu.outcome == TaskManagementOutcome::FunctionComplete;
         for volume in 0..self.units.len() {
             if asked.resets(volume) {
-                self.reset_ends(volume, complete);
+                self.reset_ends(volume, asked.resets_state(), complete);
             }
         }
         match pdu.outcome {

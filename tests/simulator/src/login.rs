@@ -99,6 +99,8 @@ impl World {
         if !allowed {
             self.fail(|_| format!("session {session}: login is refused: {status:?}"));
         }
+        let initiator = self.sessions[session].initiator;
+        self.initiators[initiator].not_before = self.now + self.rng.between(1_000_000, RETRY);
         self.session_over(session);
     }
 
@@ -189,6 +191,9 @@ fn apply_answers(terms: &mut Terms, text: &str) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// How long an initiator waits at most until it tries again, in nanoseconds.
+const RETRY: u64 = 2_000_000_000;
 
 /// Bytes that a command should move at most, so that it has a bounded number of PDUs.
 pub(crate) fn transfer_max(terms: &Terms) -> u64 {

@@ -355,8 +355,10 @@ impl World {
                 continue;
             }
             self.resets_open[volume] += 1;
-            self.units[volume].holder.begin();
-            self.units[volume].write_cache.begin();
+            if management.resets_state() {
+                self.units[volume].holder.begin();
+                self.units[volume].write_cache.begin();
+            }
             for state in &mut self.sessions {
                 for pending in state.pending.values_mut() {
                     if let Pending::Command(command) = pending
@@ -370,8 +372,11 @@ impl World {
     }
 
     /// A reset of a volume has ended, or will not happen any more.
-    pub(crate) fn reset_ends(&mut self, volume: usize, happened: bool) {
+    pub(crate) fn reset_ends(&mut self, volume: usize, changes: bool, happened: bool) {
         self.resets_open[volume] -= 1;
+        if !changes {
+            return;
+        }
         let default = self.plan.volumes[volume].volatile;
         let unit = &mut self.units[volume];
         unit.holder.end(happened.then_some(None));

@@ -108,6 +108,11 @@ pub(crate) struct Management {
 }
 
 impl Management {
+    /// Whether it changes the reservation and the mode pages too.
+    pub(crate) fn resets_state(&self) -> bool {
+        self.function != TaskManagementFunction::ClearTaskSet
+    }
+
     /// Whether it reaches the tasks of other sessions.
     pub(crate) fn resets(&self, volume: usize) -> bool {
         match self.function {
