@@ -4,10 +4,11 @@ use super::VolumeFault;
 use crate::config::VolumeConfig;
 use crate::state::{Record, StateDir, durable, new_uuid, new_wwid};
 use control_api::VolumeKind;
-use reactor::file::{OpenFile, OpenOptions, open_direct};
+use reactor::file::{OpenError, OpenFile, OpenOptions, open_direct};
 use reactor::{MemoryStore, Store};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use units::{BlockSize, VolumeId};
 use volume::{BackendKind, Capabilities, Geometry, VolumeRecord};
 
@@ -20,6 +21,12 @@ pub(crate) struct Identity<'a> {
     pub(crate) random: &'a dyn Fn(&mut [u8]) -> io::Result<()>,
 }
 
+/// How long a volume in use is waited for. The ring of a daemon that was killed holds the locks
+/// of its volumes, and may still write to them, until the kernel has taken it apart; and reactors
+/// close a deleted volume some time after the catalog has forgotten it.
+pub(super) const IN_USE_TIME_MAX: Duration = Duration::from_secs(5);
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
 /// A volume that can be served.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -31,7 +38,8 @@ pub(crate) struct Opened {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Finds or makes a volume, checks it against its record, and opens it.
+/// Finds or makes a volume, checks it against its record, and opens it. A file or device that is
+/// in use may become free until `patience` is over.
 ///
 /// # Errors
 /// Why it cannot be served.
@@ -40,9 +48,10 @@ pub(crate) fn open_volume(
     config: &VolumeConfig,
     state: &StateDir,
     identity: Identity<'_>,
+    patience: Instant,
 ) -> Result<Opened, VolumeFault> {
     match config.kind {
-        VolumeKind::File | VolumeKind::Block => open_file(id, config, state, identity),
+        VolumeKind::File | VolumeKind::Block => open_file(id, config, state, identity, patience),
         VolumeKind::Memory | VolumeKind::Null => open_transient(id, config, identity),
     }
 }
@@ -76,6 +85,7 @@ fn open_file(
     config: &VolumeConfig,
     state: &StateDir,
     identity: Identity<'_>,
+    patience: Instant,
 ) -> Result<Opened, VolumeFault> {
     let path = path_of(config, state);
     let record = state.record(&config.name)?;
@@ -90,7 +100,8 @@ fn open_file(
     }
     let buffered_allowed = config.kind == VolumeKind::File;
     let options = OpenOptions { read_only: config.read_only, buffered_allowed };
-    let open = open_direct(&path, options).map_err(|e| VolumeFault::Open(e.to_string()))?;
+    let open =
+        open_patiently(&path, options, patience).map_err(|e| VolumeFault::Open(e.to_string()))?;
     check_open(&open, &path, config, record.as_ref())?;
     let new = || new_record(config, &path, open.size, identity);
     let record = keep(record, new, &path, state)?;
@@ -114,6 +125,22 @@ fn open_file(
         read_only: config.read_only,
     };
     Ok(Opened { record, store: Store::File(open), warnings })
+}
+
+/// Opens a volume, where need be after its last user has let go of it.
+fn open_patiently(
+    path: &Path,
+    options: OpenOptions,
+    patience: Instant,
+) -> Result<OpenFile, OpenError> {
+    loop {
+        match open_direct(path, options) {
+            Err(OpenError::InUse { .. }) if Instant::now() < patience => {
+                std::thread::park_timeout(TRY_AGAIN_AFTER);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 fn exists(path: &Path) -> Result<bool, VolumeFault> {
