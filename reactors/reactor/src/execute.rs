@@ -45,6 +45,9 @@ impl Reactor {
         (slice, durable): (BufSlice, bool),
     ) {
         match self.volumes.get(usize::from(volume.0)) {
+            Some(Some(Backend::File { trust, .. })) if durable && trust.is_lost() => {
+                self.end_now(op, false);
+            }
             Some(Some(Backend::File { id, .. })) => {
                 let file = *id;
                 self.start(op, file, IoKind::Write { offset, slice, durable });
@@ -61,6 +64,7 @@ impl Reactor {
 
     pub(crate) fn flush(&mut self, op: OpId, volume: VolumeId) {
         match self.backend(volume) {
+            Some(Backend::File { trust, .. }) if trust.is_lost() => self.end_now(op, false),
             Some(Backend::File { id, .. }) => self.start(op, id, IoKind::Flush),
             Some(Backend::Memory(_) | Backend::Null) => self.end_now(op, true),
             None => self.end_now(op, false),
@@ -218,6 +222,19 @@ impl Reactor {
 
     fn failed(&mut self, io: Io, errno: Errno) {
         tracing::warn!(reactor = self.id.0, %errno, kind = ?io.kind, "backend operation failed");
+        for (volume, backend) in self.volumes.iter().enumerate() {
+            if let Some(Backend::File { id, trust, .. }) = backend
+                && *id == io.file
+                && trust.lose(&io.kind)
+            {
+                tracing::error!(
+                    volume,
+                    "a flush has failed: writes that were answered before may be lost. Flushes \
+                     and durable writes of this volume fail from now on; check the disk, and \
+                     then start the daemon again"
+                );
+            }
+        }
         self.done.push_back((io.op, io_result(errno)));
     }
 }

@@ -385,13 +385,15 @@ impl Reactor {
     pub(crate) fn take_stores(&mut self, opened: Vec<(VolumeId, SharedStore)>) {
         for (id, store) in opened {
             let backend = match store {
-                SharedStore::File { fd, size } => match self.driver.add_file(Arc::clone(&fd)) {
-                    Ok(id) => Backend::File { id, fd, size },
-                    Err(refusal) => {
-                        tracing::error!(volume = id.0, %refusal, "no room for the volume's file");
-                        continue;
+                SharedStore::File { fd, size, trust } => {
+                    match self.driver.add_file(Arc::clone(&fd)) {
+                        Ok(id) => Backend::File { id, fd, size, trust },
+                        Err(refusal) => {
+                            tracing::error!(volume = id.0, %refusal, "no room for its file");
+                            continue;
+                        }
                     }
-                },
+                }
                 SharedStore::Memory(store) => Backend::Memory(store),
                 SharedStore::Null => Backend::Null,
             };
@@ -452,3 +454,6 @@ fn ns(duration: Duration) -> u64 {
 
 /// Backend operations of one reactor with the kernel. More wait in the reactor.
 const IOS_MAX: u32 = 8192;
+
+#[cfg(test)]
+mod tests;

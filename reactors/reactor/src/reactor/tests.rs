@@ -1,0 +1,93 @@
+//! A reactor without its thread, to see what it does when the kernel or the shard goes wrong.
+
+use super::*;
+use crate::backend::{EIO, Store, with_zero_buffer};
+use crate::mailbox::PostOffice;
+use crate::token::token_of;
+use target::ShardOptions;
+use units::{BufSlice, PoolLayout, SizeClass};
+use uring::file::{OpenOptions, create, open_direct};
+use uring::{DriverOptions, Errno};
+
+fn layout() -> PoolLayout {
+    PoolLayout::new(vec![SizeClass { bytes: 4096, count: 4 }])
+}
+
+fn reactor() -> Reactor {
+    let mut options = NodeOptions::new(vec![0]);
+    options.layout = layout();
+    let pool = with_zero_buffer(&layout());
+    let (driver, _) = Driver::new(&DriverOptions::new(pool)).unwrap();
+    let office = PostOffice::new(1);
+    let doorbell = Arc::new(Doorbell::new(driver.waker()));
+    let shard = Shard::new(
+        ShardOptions {
+            id: ReactorId(0),
+            reactors: 1,
+            layout: layout(),
+            login_time_max: limits::LOGIN_TIME_MAX,
+            entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
+        },
+        Arc::default(),
+    );
+    Reactor::new(Parts {
+        id: ReactorId(0),
+        options: Arc::new(options),
+        driver,
+        shard,
+        inboxes: office.inboxes(0),
+        outboxes: office.outboxes(0, vec![Arc::clone(&doorbell)]),
+        doorbell,
+        commands: Arc::new(ArrayQueue::new(1)),
+        warnings: Vec::new(),
+    })
+}
+
+const OP: OpId = OpId { task: Key { index: 0, generation: 0 }, part: 0 };
+const VOLUME: VolumeId = VolumeId(0);
+const FAILED: Option<(OpId, IoResult)> = Some((OP, IoResult::Failed(EIO)));
+
+/// Two reactors that share a volume in a file.
+fn two_with_a_file(directory: &std::path::Path) -> (Reactor, Reactor) {
+    let path = directory.join("volume");
+    create(&path, 1 << 20, false).unwrap();
+    let open = OpenOptions { read_only: false, buffered_allowed: true };
+    let store: SharedStore = Store::File(open_direct(&path, open).unwrap()).into();
+    let (mut one, mut two) = (reactor(), reactor());
+    one.take_stores(vec![(VOLUME, store.clone())]);
+    two.take_stores(vec![(VOLUME, store)]);
+    (one, two)
+}
+
+/// The kernel tells of a failed flush once. The flush after it was answered with GOOD, though
+/// what was written before the first one might be lost.
+#[test]
+fn after_a_flush_has_failed_no_reactor_calls_the_volume_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut one, mut two) = two_with_a_file(directory.path());
+    one.flush(OP, VOLUME);
+    let key = one.ios.iter().next().unwrap().0;
+    one.io_ended(token_of(key), Err(Errno(EIO)));
+    let slice = BufSlice { buf: BufId(0), offset: 0, len: 4096 };
+    for reactor in [&mut one, &mut two] {
+        reactor.flush(OP, VOLUME);
+        assert_eq!(reactor.done.pop_back(), FAILED);
+        reactor.write(OP, VOLUME, 0, (slice, true));
+        assert_eq!(reactor.done.pop_back(), FAILED);
+        // A write that promises nothing is the disk's to judge.
+        reactor.write(OP, VOLUME, 0, (slice, false));
+        assert_eq!(reactor.done.pop_back(), None);
+    }
+}
+
+#[test]
+fn a_failed_read_or_write_says_nothing_about_other_data() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut one, _) = two_with_a_file(directory.path());
+    let slice = BufSlice { buf: BufId(0), offset: 0, len: 4096 };
+    one.read(OP, VOLUME, 0, slice);
+    let key = one.ios.iter().next().unwrap().0;
+    one.transferred(token_of(key), Err(Errno(EIO)));
+    one.flush(OP, VOLUME);
+    assert_eq!(one.done.pop_back(), None);
+}
