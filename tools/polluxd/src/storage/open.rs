@@ -9,7 +9,7 @@ use reactor::{MemoryStore, Store};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use units::{BlockSize, VolumeId};
+use units::{BlockSize, HEAD_ROOM, VolumeId};
 use volume::{BackendKind, Capabilities, Geometry, VolumeRecord};
 
 /// Where new identities come from.
@@ -162,7 +162,8 @@ fn create(path: &Path, config: &VolumeConfig) -> Result<(), VolumeFault> {
     })
 }
 
-/// Whether what was opened is what the configuration and the record say.
+/// Whether what was opened is what the configuration and the record say, and can be read and
+/// written with the buffers that there are.
 fn check_open(
     open: &OpenFile,
     path: &Path,
@@ -184,6 +185,11 @@ fn check_open(
     if open.is_direct && open.dio_offset_align > configured {
         let needed = open.dio_offset_align;
         return Err(VolumeFault::BlockTooSmall { path, configured, needed });
+    }
+    // The payload of a buffer begins behind its head room, at a multiple of that.
+    if open.is_direct && open.dio_mem_align > HEAD_ROOM {
+        let needed = open.dio_mem_align;
+        return Err(VolumeFault::BuffersUnaligned { path, needed });
     }
     Ok(())
 }
@@ -296,4 +302,38 @@ fn open_transient(
         read_only: config.read_only,
     };
     Ok(Opened { record, store, warnings })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Such a device failed every read and write with EINVAL, and its volume was served.
+    #[test]
+    fn a_device_that_needs_better_aligned_buffers_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        std::fs::write(&path, vec![0; 8192]).unwrap();
+        let options = OpenOptions { read_only: false, buffered_allowed: true };
+        let mut open = open_direct(&path, options).unwrap();
+        let config = VolumeConfig {
+            name: "a".into(),
+            kind: VolumeKind::File,
+            path: None,
+            size_bytes: None,
+            block_size: BlockSize::B4096,
+            read_only: false,
+            write_cache: None,
+        };
+        (open.is_direct, open.dio_offset_align, open.dio_mem_align) = (true, 4096, 512);
+        check_open(&open, Path::new("/dev/x"), &config, None).unwrap();
+        open.dio_mem_align = 4096;
+        let fault = check_open(&open, Path::new("/dev/x"), &config, None).unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "/dev/x reads and writes only memory at multiples of 4096 bytes, and the buffers lie \
+             at multiples of 512; use another device, for example one that is not encrypted in \
+             sectors of 4096 bytes"
+        );
+    }
 }
