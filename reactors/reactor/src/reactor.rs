@@ -81,6 +81,9 @@ pub(crate) struct Reactor {
     pub(crate) ios: Slab<Io>,
     /// A buffer of the pool that the shard does not know: it is never written.
     pub(crate) zeros: BufSlice,
+    /// Buffers whose bytes could not be made as the shard wanted them: what is next done with
+    /// them fails. Always empty, unless the shard has lent one that is in use.
+    pub(crate) spoiled: Vec<BufId>,
     /// Operations that the ring had no room for.
     pub(crate) deferred: VecDeque<Io>,
     /// Operations that ended at once.
@@ -128,6 +131,7 @@ impl Reactor {
             volumes: Vec::new(),
             retired: Vec::new(),
             ios: Slab::new(IOS_MAX),
+            spoiled: Vec::new(),
             deferred: VecDeque::new(),
             done: VecDeque::new(),
             returned: VecDeque::new(),
@@ -387,21 +391,23 @@ impl Reactor {
             let backend = match store {
                 SharedStore::File { fd, size, trust } => {
                     match self.driver.add_file(Arc::clone(&fd)) {
-                        Ok(id) => Backend::File { id, fd, size, trust },
+                        Ok(id) => Some(Backend::File { id, fd, size, trust }),
                         Err(refusal) => {
                             tracing::error!(volume = id.0, %refusal, "no room for its file");
-                            continue;
+                            // Not what the place holds: that is another volume.
+                            None
                         }
                     }
                 }
-                SharedStore::Memory(store) => Backend::Memory(store),
-                SharedStore::Null => Backend::Null,
+                SharedStore::Memory(store) => Some(Backend::Memory(store)),
+                SharedStore::Null => Some(Backend::Null),
             };
             let place = usize::from(id.0);
             if self.volumes.len() <= place {
                 self.volumes.resize(place + 1, None);
             }
-            if let Some(Backend::File { id, .. }) = self.volumes[place].replace(backend) {
+            let before = std::mem::replace(&mut self.volumes[place], backend);
+            if let Some(Backend::File { id, .. }) = before {
                 self.retired.push(id);
             }
         }

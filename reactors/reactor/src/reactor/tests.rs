@@ -91,3 +91,45 @@ fn a_failed_read_or_write_says_nothing_about_other_data() {
     one.flush(OP, VOLUME);
     assert_eq!(one.done.pop_back(), None);
 }
+
+/// The refusal was an assertion that release builds leave out: the old bytes of the buffer were
+/// written to the volume, or taken for zeros.
+#[test]
+fn a_buffer_that_could_not_be_filled_is_neither_written_nor_compared() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut reactor, _) = two_with_a_file(directory.path());
+    let slice = |buf| BufSlice { buf: BufId(buf), offset: 0, len: 4096 };
+    // The kernel writes to both of them.
+    reactor.read(OP, VOLUME, 0, slice(0));
+    reactor.read(OP, VOLUME, 0, slice(1));
+    reactor.replicate(BufSlice { len: 512, ..slice(2) }, slice(0));
+    reactor.write(OP, VOLUME, 0, (slice(0), false));
+    assert_eq!(reactor.done.pop_back(), FAILED);
+    reactor.zero_fill(slice(1));
+    while reactor.ios.iter().next().is_some() {
+        reactor.enter(Wait::AtMost(Duration::from_secs(1)));
+        reactor.reap();
+    }
+    reactor.compare(OP, slice(2), slice(1));
+    assert_eq!(reactor.done.pop_back(), FAILED);
+    // Filled anew, they are as good as any other.
+    reactor.zero_fill(slice(1));
+    reactor.compare(OP, slice(2), slice(1));
+    assert_eq!(reactor.done.pop_back(), Some((OP, IoResult::Done)));
+}
+
+/// The place kept the file of the volume before, and the new volume's data would have gone there.
+#[test]
+fn a_volume_whose_file_finds_no_room_does_not_get_that_of_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut reactor, _) = two_with_a_file(directory.path());
+    let path = directory.path().join("other");
+    create(&path, 1 << 20, false).unwrap();
+    let open = OpenOptions { read_only: false, buffered_allowed: true };
+    let store: SharedStore = Store::File(open_direct(&path, open).unwrap()).into();
+    let SharedStore::File { fd, .. } = &store else { unreachable!("made two lines above") };
+    while reactor.driver.add_file(Arc::clone(fd)).is_ok() {}
+    reactor.take_stores(vec![(VOLUME, store)]);
+    reactor.flush(OP, VOLUME);
+    assert_eq!(reactor.done.pop_back(), FAILED);
+}
