@@ -162,9 +162,14 @@ impl Reactor {
                 connection.filled += bytes;
                 let here = BufSlice { len: bytes, ..slice };
                 // The receive has ended, so the kernel does not write the buffer any more.
-                let bytes = self.driver.pool().bytes(here).unwrap_or_default();
-                connection.deframer.payload_received(bytes);
-                connection.pending = Some(Pending::Bytes(Vec::new(), 0));
+                match self.driver.pool().bytes(here) {
+                    Some(bytes) => {
+                        connection.deframer.payload_received(bytes);
+                        connection.pending = Some(Pending::Bytes(Vec::new(), 0));
+                    }
+                    // Unless the shard has lent it twice: then the bytes are anybody's.
+                    None => self.peer_gone(key),
+                }
             }
             Ok(1..) | Err(Errno::CANCELED) => {}
             Ok(0) | Err(_) => self.peer_gone(key),
@@ -278,7 +283,8 @@ impl Reactor {
                     Placement::Buffer(slice) => {
                         let len = u32::try_from(run.len()).unwrap_or(u32::MAX);
                         let offset = slice.offset + connection.filled;
-                        if !pool.fill(BufSlice { offset, len, ..slice }, run) {
+                        let fits = len <= slice.len.saturating_sub(connection.filled);
+                        if !fits || !pool.fill(BufSlice { offset, len, ..slice }, run) {
                             debug_assert!(false, "a placement is inside of a buffer that is ours");
                             return Found::NoPlace;
                         }
@@ -346,7 +352,11 @@ impl Reactor {
         let key = self.key_of(conn);
         match key.and_then(|key| Some((key, self.connections.get_mut(key)?))) {
             Some((key, connection)) if !matches!(connection.fate, Fate::Closed) => {
-                connection.queue(&mut self.driver, header, data, sample);
+                if !connection.queue(&mut self.driver, header, data, sample) {
+                    // Better no connection than one that sends something else.
+                    tracing::error!(reactor = self.id.0, "a PDU without its data digest");
+                    self.driver.shutdown(connection.socket);
+                }
                 self.list(key);
             }
             Some(_) | None => {

@@ -4,7 +4,8 @@ use super::*;
 use crate::backend::{EIO, Store, with_zero_buffer};
 use crate::mailbox::PostOffice;
 use crate::token::token_of;
-use target::ShardOptions;
+use std::io::Read;
+use target::{SendData, ShardOptions};
 use units::{BufSlice, PoolLayout, SizeClass};
 use uring::file::{OpenOptions, create, open_direct};
 use uring::{DriverOptions, Errno};
@@ -116,6 +117,33 @@ fn a_buffer_that_could_not_be_filled_is_neither_written_nor_compared() {
     reactor.zero_fill(slice(1));
     reactor.compare(OP, slice(2), slice(1));
     assert_eq!(reactor.done.pop_back(), Some((OP, IoResult::Done)));
+}
+
+/// A connection of the reactor, and its other end.
+fn connect(reactor: &mut Reactor) -> (ConnId, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    // Only a hang reaches it.
+    peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    reactor.accepted(listener.accept().unwrap().0.into());
+    let conn = reactor.by_conn.iter().flatten().next().unwrap().0;
+    (conn, peer)
+}
+
+/// The PDU went out without the digest that the peer expected, which took the next header's
+/// first bytes for it.
+#[test]
+fn a_connection_ends_where_a_data_digest_cannot_be_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut reactor, _) = two_with_a_file(directory.path());
+    let (conn, mut peer) = connect(&mut reactor);
+    reactor.connection_mut(conn).unwrap().data_digest = true;
+    let slice = BufSlice { buf: BufId(0), offset: 0, len: 4096 };
+    reactor.read(OP, VOLUME, 0, slice);
+    let data = SendData::Buffer { slice, last: false };
+    reactor.queue_pdu(conn, &[0x25; 48], data, None);
+    reactor.turn();
+    assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "closed without a byte");
 }
 
 /// The place kept the file of the volume before, and the new volume's data would have gone there.
