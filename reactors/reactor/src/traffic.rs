@@ -221,8 +221,11 @@ impl Reactor {
         for _ in 0..limits::PDUS_PER_TURN_MAX * PIECES_PER_PDU {
             let Some(connection) = self.connections.get(key) else { return };
             let conn = connection.id;
-            if !matches!(connection.fate, Fate::Open) || connection.is_backed_up() {
+            if !matches!(connection.fate, Fate::Open) {
                 return;
+            }
+            if connection.is_backed_up() {
+                return self.set_aside(key);
             }
             match self.next_piece(key) {
                 Found::NeedMore => return self.recycle_pending(key),
@@ -298,6 +301,18 @@ impl Reactor {
         };
         *at = bytes.len() - input.len();
         found
+    }
+
+    /// Nobody knows when a connection that is backed up is parsed again. Its bytes wait in memory
+    /// of their own: the receive buffers are there for those who go on.
+    fn set_aside(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(Pending::Buffer(buffer, at)) = &connection.pending else { return };
+        let rest = self.driver.received(buffer).get(*at..).unwrap_or_default().to_vec();
+        let aside = connection.pending.replace(Pending::Bytes(rest, 0));
+        if let Some(Pending::Buffer(buffer, _)) = aside {
+            self.driver.recycle(buffer);
+        }
     }
 
     fn recycle_pending(&mut self, key: Key) {

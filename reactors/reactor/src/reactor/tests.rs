@@ -4,7 +4,7 @@ use super::*;
 use crate::backend::{EIO, Store, with_zero_buffer};
 use crate::mailbox::PostOffice;
 use crate::token::token_of;
-use std::io::Read;
+use std::io::{Read, Write};
 use target::{SendData, ShardOptions};
 use units::{BufSlice, PoolLayout, SizeClass};
 use uring::file::{OpenOptions, create, open_direct};
@@ -15,10 +15,13 @@ fn layout() -> PoolLayout {
 }
 
 fn reactor() -> Reactor {
+    reactor_with(DriverOptions::new(with_zero_buffer(&layout())))
+}
+
+fn reactor_with(driver: DriverOptions) -> Reactor {
     let mut options = NodeOptions::new(vec![0]);
     options.layout = layout();
-    let pool = with_zero_buffer(&layout());
-    let (driver, _) = Driver::new(&DriverOptions::new(pool)).unwrap();
+    let (driver, _) = Driver::new(&driver).unwrap();
     let office = PostOffice::new(1);
     let doorbell = Arc::new(Doorbell::new(driver.waker()));
     let shard = Shard::new(
@@ -126,8 +129,51 @@ fn connect(reactor: &mut Reactor) -> (ConnId, std::net::TcpStream) {
     // Only a hang reaches it.
     peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     reactor.accepted(listener.accept().unwrap().0.into());
-    let conn = reactor.by_conn.iter().flatten().next().unwrap().0;
+    let conn = reactor.by_conn.iter().flatten().last().unwrap().0;
     (conn, peer)
+}
+
+/// Makes turns until something is so.
+fn turn_until(reactor: &mut Reactor, what: &str, is_so: impl Fn(&Reactor) -> bool) {
+    let until = uring::now().after(Duration::from_secs(20));
+    while !is_so(reactor) {
+        assert!(uring::now() < until, "{what}");
+        reactor.turn();
+    }
+}
+
+/// A connection that did not read its responses kept its receive buffer. As many of those as
+/// there are buffers, and nobody else was served any more.
+#[test]
+fn connections_that_are_backed_up_hold_no_receive_buffers() {
+    let mut options = DriverOptions::new(with_zero_buffer(&layout()));
+    options.recv_buffer_count = 1;
+    let mut reactor = reactor_with(options);
+    let (deaf, mut deaf_peer) = connect(&mut reactor);
+    let (_, mut other_peer) = connect(&mut reactor);
+    reactor.turn();
+    let Reactor { driver, connections, by_conn, .. } = &mut reactor;
+    let key = by_conn.iter().flatten().find(|(conn, _)| *conn == deaf).unwrap().1;
+    let connection = connections.get_mut(key).unwrap();
+    while !connection.is_backed_up() {
+        let meaning = crate::connection::Meaning::default();
+        connection.batches.push_back(crate::connection::Batch { gather: driver.gather(), meaning });
+    }
+    // As if the kernel had one more, which the peer does not take.
+    connection.sending = Some(crate::connection::Meaning::default());
+    let mut header = [0; 48];
+    header[0] = 0x43;
+    deaf_peer.write_all(&header).unwrap();
+    turn_until(&mut reactor, "the bytes of the deaf one are here", |r| {
+        r.connections.get(key).unwrap().pending.is_some()
+    });
+    other_peer.write_all(&header).unwrap();
+    turn_until(&mut reactor, "the other one is served", |r| r.recorder.counters.pdus_received > 0);
+    // Nothing of the deaf one is lost.
+    let connection = reactor.connections.get_mut(key).unwrap();
+    connection.batches.clear();
+    reactor.list(key);
+    turn_until(&mut reactor, "it is served later", |r| r.recorder.counters.pdus_received > 1);
 }
 
 /// The PDU went out without the digest that the peer expected, which took the next header's
