@@ -1,6 +1,7 @@
 //! The catalog as login and discovery see it, and as administrators see the sessions.
 
 use crate::logical_unit::LogicalUnit;
+use crate::message::{Note, Outcome};
 use crate::session::Purpose;
 use crate::shard::{Shard, Turn};
 use iscsi::directory::{Admission, TargetVisitor};
@@ -146,6 +147,7 @@ impl Shard {
     /// gone, or no longer for their initiator, end. All others stay.
     pub(crate) fn switch_catalog(&mut self, catalog: Arc<Catalog>, turn: &mut Turn<'_>) {
         let mut resized = Vec::new();
+        let mut gone = Vec::new();
         for (place, unit) in self.units.iter_mut().enumerate() {
             let id = u16::try_from(place).ok().map(units::VolumeId);
             match (id.and_then(|id| catalog.volume(id)), unit.as_mut()) {
@@ -154,9 +156,8 @@ impl Shard {
                         resized.push(record.id);
                     }
                 }
-                // Tasks of a unit that is gone end by themselves: the backend is closed only
-                // when they have.
-                (None, Some(_)) => *unit = None,
+                // Tasks of a unit that is gone end by themselves, but for those that wait for it.
+                (None, Some(_)) => gone.extend(unit.take()),
                 (_, None) => {}
             }
         }
@@ -171,6 +172,20 @@ impl Shard {
         }
         self.catalog = catalog;
         self.refresh_sessions(&resized, turn);
+        for unit in gone {
+            self.let_waiting_go_on(*unit, turn);
+        }
+    }
+
+    /// What waits for a unit that is gone goes on, as if it had what it waited for: nobody holds
+    /// anything of the unit any more, and its backend refuses whatever comes.
+    fn let_waiting_go_on(&mut self, unit: LogicalUnit, turn: &mut Turn<'_>) {
+        for ticket in unit.home.into_waiting() {
+            self.post(ticket.reactor, Note::Answer { ticket, outcome: Outcome::Done }, turn);
+        }
+        for key in unit.waiting {
+            self.resume(key, turn);
+        }
     }
 
     pub(crate) fn refresh_sessions(&mut self, resized: &[units::VolumeId], turn: &mut Turn<'_>) {

@@ -100,6 +100,12 @@ pub(crate) enum Decision {
 }
 
 impl Home {
+    /// Everybody who still waits for a job of a unit that is gone.
+    pub(crate) fn into_waiting(self) -> impl Iterator<Item = Ticket> {
+        let running = self.running.and_then(|r| r.ticket);
+        running.into_iter().chain(self.queue.into_iter().filter_map(|(ticket, _)| ticket))
+    }
+
     /// A job has been asked for.
     pub(crate) fn enqueue(&mut self, ticket: Option<Ticket>, job: Job) {
         self.queue.push_back((ticket, job));

@@ -343,9 +343,10 @@ impl Reactor {
             match command {
                 Command::Apply { catalog, opened } => {
                     self.take_stores(opened);
-                    self.shard.handle_catalog(self.now, Arc::clone(&catalog), &mut self.actions);
-                    self.run_actions();
+                    // First, so that what goes on because its volume is gone finds it gone.
                     self.retire_volumes(&catalog);
+                    self.shard.handle_catalog(self.now, catalog, &mut self.actions);
+                    self.run_actions();
                 }
                 Command::DropSession(conn) => {
                     // To the shard it is as if the initiator had gone.
