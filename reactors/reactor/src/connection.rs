@@ -263,6 +263,7 @@ const DIRECT_RECEIVE_BYTES_MIN: u32 = 16 << 10;
 /// Inline bytes are pushed in pieces of this size: a batch holds 64 KiB of them.
 const INLINE_CHUNK_BYTES: usize = 16 << 10;
 
-/// Batches of one connection that wait before nothing more is read from it. A full window of
-/// reads is a handful of batches; what fills more is an initiator that sends and does not read.
-const BATCHES_MAX: usize = 64;
+/// Batches of one connection that wait before nothing more is read from it. A full window of the
+/// longest reads is as many; what fills more is an initiator that sends and does not read. A
+/// batch of copied bytes takes some 80 KiB.
+const BATCHES_MAX: usize = 16;
