@@ -437,9 +437,7 @@ impl Reactor {
                 Ok(listener) => {
                     let token = u64::try_from(self.listeners.len()).unwrap_or(0);
                     self.listeners.push(listener);
-                    if let Err(refusal) = self.driver.accept(listener, token) {
-                        tracing::error!(reactor = self.id.0, %refusal, "cannot accept");
-                    }
+                    self.begin_accepting(listener, token);
                 }
                 Err(refused) => {
                     let refusal = refused.reason;

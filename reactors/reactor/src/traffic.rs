@@ -9,7 +9,7 @@ use std::time::Duration;
 use target::{HandedOver, Placement, Sample, SendData};
 use units::{BufId, BufSlice, ConnId, Key, ReactorId, limits};
 use uring::socket::Tuning;
-use uring::{Errno, Gather, RecvBuffer, SocketId};
+use uring::{Errno, Gather, RecvBuffer, Refusal, SocketId};
 
 /// What the next bytes of a connection turned out to be.
 enum Found {
@@ -97,13 +97,22 @@ impl Reactor {
         }
         for token in std::mem::take(&mut self.accept_again) {
             let listener = usize::try_from(token).ok().and_then(|t| self.listeners.get(t).copied());
-            if let Some(listener) = listener
-                && let Err(refusal) = self.driver.accept(listener, token)
-            {
-                tracing::error!(reactor = self.id.0, %refusal, "cannot accept connections");
+            if let Some(listener) = listener {
+                self.begin_accepting(listener, token);
             }
         }
         true
+    }
+
+    /// Begins to accept, or tries it again some time later: the ring may be full just now.
+    pub(crate) fn begin_accepting(&mut self, listener: SocketId, token: u64) {
+        if let Err(refusal) = self.driver.accept(listener, token) {
+            tracing::error!(reactor = self.id.0, %refusal, "cannot accept connections");
+            if refusal == Refusal::Full {
+                self.accept_again.push(token);
+                self.accept_again_at = self.now.after(ACCEPT_PAUSE);
+            }
+        }
     }
 
     /// Makes sure that a connection is looked at in this turn.

@@ -207,3 +207,23 @@ fn a_volume_whose_file_finds_no_room_does_not_get_that_of_another() {
     reactor.flush(OP, VOLUME);
     assert_eq!(reactor.done.pop_back(), FAILED);
 }
+
+/// A listener that the ring had no room for just then was never listened on again.
+#[test]
+fn accepting_is_tried_again_when_the_ring_has_room() {
+    let mut options = DriverOptions::new(with_zero_buffer(&layout()));
+    // The waker's, and one more.
+    options.operations = 2;
+    let mut reactor = reactor_with(options);
+    reactor.enter(Wait::No);
+    let (_, peer) = connect(&mut reactor);
+    reactor.turn();
+    let address = "127.0.0.1:0".parse().unwrap();
+    let listener = uring::socket::listen(address, 8).unwrap();
+    let address = uring::socket::local_address(&listener).unwrap();
+    reactor.listen(vec![listener]);
+    drop(peer);
+    turn_until(&mut reactor, "the connection has ended", |r| r.connections.is_empty());
+    let _peer = std::net::TcpStream::connect(address).unwrap();
+    turn_until(&mut reactor, "the next one is accepted", |r| r.connections.len() == 1);
+}
