@@ -50,7 +50,7 @@ impl Shard {
     ) -> Placement {
         let command = match ScsiCommand::parse(bhs) {
             Ok(command) => command,
-            Err(fault) => return self.reject(conn, bhs, fault.reject_reason(), turn),
+            Err(fault) => return self.refuse_malformed(conn, bhs, fault, turn),
         };
         if !self.admit(conn, bhs, command.cmd_sn, turn) {
             return Placement::Discard;
@@ -105,6 +105,7 @@ impl Shard {
             fault: planned.fault,
             aborted: false,
             holds_range: false,
+            arrival: self.next_arrival(),
             received_at: turn.now,
             submitted_at: None,
             completed_at: turn.now,

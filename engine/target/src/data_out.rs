@@ -202,9 +202,6 @@ impl Shard {
 
     fn count_received(&mut self, key: Key, offset: u32, len: u32) {
         let Some(task) = self.tasks.get_mut(key) else { return };
-        if let Some(connection) = task.conn.and_then(|c| self.connections.get_mut(c.0)) {
-            connection.filling = None;
-        }
         if task.fault.is_some() {
             return;
         }

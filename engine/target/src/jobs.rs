@@ -71,7 +71,7 @@ impl Shard {
     /// Handles [`Note::Do`]: carries out a job on this core.
     pub(crate) fn perform(&mut self, volume: VolumeId, number: u64, job: Job, turn: &mut Turn<'_>) {
         let waits_for = match job {
-            Job::ClearTaskSet { by } => self.clear_task_set(volume, &by, turn),
+            Job::ClearTaskSet { by, asker } => self.clear_task_set(volume, &by, asker, turn),
             Job::HoldRange { extent, holder } => {
                 if let Some(unit) = self.unit_mut(volume) {
                     unit.held.hold(extent, ticket_key(holder));
@@ -100,7 +100,7 @@ impl Shard {
                 }
                 Vec::new()
             }
-            Job::Reset => self.reset_unit(volume, turn),
+            Job::Reset { asker } => self.reset_unit(volume, asker, turn),
         };
         self.when_quiet(waits_for, Then::JobDone { volume, number }, turn);
     }
@@ -184,11 +184,17 @@ impl Shard {
         }
     }
 
-    fn clear_task_set(&mut self, volume: VolumeId, by: &Nexus, turn: &mut Turn<'_>) -> Vec<Key> {
-        let tasks = self.tasks_of_unit(volume);
+    fn clear_task_set(
+        &mut self,
+        volume: VolumeId,
+        by: &Nexus,
+        asker: Ticket,
+        turn: &mut Turn<'_>,
+    ) -> Vec<Key> {
+        let tasks = self.tasks_of_unit(volume, asker);
         let others: Vec<_> = tasks
             .iter()
-            .filter_map(|&k| self.tasks.get(k)?.conn)
+            .filter_map(|&k| self.tasks.get(k).filter(|t| t.phase != Phase::Finished)?.conn)
             .filter(|c| self.connections.get(c.0).and_then(|c| c.session()?.nexus()) != Some(by))
             .collect();
         for conn in others {
@@ -207,8 +213,8 @@ impl Shard {
 
     /// LOGICAL UNIT RESET on this core (SAM-5 6.3.3): tasks end, the reservation and the mode
     /// parameters go back to their defaults, and every nexus is told, the one that asked too.
-    fn reset_unit(&mut self, volume: VolumeId, turn: &mut Turn<'_>) -> Vec<Key> {
-        let tasks = self.tasks_of_unit(volume);
+    fn reset_unit(&mut self, volume: VolumeId, asker: Ticket, turn: &mut Turn<'_>) -> Vec<Key> {
+        let tasks = self.tasks_of_unit(volume, asker);
         self.abort_tasks(&tasks, turn);
         if let Some(unit) = self.unit_mut(volume) {
             unit.reserved_by = None;
@@ -218,12 +224,15 @@ impl Shard {
         tasks
     }
 
-    /// The tasks at a volume's logical unit, but for task management.
-    fn tasks_of_unit(&self, volume: VolumeId) -> Vec<Key> {
-        self.tasks
-            .iter()
-            .filter(|(_, t)| t.volume == Some(volume) && t.phase != Phase::Finished)
-            .map(|(key, _)| key)
-            .collect()
+    /// The tasks at a volume's logical unit, those included that were aborted before and are still
+    /// at the backend: a reset is done when they are quiet too. Tasks of the session that asks
+    /// which came after its request are none of it (RFC 7143 4.2.3.3): the initiator has sent
+    /// them in the belief that they will be carried out.
+    fn tasks_of_unit(&self, volume: VolumeId, asker: Ticket) -> Vec<Key> {
+        let request = self.tasks.get(asker.task).filter(|_| asker.reactor == self.id);
+        let is_later =
+            |t: &Task| request.is_some_and(|r| r.conn == t.conn && r.arrival < t.arrival);
+        let ends = |t: &Task| t.volume == Some(volume) && !is_later(t);
+        self.tasks.iter().filter(|(_, t)| ends(t)).map(|(key, _)| key).collect()
     }
 }

@@ -51,7 +51,7 @@ pub(crate) struct Ticket {
 #[derive(Clone, Debug)]
 pub(crate) enum Job {
     /// CLEAR TASK SET (SAM-5 7.5): abort the tasks of all nexuses.
-    ClearTaskSet { by: Nexus },
+    ClearTaskSet { by: Nexus, asker: Ticket },
     /// Hold a range for COMPARE AND WRITE: what overlaps it ends first or waits.
     HoldRange { extent: Extent, holder: Ticket },
     /// Change the mode parameters.
@@ -63,7 +63,7 @@ pub(crate) enum Job {
     /// RESERVE.
     Reserve { by: Nexus },
     /// LOGICAL UNIT RESET (SAM-5 7.7).
-    Reset,
+    Reset { asker: Ticket },
 }
 
 /// How a job ended.

@@ -54,6 +54,8 @@ pub(crate) struct Task {
     pub(crate) aborted: bool,
     /// The range of the volume is held for this task on all cores.
     pub(crate) holds_range: bool,
+    /// Its place in the order in which tasks came to this shard.
+    pub(crate) arrival: u64,
     pub(crate) received_at: Instant,
     pub(crate) submitted_at: Option<Instant>,
     pub(crate) completed_at: Instant,

@@ -5,6 +5,7 @@ use crate::connection::{Connection, Phase};
 use crate::message::Job;
 use crate::session::Session;
 use crate::shard::{Shard, Turn};
+use crate::task::{Burst, Phase as TaskPhase};
 use crate::wait::Then;
 use iscsi::TargetTransferTag;
 use iscsi::pdu::{AsyncEvent, AsyncMessage, NopIn};
@@ -16,10 +17,10 @@ use units::{ConnId, Instant, Key, Lun, limits};
 const TICK: Duration = Duration::from_millis(500);
 
 impl Shard {
-    /// The tasks of a connection's session.
+    /// The tasks of a connection's session, those included that were aborted and are still at the
+    /// backend: whoever waits for the session's end waits for them too.
     pub(crate) fn session_tasks(&self, conn: ConnId) -> Vec<Key> {
-        let session = self.connections.get(conn.0).and_then(|c| c.session());
-        session.map(|s| s.tags.keys().to_vec()).unwrap_or_default()
+        self.tasks.iter().filter(|(_, t)| t.conn == Some(conn)).map(|(k, _)| k).collect()
     }
 
     /// Ends a connection, whatever phase it is in. What is under way at the backend is waited
@@ -96,26 +97,21 @@ impl Shard {
     fn take_filling(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
         let Some(buf) = connection.filling.take() else { return };
-        let keys = self.session_tasks(conn);
-        for key in self
-            .tasks
-            .iter()
-            .filter(|(_, t)| t.conn == Some(conn))
-            .map(|(k, _)| k)
-            .chain(keys)
-            .collect::<Vec<_>>()
-        {
+        for key in self.session_tasks(conn) {
             let Some(task) = self.tasks.get_mut(key) else { continue };
-            for slot in &mut task.bursts {
-                if slot.as_ref().is_some_and(|b| b.buf == buf) {
-                    let second = slot.take().and_then(|b| b.second);
-                    turn.push(Action::Return { conn, buf });
-                    if let Some(second) = second {
-                        self.give_back(second, turn);
-                    }
-                    return;
-                }
+            let fills = |b: &Option<Burst>| b.as_ref().is_some_and(|b| b.buf == buf);
+            let Some(slot) = task.bursts.iter_mut().find(|b| fills(b)) else { continue };
+            let second = slot.take().and_then(|b| b.second);
+            let finished = task.phase == TaskPhase::Finished;
+            turn.push(Action::Return { conn, buf });
+            if let Some(second) = second {
+                self.give_back(second, turn);
             }
+            if finished {
+                // It was aborted before, and only this buffer has kept it.
+                self.let_go(key, turn);
+            }
+            return;
         }
     }
 

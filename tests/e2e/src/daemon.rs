@@ -174,6 +174,19 @@ impl Daemon {
         self.setup.portal
     }
 
+    /// Whether the daemon says these words, if not now then soon: its two streams are read by
+    /// threads of their own.
+    pub fn says(&self, words: &str) -> bool {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !self.said().contains(words) {
+            if Instant::now() > until {
+                return false;
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        true
+    }
+
     /// Everything it has said so far, both streams.
     pub fn said(&self) -> String {
         self.output.text()
@@ -342,13 +355,13 @@ fn free_portal() -> SocketAddr {
     free.expect("a free port on loopback")
 }
 
-/// The daemon's binary.
+/// The daemon's binary. A relative path counts from the workspace, as it was typed there: cargo
+/// runs tests in the directory of their crate.
 fn polluxd() -> PathBuf {
-    if let Some(path) = std::env::var_os("POLLUXD") {
-        return path.into();
-    }
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let build = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| workspace.join("target"), PathBuf::from);
-    build.join("release/polluxd")
+    if let Some(path) = std::env::var_os("POLLUXD") {
+        return workspace.join(path);
+    }
+    let build = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    workspace.join(build).join("release/polluxd")
 }

@@ -132,7 +132,7 @@ fn spoilt_streams_do_not_stop_the_target() {
         mutate(&mut pdus, &mut random);
         println!("stream {number}");
         send_stream(&subject, &pdus, &mut random);
-        if (number - first) % STREAMS_PER_LOOK == 0 {
+        if (number - first).is_multiple_of(STREAMS_PER_LOOK) {
             subject.assert_serves();
         }
     }
