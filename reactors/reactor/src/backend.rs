@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use target::{IoResult, OpId, SpaceChange};
 use units::{BufId, BufSlice, PoolLayout, SizeClass};
 use uring::file::OpenFile;
@@ -21,7 +22,7 @@ pub enum Store {
 /// An open volume that every reactor can have.
 #[derive(Clone, Debug)]
 pub(crate) enum SharedStore {
-    File { fd: Arc<OwnedFd>, size: u64 },
+    File { fd: Arc<OwnedFd>, size: u64, trust: Arc<Trust> },
     Memory(Arc<MemoryStore>),
     Null,
 }
@@ -29,7 +30,10 @@ pub(crate) enum SharedStore {
 impl From<Store> for SharedStore {
     fn from(store: Store) -> Self {
         match store {
-            Store::File(file) => Self::File { fd: Arc::new(file.fd), size: file.size },
+            Store::File(file) => {
+                let trust = Trust { is_lost: AtomicBool::new(false), is_direct: file.is_direct };
+                Self::File { fd: Arc::new(file.fd), size: file.size, trust: Arc::new(trust) }
+            }
             Store::Memory(store) => Self::Memory(store),
             Store::Null => Self::Null,
         }
@@ -39,9 +43,38 @@ impl From<Store> for SharedStore {
 /// A volume on one reactor.
 #[derive(Clone, Debug)]
 pub(crate) enum Backend {
-    File { id: FileId, fd: Arc<OwnedFd>, size: u64 },
+    File { id: FileId, fd: Arc<OwnedFd>, size: u64, trust: Arc<Trust> },
     Memory(Arc<MemoryStore>),
     Null,
+}
+
+/// Whether a volume may still be told to be durable; all reactors share it.
+///
+/// The kernel reports a flush that failed once, to one caller. What it could not write it then
+/// takes for clean, so the next flush would succeed although data that was answered with GOOD is
+/// lost.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    is_lost: AtomicBool,
+    is_direct: bool,
+}
+
+impl Trust {
+    /// Whether a flush has failed since the volume was opened.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// An operation has failed: tells whether data of others may be lost by that, and nobody knew.
+    pub(crate) fn lose(&self, kind: &IoKind) -> bool {
+        let loses = match kind {
+            IoKind::Flush => true,
+            // It flushes the page cache too, and is told what an earlier write of that met.
+            IoKind::Write { durable, .. } => *durable && !self.is_direct,
+            IoKind::Read { .. } | IoKind::Space { .. } | IoKind::WriteZeros { .. } => false,
+        };
+        loses && !self.is_lost.swap(true, Ordering::Relaxed)
+    }
 }
 
 /// An operation that is with the kernel.

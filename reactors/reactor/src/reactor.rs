@@ -81,6 +81,9 @@ pub(crate) struct Reactor {
     pub(crate) ios: Slab<Io>,
     /// A buffer of the pool that the shard does not know: it is never written.
     pub(crate) zeros: BufSlice,
+    /// Buffers whose bytes could not be made as the shard wanted them: what is next done with
+    /// them fails. Always empty, unless the shard has lent one that is in use.
+    pub(crate) spoiled: Vec<BufId>,
     /// Operations that the ring had no room for.
     pub(crate) deferred: VecDeque<Io>,
     /// Operations that ended at once.
@@ -131,6 +134,7 @@ impl Reactor {
             volumes: Vec::new(),
             retired: Vec::new(),
             ios: Slab::new(IOS_MAX),
+            spoiled: Vec::new(),
             deferred: VecDeque::new(),
             done: VecDeque::new(),
             returned: VecDeque::new(),
@@ -344,9 +348,10 @@ impl Reactor {
             match command {
                 Command::Apply { catalog, opened } => {
                     self.take_stores(opened);
-                    self.shard.handle_catalog(self.now, Arc::clone(&catalog), &mut self.actions);
-                    self.run_actions();
+                    // First, so that what goes on because its volume is gone finds it gone.
                     self.retire_volumes(&catalog);
+                    self.shard.handle_catalog(self.now, catalog, &mut self.actions);
+                    self.run_actions();
                 }
                 Command::DropSession(conn) => {
                     // To the shard it is as if the initiator had gone.
@@ -390,21 +395,25 @@ impl Reactor {
     pub(crate) fn take_stores(&mut self, opened: Vec<(VolumeId, SharedStore)>) {
         for (id, store) in opened {
             let backend = match store {
-                SharedStore::File { fd, size } => match self.driver.add_file(Arc::clone(&fd)) {
-                    Ok(id) => Backend::File { id, fd, size },
-                    Err(refusal) => {
-                        tracing::error!(volume = id.0, %refusal, "no room for the volume's file");
-                        continue;
+                SharedStore::File { fd, size, trust } => {
+                    match self.driver.add_file(Arc::clone(&fd)) {
+                        Ok(id) => Some(Backend::File { id, fd, size, trust }),
+                        Err(refusal) => {
+                            tracing::error!(volume = id.0, %refusal, "no room for its file");
+                            // Not what the place holds: that is another volume.
+                            None
+                        }
                     }
-                },
-                SharedStore::Memory(store) => Backend::Memory(store),
-                SharedStore::Null => Backend::Null,
+                }
+                SharedStore::Memory(store) => Some(Backend::Memory(store)),
+                SharedStore::Null => Some(Backend::Null),
             };
             let place = usize::from(id.0);
             if self.volumes.len() <= place {
                 self.volumes.resize(place + 1, None);
             }
-            if let Some(Backend::File { id, .. }) = self.volumes[place].replace(backend) {
+            let before = std::mem::replace(&mut self.volumes[place], backend);
+            if let Some(Backend::File { id, .. }) = before {
                 self.retired.push(id);
             }
         }
@@ -433,9 +442,7 @@ impl Reactor {
                 Ok(listener) => {
                     let token = u64::try_from(self.listeners.len()).unwrap_or(0);
                     self.listeners.push(listener);
-                    if let Err(refusal) = self.driver.accept(listener, token) {
-                        tracing::error!(reactor = self.id.0, %refusal, "cannot accept");
-                    }
+                    self.begin_accepting(listener, token);
                 }
                 Err(refused) => {
                     let refusal = refused.reason;
@@ -457,3 +464,6 @@ fn ns(duration: Duration) -> u64 {
 
 /// Backend operations of one reactor with the kernel. More wait in the reactor.
 const IOS_MAX: u32 = 8192;
+
+#[cfg(test)]
+mod tests;
