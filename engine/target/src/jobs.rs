@@ -8,7 +8,7 @@ use crate::logical_unit::{Decision, ask, ticket_key};
 use crate::message::{Job, Note, Outcome, Ticket};
 use crate::nexus::Nexus;
 use crate::shard::{Shard, Turn};
-use crate::task::{Fault, Phase, Task, Work};
+use crate::task::{Fault, Task, Work};
 use crate::wait::Then;
 use scsi::Sense;
 use units::{Key, ReactorId, VolumeId};
@@ -188,7 +188,7 @@ impl Shard {
         let tasks = self.tasks_of_unit(volume);
         let others: Vec<_> = tasks
             .iter()
-            .filter_map(|&k| self.tasks.get(k)?.conn)
+            .filter_map(|&k| self.tasks.get(k).filter(|t| !t.aborted)?.conn)
             .filter(|c| self.connections.get(c.0).and_then(|c| c.session()?.nexus()) != Some(by))
             .collect();
         for conn in others {
@@ -218,12 +218,12 @@ impl Shard {
         tasks
     }
 
-    /// The tasks at a volume's logical unit, but for task management.
+    /// The tasks at a volume's logical unit, but for task management. Those that were aborted
+    /// before count until the backend is done with them.
     fn tasks_of_unit(&self, volume: VolumeId) -> Vec<Key> {
-        self.tasks
-            .iter()
-            .filter(|(_, t)| t.volume == Some(volume) && t.phase != Phase::Finished)
-            .map(|(key, _)| key)
-            .collect()
+        let of_unit = |t: &Task| {
+            t.volume == Some(volume) && t.is_under_way() && !matches!(t.work, Work::Management)
+        };
+        self.tasks.iter().filter(|(_, t)| of_unit(t)).map(|(key, _)| key).collect()
     }
 }

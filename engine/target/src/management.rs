@@ -102,7 +102,7 @@ impl Shard {
     }
 
     /// ABORT TASK (RFC 7143 11.5.1). On one connection commands come in order, so a task that
-    /// is not there has been answered, or was never sent.
+    /// is not there has been answered, or was never sent, or has been aborted already.
     fn abort_task(
         &mut self,
         conn: ConnId,
@@ -115,8 +115,18 @@ impl Shard {
         let matches = |t: &Task| t.lun == request.lun && !matches!(t.work, Work::Management);
         match found.filter(|&k| self.tasks.get(k).is_some_and(matches)) {
             Some(task) => self.abort_and_answer(vec![task], key, turn),
-            None => self.answer_management(key, Outcome::TaskDoesNotExist, turn),
+            None => {
+                let aborted = self.aborted_task(conn, request.referenced_task_tag);
+                let then = Then::AnswerManagement { task: key, outcome: Outcome::TaskDoesNotExist };
+                self.when_quiet(aborted, then, turn);
+            }
         }
+    }
+
+    /// The task that had a tag and was aborted, while the backend is not done with it.
+    fn aborted_task(&self, conn: ConnId, tag: iscsi::InitiatorTaskTag) -> Vec<Key> {
+        let had_tag = |t: &Task| t.conn == Some(conn) && t.tag == tag && t.aborted;
+        self.tasks.iter().filter(|(_, t)| had_tag(t)).map(|(key, _)| key).collect()
     }
 
     fn abort_and_answer(&mut self, tasks: Vec<Key>, key: Key, turn: &mut Turn<'_>) {

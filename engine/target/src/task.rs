@@ -257,6 +257,12 @@ impl Task {
             && self.range.overlaps(extent)
     }
 
+    /// Whether something of it is still to happen: it has its tag, or it was aborted and the
+    /// backend is not done with it.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.phase != Phase::Finished || self.io_in_flight > 0
+    }
+
     /// Keeps the first fault.
     pub(crate) fn fail(&mut self, fault: Fault) {
         self.fault.get_or_insert(fault);

@@ -5,6 +5,7 @@ use crate::connection::{Connection, Phase};
 use crate::message::Job;
 use crate::session::Session;
 use crate::shard::{Shard, Turn};
+use crate::task::{Burst, Task};
 use crate::wait::Then;
 use iscsi::TargetTransferTag;
 use iscsi::pdu::{AsyncEvent, AsyncMessage, NopIn};
@@ -16,10 +17,11 @@ use units::{ConnId, Instant, Key, Lun, limits};
 const TICK: Duration = Duration::from_millis(500);
 
 impl Shard {
-    /// The tasks of a connection's session.
+    /// The tasks of a connection's session: those that have a tag, and those that were aborted
+    /// and are still at the backend. Whoever waits for the session's end waits for both.
     pub(crate) fn session_tasks(&self, conn: ConnId) -> Vec<Key> {
-        let session = self.connections.get(conn.0).and_then(|c| c.session());
-        session.map(|s| s.tags.keys().to_vec()).unwrap_or_default()
+        let of_session = |t: &Task| t.conn == Some(conn) && t.is_under_way();
+        self.tasks.iter().filter(|(_, t)| of_session(t)).map(|(key, _)| key).collect()
     }
 
     /// Ends a connection, whatever phase it is in. What is under way at the backend is waited
@@ -96,26 +98,13 @@ impl Shard {
     fn take_filling(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
         let Some(buf) = connection.filling.take() else { return };
-        let keys = self.session_tasks(conn);
-        for key in self
-            .tasks
-            .iter()
-            .filter(|(_, t)| t.conn == Some(conn))
-            .map(|(k, _)| k)
-            .chain(keys)
-            .collect::<Vec<_>>()
-        {
-            let Some(task) = self.tasks.get_mut(key) else { continue };
-            for slot in &mut task.bursts {
-                if slot.as_ref().is_some_and(|b| b.buf == buf) {
-                    let second = slot.take().and_then(|b| b.second);
-                    turn.push(Action::Return { conn, buf });
-                    if let Some(second) = second {
-                        self.give_back(second, turn);
-                    }
-                    return;
-                }
-            }
+        let fills = |b: &Option<Burst>| b.as_ref().is_some_and(|b| b.buf == buf);
+        let slots = self.tasks.iter_mut().flat_map(|(_, t)| &mut t.bursts);
+        let Some(slot) = slots.into_iter().find(|slot| fills(slot)) else { return };
+        let second = slot.take().and_then(|b| b.second);
+        turn.push(Action::Return { conn, buf });
+        if let Some(second) = second {
+            self.give_back(second, turn);
         }
     }
 

@@ -45,6 +45,29 @@ fn a_new_session_begins_when_the_backend_is_done_with_the_old_one() {
     }
 }
 
+/// What hosts do when a disk is slow: ABORT TASK, and when that is not answered in time, a new
+/// connection. The end of the session counted only tasks that had not been aborted, so that the
+/// new one began while the old write could still land on top of its writes.
+#[test]
+fn a_new_session_waits_for_writes_that_the_old_one_had_aborted() {
+    for logs_out in [false, true] {
+        let mut world = World::new(2);
+        let mut old = Initiator::log_in(&mut world, 0, "a", UNASKED);
+        world.backend_is_held = true;
+        let tag = old.start(&mut world, write_10(0, 1).with(&[1; 512]));
+        old.manage(&mut world, Function::AbortTask, Some(tag));
+        if logs_out {
+            old.log_out(&mut world);
+        }
+        world.lose(old.place);
+        let new = Initiator::knock(&mut world, 0, "a", UNASKED);
+        assert_eq!(login_status(&mut world, &new), None, "logs out: {logs_out}");
+        world.release_backend();
+        assert_eq!(login_status(&mut world, &new), Some([0, 0]));
+        world.assert_at_rest();
+    }
+}
+
 #[test]
 fn a_connection_may_be_lost_at_any_moment_of_a_write() {
     let mut world = World::new(1);

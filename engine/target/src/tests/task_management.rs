@@ -119,6 +119,44 @@ fn a_cleared_task_set_is_reported_to_those_who_lost_a_task() {
     world.assert_at_rest();
 }
 
+/// An initiator whose ABORT TASK takes too long goes on to LOGICAL UNIT RESET. The reset knew
+/// only tasks that had not been aborted, and so it was answered while the write was at the disk.
+#[test]
+fn a_reset_waits_for_a_write_that_was_aborted_before_it() {
+    let (mut world, mut initiator) = session(1);
+    world.backend_is_held = true;
+    let tag = initiator.start(&mut world, write_10(0, 1).with(&[1; 512]));
+    initiator.manage(&mut world, Function::AbortTask, Some(tag));
+    for function in [
+        Function::LogicalUnitReset,
+        Function::ClearTaskSet,
+        Function::TargetWarmReset,
+        Function::AbortTaskSet,
+    ] {
+        initiator.manage(&mut world, function, None);
+    }
+    initiator.manage(&mut world, Function::AbortTask, Some(tag));
+    assert_eq!(initiator.answer(&mut world).opcodes(), []);
+    world.release_backend();
+    assert_eq!(initiator.answer(&mut world).opcodes(), [TASK_MANAGEMENT_RESPONSE; 6]);
+    world.assert_at_rest();
+}
+
+/// A nexus that only had a task management function under way was told that its commands had
+/// been cleared.
+#[test]
+fn clearing_the_task_set_does_not_count_task_management_as_tasks() {
+    let (mut world, mut one) = session(1);
+    let mut two = Initiator::log_in(&mut world, 0, "b", UNASKED);
+    world.backend_is_held = true;
+    let tag = two.start(&mut world, write_10(0, 1).with(&[1; 512]));
+    two.manage(&mut world, Function::AbortTask, Some(tag));
+    one.manage(&mut world, Function::ClearTaskSet, None);
+    world.release_backend();
+    assert_eq!(outcome(&mut world, &two), Some(COMPLETE));
+    assert_eq!(two.run(&mut world, test_unit_ready()).status(), 0);
+}
+
 #[test]
 fn an_aborted_compare_and_write_does_not_keep_its_range() {
     let mut world = World::new(2);
