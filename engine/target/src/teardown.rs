@@ -5,7 +5,7 @@ use crate::connection::{Connection, Phase};
 use crate::message::Job;
 use crate::session::Session;
 use crate::shard::{Shard, Turn};
-use crate::task::{Burst, Task};
+use crate::task::{Burst, Phase as TaskPhase, Task};
 use crate::wait::Then;
 use iscsi::TargetTransferTag;
 use iscsi::pdu::{AsyncEvent, AsyncMessage, NopIn};
@@ -99,12 +99,17 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
         let Some(buf) = connection.filling.take() else { return };
         let fills = |b: &Option<Burst>| b.as_ref().is_some_and(|b| b.buf == buf);
-        let slots = self.tasks.iter_mut().flat_map(|(_, t)| &mut t.bursts);
-        let Some(slot) = slots.into_iter().find(|slot| fills(slot)) else { return };
-        let second = slot.take().and_then(|b| b.second);
+        let filled = self.tasks.iter_mut().find_map(|(key, task)| {
+            let slot = task.bursts.iter_mut().find(|slot| fills(slot))?;
+            Some((key, slot.take()?, task.phase))
+        });
+        let Some((key, burst, phase)) = filled else { return };
         turn.push(Action::Return { conn, buf });
-        if let Some(second) = second {
+        if let Some(second) = burst.second {
             self.give_back(second, turn);
+        }
+        if phase == TaskPhase::Finished {
+            self.let_go(key, turn);
         }
     }
 

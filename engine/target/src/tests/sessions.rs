@@ -96,6 +96,21 @@ fn a_connection_may_be_lost_at_any_moment_of_a_write() {
     }
 }
 
+/// An aborted task stays until the PDU that fills its buffer is over. Where the connection ended
+/// first, nobody came back to it.
+#[test]
+fn a_connection_may_be_lost_while_the_data_of_an_aborted_write_comes_in() {
+    let mut world = World::new(1);
+    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    let mut other = Initiator::log_in(&mut world, 0, "b", UNASKED);
+    let tag = initiator.start(&mut world, write_10(0, 8).goes_on());
+    let part = Part { offset: 0, data_sn: 0, is_final: true, data: &[1; 4096] };
+    initiator.begin_data_out(&mut world, tag, 0xffff_ffff, &part);
+    other.manage(&mut world, Function::LogicalUnitReset, None);
+    world.lose(initiator.place);
+    world.assert_at_rest();
+}
+
 #[test]
 fn a_connection_may_be_lost_while_a_read_is_at_the_disk_or_on_the_wire() {
     let mut world = World::new(1);
