@@ -29,6 +29,38 @@ fn a_logout_is_answered_when_the_backend_is_done_with_the_session() {
     world.assert_at_rest();
 }
 
+/// Commands that came between a logout and its answer were carried out, and those that waited
+/// for data kept their buffers for ever.
+#[test]
+fn nothing_that_comes_after_a_logout_is_begun() {
+    let mut world = World::new(1);
+    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    world.backend_is_held = true;
+    initiator.start(&mut world, write_10(0, 1).with(&[1; 512]));
+    initiator.log_out(&mut world);
+    initiator.start(&mut world, write_10(8, 8));
+    initiator.start(&mut world, write_10(16, 8).with(&[1; 512]).goes_on());
+    world.release_backend();
+    assert_eq!(initiator.answer(&mut world).opcodes(), [LOGOUT_RESPONSE]);
+    world.assert_at_rest();
+}
+
+/// The second logout found no tasks any more, because the first had aborted them; it was
+/// answered, and the nexus was free for a new session, while a write was at the disk.
+#[test]
+fn a_second_logout_does_not_overtake_the_first() {
+    let mut world = World::new(1);
+    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    world.backend_is_held = true;
+    initiator.start(&mut world, write_10(0, 1).with(&[1; 512]));
+    initiator.log_out(&mut world);
+    initiator.log_out(&mut world);
+    assert_eq!(initiator.answer(&mut world).opcodes(), []);
+    world.release_backend();
+    assert_eq!(initiator.answer(&mut world).opcodes(), [LOGOUT_RESPONSE]);
+    world.assert_at_rest();
+}
+
 #[test]
 fn a_new_session_begins_when_the_backend_is_done_with_the_old_one() {
     for reactors in [1, 2] {
