@@ -291,7 +291,7 @@ fn plan_for_unit(
         | Plan::WriteAndVerify { .. }
         | Plan::WriteSame { .. } => medium_work(&plan, unit),
     };
-    if mapping.read_only && planned.work.modifies() {
+    if mapping.read_only && planned.work.will_modify() {
         return Planned::check(Sense::WRITE_PROTECTED);
     }
     planned

@@ -145,6 +145,12 @@ impl Work {
         }
     }
 
+    /// Whether the command is one that changes blocks, even if it does not touch them yet: UNMAP
+    /// has its list to gather first.
+    pub(crate) const fn will_modify(&self) -> bool {
+        self.modifies() || matches!(self, Self::Parameters { kind: ParameterKind::Unmap, .. })
+    }
+
     /// Whether blocks change.
     pub(crate) const fn modifies(&self) -> bool {
         matches!(
