@@ -199,6 +199,34 @@ fn a_write_waits_for_the_range_of_a_compare_and_write() {
     world.assert_at_rest();
 }
 
+/// A job that ends within the call that starts it began the next one inside of itself. With one
+/// reactor, a long queue behind a slow write then ran out of stack.
+#[test]
+fn a_thousand_jobs_behind_a_slow_write_need_no_stack() {
+    let (mut world, mut initiator) = session(1);
+    world.backend_is_held = true;
+    let tag = initiator.start(&mut world, write_10(0, 1).with(&[1; 512]));
+    initiator.manage(&mut world, Function::AbortTask, Some(tag));
+    initiator.manage(&mut world, Function::LogicalUnitReset, None);
+    let mut sessions: Vec<Initiator> = Vec::new();
+    for number in 0..40 {
+        let mut initiator = Initiator::knock(&mut world, 0, &format!("h{number}"), UNASKED);
+        initiator.admitted(&mut world);
+        initiator.run(&mut world, test_unit_ready());
+        sessions.push(initiator);
+    }
+    for initiator in &mut sessions {
+        for _ in 0..100 {
+            initiator.start(&mut world, release());
+        }
+    }
+    world.release_backend();
+    for initiator in &sessions {
+        assert_eq!(initiator.answer(&mut world).sent.len(), 100);
+    }
+    world.assert_at_rest();
+}
+
 #[test]
 fn a_reservation_keeps_others_out_until_its_nexus_is_gone() {
     let mut world = World::new(2);
