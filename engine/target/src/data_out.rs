@@ -144,7 +144,7 @@ impl Shard {
         };
         // DataPDUInOrder and DataSequenceInOrder are Yes: one offset and one number is right.
         let fits = pdu.buffer_offset == sequence.next
-            && pdu.data_segment_length <= sequence.end - sequence.next;
+            && pdu.data_segment_length <= sequence.end.saturating_sub(sequence.next);
         let in_order = pdu.data_sn == Serial32(sequence.data_sn);
         if !in_order {
             task.fail(Fault::Check(Sense::PROTOCOL_SERVICE_CRC_ERROR));
