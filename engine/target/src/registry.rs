@@ -72,6 +72,11 @@ impl Registry {
         }
     }
 
+    /// Whether a login waits for its predecessor to end.
+    pub(crate) fn has_successors(&self) -> bool {
+        self.records.values().any(|r| r.successor.is_some())
+    }
+
     /// When the first login has waited enough for its predecessor to end.
     pub(crate) fn overdue(&self, now: Instant) -> Vec<Nexus> {
         let late = |r: &Record| r.successor.as_ref().is_some_and(|(_, until)| *until <= now);
@@ -115,6 +120,7 @@ impl Shard {
             Some(record) => {
                 record.successor = Some((applicant, until));
                 let (place, tsih) = (record.place, record.tsih);
+                self.schedule_tick(turn.now);
                 self.post(place, Note::Displace { nexus, tsih }, turn);
             }
         }
