@@ -260,11 +260,12 @@ impl Shard {
         }
         self.retire(conn, request.immediate);
         self.send_logout_response(conn, request, LogoutOutcome::Closed, turn);
+        let tasks = self.session_tasks(conn);
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
         if let Phase::FullFeature(session) =
             std::mem::replace(&mut connection.phase, Phase::LoggedOut)
         {
-            self.session_over(&session, Vec::new(), turn);
+            self.session_over(&session, tasks, turn);
         }
         self.connections.remove(conn.0);
         turn.push(Action::Close(conn));

@@ -264,9 +264,9 @@ impl Task {
     }
 
     /// Whether something of it is still to happen: it has its tag, or it was aborted and the
-    /// backend is not done with it.
+    /// backend, or the home of its logical unit, is not done with it.
     pub(crate) fn is_under_way(&self) -> bool {
-        self.phase != Phase::Finished || self.io_in_flight > 0
+        self.phase != Phase::Finished || self.io_in_flight > 0 || self.jobs_in_flight > 0
     }
 
     /// Keeps the first fault.

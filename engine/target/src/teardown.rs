@@ -5,10 +5,11 @@ use crate::connection::{Connection, Phase};
 use crate::message::Job;
 use crate::session::Session;
 use crate::shard::{Shard, Turn};
-use crate::task::{Burst, Phase as TaskPhase, Task};
+use crate::task::{Burst, Phase as TaskPhase, Task, Work};
 use crate::wait::Then;
 use iscsi::TargetTransferTag;
 use iscsi::pdu::{AsyncEvent, AsyncMessage, NopIn};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 use units::{ConnId, Instant, Key, Lun, limits};
@@ -71,14 +72,20 @@ impl Shard {
     /// hears of it once its tasks are quiet.
     pub(crate) fn session_over(&mut self, session: &Session, tasks: Vec<Key>, turn: &mut Turn<'_>) {
         let Some(nexus) = session.nexus().cloned() else { return };
-        let reserved: Vec<_> = self
+        let reserved = self
             .units
             .iter()
             .flatten()
             .filter(|u| u.reserved_by.as_ref() == Some(&nexus))
-            .map(|u| u.volume)
-            .collect();
-        for volume in reserved {
+            .map(|u| u.volume);
+        // A RESERVE may be on its way to the home; what is asked now is done after it.
+        let asked = tasks
+            .iter()
+            .filter_map(|&key| self.tasks.get(key))
+            .filter(|t| t.jobs_in_flight > 0 && matches!(t.work, Work::Coordinate(_)))
+            .filter_map(|t| t.volume);
+        let volumes: BTreeSet<_> = reserved.chain(asked).collect();
+        for volume in volumes {
             self.ask_for(volume, None, Job::NexusLost { nexus: nexus.clone() }, turn);
         }
         let registrar = nexus.registrar(self.reactors);

@@ -241,3 +241,21 @@ fn a_reservation_keeps_others_out_until_its_nexus_is_gone() {
     assert_eq!(two.run(&mut world, read_10(0, 1)).status(), 0);
     world.assert_at_rest();
 }
+
+/// A connection that was lost while its RESERVE was on its way to the home left a reservation
+/// behind that nobody held.
+#[test]
+fn a_reservation_that_comes_after_its_session_has_ended_ends_too() {
+    for lost_on in [0, 1] {
+        let mut world = World::new(2);
+        let one = Initiator::log_in(&mut world, 0, "a", UNASKED);
+        let two = Initiator::log_in(&mut world, 0, "b", UNASKED);
+        let (mut lost, mut left) = if lost_on == 0 { (one, two) } else { (two, one) };
+        world.mail_is_held = true;
+        lost.start(&mut world, reserve());
+        world.lose(lost.place);
+        world.release_mail();
+        assert_eq!(left.run(&mut world, read_10(0, 1)).status(), 0, "lost {lost_on}");
+        world.assert_at_rest();
+    }
+}
