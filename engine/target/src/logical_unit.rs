@@ -151,6 +151,12 @@ impl Home {
         self.running.take().and_then(|r| r.ticket)
     }
 
+    /// Takes no more jobs: all who wait for an answer.
+    pub(crate) fn close(&mut self) -> Vec<Ticket> {
+        let running = self.running.take().and_then(|r| r.ticket);
+        running.into_iter().chain(self.queue.drain(..).filter_map(|(ticket, _)| ticket)).collect()
+    }
+
     /// The holder of a range gives it back.
     pub(crate) fn release_range(&mut self, holder: Ticket) {
         self.held.release(ticket_key(holder));

@@ -23,3 +23,44 @@ fn what_changes_blocks_is_refused_through_a_lun_that_is_read_only() {
     assert!(world.disks[0].iter().all(|&byte| byte == 8));
     world.assert_at_rest();
 }
+
+/// The jobs that a logical unit's home had taken, and the tasks that waited for a held range,
+/// were forgotten with the unit: nobody ever answered them.
+#[test]
+fn a_volume_that_goes_answers_all_that_wait_for_it() {
+    for reactors in [1, 2] {
+        let mut world = World::new(reactors);
+        let mut one = Initiator::log_in(&mut world, 0, "a", UNASKED);
+        let mut two = Initiator::log_in(&mut world, 0, "b", UNASKED);
+        world.backend_is_held = true;
+        let data = [[0; 512], [1; 512]].concat();
+        one.start(&mut world, compare_and_write(0).at(1).with(&data));
+        two.start(&mut world, write_10(0, 1).at(1).with(&[2; 512]));
+        two.start(&mut world, compare_and_write(0).at(1).with(&data));
+        two.start(&mut world, reserve().at(1));
+        world.mail_is_held = true;
+        one.start(&mut world, reserve().at(1));
+        world.switch_catalog(&catalog(1));
+        world.release_mail();
+        world.release_backend();
+        let count = |answer: super::initiator::Answer| {
+            answer.opcodes().iter().filter(|&&o| o == SCSI_RESPONSE).count()
+        };
+        assert_eq!(count(one.answer(&mut world)), 2, "{reactors} reactors");
+        assert_eq!(count(two.answer(&mut world)), 3, "{reactors} reactors");
+        world.assert_at_rest();
+    }
+}
+
+#[test]
+fn a_volume_that_goes_keeps_no_reset_waiting() {
+    let mut world = World::new(1);
+    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    world.backend_is_held = true;
+    initiator.start(&mut world, write_10(0, 1).at(1).with(&[2; 512]));
+    initiator.manage(&mut world, Function::TargetWarmReset, None);
+    world.switch_catalog(&catalog(1));
+    world.release_backend();
+    assert!(initiator.answer(&mut world).opcodes().contains(&0x22));
+    world.assert_at_rest();
+}
