@@ -48,6 +48,18 @@ impl Shard {
         }
     }
 
+    /// The bytes of a buffer have left: it is free, and the task that sent them may read on.
+    pub(crate) fn off_wire(&mut self, buf: BufId, turn: &mut Turn<'_>) {
+        let sender = self.lender.take_off_wire(buf);
+        if let Some(task) = sender.and_then(|key| self.tasks.get_mut(key)) {
+            task.on_wire -= 1;
+        }
+        self.give_back(buf, turn);
+        if let Some(key) = sender {
+            self.resume(key, turn);
+        }
+    }
+
     /// Whether the PDU that a connection is receiving fills a buffer of this task.
     pub(crate) fn is_filling(&self, conn: Option<ConnId>, key: Key) -> bool {
         let filling = conn.and_then(|c| self.connections.get(c.0)?.filling);

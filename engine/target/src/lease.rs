@@ -4,7 +4,7 @@
 //! time and comes back exactly once: from the task, or from the reactor when the last PDU that
 //! names it has left.
 
-use units::{BufId, PoolLayout};
+use units::{BufId, Key, PoolLayout};
 
 /// The free lists of a pool, one for each size class.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub(crate) struct Lender {
     layout: PoolLayout,
     free: Vec<Vec<BufId>>,
     lent: Vec<bool>,
+    /// Of buffers whose bytes are on the wire: the task that may send more when they have left.
+    sender: Vec<Option<Key>>,
     lent_count: u32,
 }
 
@@ -26,7 +28,8 @@ impl Lender {
             first += class.count;
         }
         let lent = vec![false; first as usize];
-        Self { layout, free, lent, lent_count: 0 }
+        let sender = vec![None; first as usize];
+        Self { layout, free, lent, sender, lent_count: 0 }
     }
 
     /// Lends a buffer of at least `bytes`, of the smallest class that has one free.
@@ -47,6 +50,16 @@ impl Lender {
         if let Some((class, _)) = self.layout.locate(buf) {
             self.free[class].push(buf);
         }
+    }
+
+    /// The bytes of a buffer are on the wire for a task that has more to send.
+    pub(crate) fn put_on_wire(&mut self, buf: BufId, sender: Key) {
+        self.sender[buf.0 as usize] = Some(sender);
+    }
+
+    /// The bytes of a buffer have left, if they were on the wire: the task that sent them.
+    pub(crate) fn take_off_wire(&mut self, buf: BufId) -> Option<Key> {
+        self.sender[buf.0 as usize].take()
     }
 
     /// How many buffers are lent.

@@ -238,7 +238,7 @@ impl Shard {
     /// The last PDU that named a buffer has left, or its connection is gone.
     pub fn handle_buffer_returned(&mut self, now: Instant, buf: BufId, actions: &mut Actions) {
         let mut turn = Turn { now, actions };
-        self.give_back(buf, &mut turn);
+        self.off_wire(buf, &mut turn);
     }
 
     /// Another shard has posted a message.

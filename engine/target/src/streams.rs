@@ -236,6 +236,9 @@ impl Shard {
             if ends {
                 task.phase = Phase::Finished;
                 self.untag(key);
+            } else {
+                task.on_wire += 1;
+                self.lender.put_on_wire(burst.buf, key);
             }
             let payload = Payload::Buffer(burst);
             self.send_data_in(key, payload, ends, turn);

@@ -43,6 +43,8 @@ pub(crate) struct Task {
     /// Bytes of the range for which work has begun.
     pub(crate) cursor: u64,
     pub(crate) bursts: [Option<Burst>; limits::BURSTS_PER_TASK_MAX],
+    /// Further bursts whose bytes are on the wire.
+    pub(crate) on_wire: u8,
     /// Backend operations under way.
     pub(crate) io_in_flight: u8,
     /// Jobs that logical units' homes do for it. They do not count as under way for whoever
@@ -250,8 +252,13 @@ impl Task {
         })
     }
 
-    /// A place for one more burst.
+    /// A place for one more burst. Bursts that are on the wire count: a task whose peer is slow
+    /// holds no more buffers than another one.
     pub(crate) fn free_slot(&self) -> Option<usize> {
+        let held = self.bursts.iter().flatten().count() + usize::from(self.on_wire);
+        if held >= self.bursts.len() {
+            return None;
+        }
         self.bursts.iter().position(Option::is_none)
     }
 

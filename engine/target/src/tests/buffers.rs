@@ -36,6 +36,24 @@ fn data_that_nobody_asked_for_and_that_finds_no_buffer_is_refused() {
     world.assert_at_rest();
 }
 
+/// A burst was forgotten when it was handed to the connection. So one long read, and a peer
+/// that did not take its data, lent the whole pool.
+#[test]
+fn a_long_read_holds_four_bursts_however_slow_its_peer_is() {
+    let mut world = World::with_pool(1, vec![SizeClass { bytes: 262_144, count: 32 }]);
+    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    world.wire_is_held = true;
+    initiator.start(&mut world, read_10(0, 8192));
+    assert_eq!(world.shard(0).buffers_in_use(), 4);
+    let mut received = initiator.answer(&mut world).data().len();
+    world.take_one_off_wire(0);
+    assert_eq!(world.shard(0).buffers_in_use(), 4);
+    world.release_wire();
+    received += initiator.answer(&mut world).data().len();
+    assert_eq!(received, 4 << 20);
+    world.assert_at_rest();
+}
+
 #[test]
 fn a_read_that_is_aborted_while_its_data_is_on_the_wire_gives_every_buffer_back_once() {
     let mut world = World::with_pool(1, vec![SizeClass { bytes: 262_144, count: 32 }]);
