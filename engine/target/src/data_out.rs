@@ -6,10 +6,12 @@
 use crate::action::{Action, Placement, SendData};
 use crate::connection::{Incoming, ParametersEnd};
 use crate::shard::{Shard, Turn};
+use crate::steps::CHUNK;
 use crate::task::{Burst, Fault, Phase, Sequence, Step, Task, Work};
 use iscsi::pdu::{DataOut, ReadyToTransfer, RejectReason, ScsiCommand};
 use iscsi::{Bhs, Parameters, TargetTransferTag};
 use scsi::Sense;
+use smallvec::SmallVec;
 use units::{BufSlice, ConnId, Key, Serial32, limits};
 
 impl Shard {
@@ -54,7 +56,8 @@ impl Shard {
         if matches!(task.work, Work::Parameters { .. }) {
             return Placement::Engine;
         }
-        if task.burst_at(offset).is_none() && !self.open_burst(key, offset) {
+        let end = offset % limits::BURST_LENGTH_MAX + len;
+        if task.burst_at(offset).is_none() && !self.open_burst(key, offset, end) {
             if let Some(task) = self.tasks.get_mut(key) {
                 task.fail(Fault::TaskSetFull);
             }
@@ -70,9 +73,10 @@ impl Shard {
         Placement::Buffer(slice)
     }
 
-    /// Lends a buffer for the burst of a task's data that begins at or covers `offset`. False
+    /// Lends a buffer for the burst of a task's data that begins at or covers `offset`, with
+    /// room for `end` bytes, and with it all that the work on the burst needs besides. False
     /// where there is none, or the task has enough bursts under way.
-    fn open_burst(&mut self, key: Key, offset: u32) -> bool {
+    fn open_burst(&mut self, key: Key, offset: u32, end: u32) -> bool {
         let Some(task) = self.tasks.get(key) else { return false };
         let Some(slot) = task.free_slot() else { return false };
         let start = offset - offset % limits::BURST_LENGTH_MAX;
@@ -80,30 +84,26 @@ impl Shard {
         // Unasked data may be more than the command takes; the rest of it is not used, but it
         // needs a place.
         let unasked = task.data_out.unsolicited.map_or(0, |s| s.end);
-        let immediate = task.data_out.requested;
-        let room = len.max(unasked.saturating_sub(start)).max(immediate.saturating_sub(start));
-        let room = room.max(self.immediate_excess(task)).min(limits::BURST_LENGTH_MAX);
-        let Some(buf) = self.lender.lend(room) else { return false };
-        if let Some(task) = self.tasks.get_mut(key) {
-            task.bursts[slot] = Some(Burst {
-                buf,
-                second: None,
-                offset: start,
-                len,
-                received: 0,
-                step: Step::Collect,
-            });
+        let room = len.max(unasked.saturating_sub(start)).max(end).min(limits::BURST_LENGTH_MAX);
+        let (second, chunk) = task.working_buffers(len);
+        let mut sizes: SmallVec<[u32; 3]> = SmallVec::new();
+        sizes.push(room);
+        sizes.extend(second.into_iter().chain(chunk));
+        let Some(mut lent) = self.lender.lend_together(&sizes).map(SmallVec::into_iter) else {
+            return false;
+        };
+        let (Some(task), Some(buf)) = (self.tasks.get_mut(key), lent.next()) else { return false };
+        let second = second.and_then(|_| lent.next());
+        let step = Step::Collect;
+        let burst = Burst { buf, second, offset: start, len, received: 0, step };
+        if let (Some(len), Some(buf)) = (chunk, lent.next()) {
+            let chunk = Burst { buf, len, received: len, ..burst };
+            (task.bursts[CHUNK], task.bursts[slot]) =
+                (Some(chunk), Some(Burst { second: None, ..burst }));
+        } else {
+            task.bursts[slot] = Some(burst);
         }
         true
-    }
-
-    /// Bytes of immediate data, of a command whose header has just come in.
-    fn immediate_excess(&self, task: &Task) -> u32 {
-        if task.data_out.received > 0 {
-            return 0;
-        }
-        let header = task.conn.and_then(|c| self.connections.get(c.0)).map(|c| c.header);
-        header.map_or(0, |h| h.data_segment_length()).min(limits::BURST_LENGTH_MAX)
     }
 
     /// A part of a parameter list.
@@ -249,7 +249,7 @@ impl Shard {
             } else if let Some((_, burst)) = task.burst_at(offset) {
                 burst.offset + burst.len
             } else {
-                if task.free_slot().is_some() && !self.open_burst(key, offset) {
+                if task.free_slot().is_some() && !self.open_burst(key, offset, 0) {
                     self.wait_for_buffer(key);
                     return;
                 }

@@ -4,6 +4,7 @@
 //! time and comes back exactly once: from the task, or from the reactor when the last PDU that
 //! names it has left.
 
+use smallvec::SmallVec;
 use units::{BufId, Key, PoolLayout};
 
 /// The free lists of a pool, one for each size class.
@@ -39,6 +40,20 @@ impl Lender {
         self.lent[buf.0 as usize] = true;
         self.lent_count += 1;
         Some(buf)
+    }
+
+    /// Lends buffers of these sizes, or none of them. Who holds one buffer never waits for
+    /// another one: two that did would wait for each other.
+    pub(crate) fn lend_together(&mut self, sizes: &[u32]) -> Option<SmallVec<[BufId; 3]>> {
+        let mut lent = SmallVec::new();
+        for &bytes in sizes {
+            let Some(buf) = self.lend(bytes) else {
+                lent.into_iter().for_each(|buf| self.give_back(buf));
+                return None;
+            };
+            lent.push(buf);
+        }
+        Some(lent)
     }
 
     /// Takes a buffer back.

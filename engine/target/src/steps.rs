@@ -12,7 +12,7 @@ use volume::Extent;
 
 /// Slot 0 holds the data that the initiator sent, slot 1 what is made of it chunk by chunk.
 const DATA: usize = 0;
-const CHUNK: usize = 1;
+pub(crate) const CHUNK: usize = 1;
 
 impl Shard {
     /// All data is here: takes the first step.
@@ -25,10 +25,7 @@ impl Shard {
                 _ => self.finish(key, turn),
             },
             Work::CompareAndWrite { half: 0, .. } => self.finish(key, turn),
-            Work::CompareAndWrite { half, .. } => {
-                let half = *half;
-                self.hold_range(key, half, turn);
-            }
+            Work::CompareAndWrite { .. } => self.hold_range(key, turn),
             Work::Parameters { .. } => self.parameters_here(key, turn),
             Work::Answer(_)
             | Work::Flush
@@ -158,20 +155,12 @@ impl Shard {
         Some(self.tasks.get(key)?.bursts[DATA]?.buf)
     }
 
-    /// COMPARE AND WRITE asks for its range. It has its second buffer first: a task that holds
-    /// a range must not wait for a buffer of a task that waits for the range.
-    fn hold_range(&mut self, key: Key, half: u32, turn: &mut Turn<'_>) {
-        let Some(second) = self.lender.lend(half) else {
-            if let Some(task) = self.tasks.get_mut(key) {
-                task.phase = Phase::Collecting;
-            }
-            return self.wait_for_buffer(key);
-        };
+    /// COMPARE AND WRITE asks for its range. It has both of its buffers already: a task that
+    /// holds a range must not wait for a buffer of a task that waits for the range.
+    fn hold_range(&mut self, key: Key, turn: &mut Turn<'_>) {
         let holder = Ticket { reactor: self.id, task: key };
-        let Some(task) = self.tasks.get_mut(key) else { return };
-        let (Some(volume), Some(burst)) = (task.volume, &mut task.bursts[DATA]) else { return };
-        burst.second = Some(second);
-        let extent = task.range;
+        let Some(task) = self.tasks.get(key) else { return };
+        let (Some(volume), extent) = (task.volume, task.range) else { return };
         self.ask_for(volume, Some(key), Job::HoldRange { extent, holder }, turn);
     }
 
@@ -237,11 +226,12 @@ impl Shard {
         turn.push(Action::Space { op, volume, change: SpaceChange::Unmap, offset, len });
     }
 
-    /// The buffer of slot 1, lent when first asked for.
-    fn chunk_buffer(&mut self, key: Key, second: bool) -> Option<Burst> {
+    /// The buffer of slot 1: lent with that of slot 0, or, where the initiator sends nothing, when
+    /// it is first asked for.
+    fn chunk_buffer(&mut self, key: Key) -> Option<Burst> {
         let task = self.tasks.get(key)?;
         let len = u32::try_from(task.range.len).unwrap_or(u32::MAX).min(limits::BURST_LENGTH_MAX);
-        let mut burst = match task.bursts[CHUNK] {
+        let burst = match task.bursts[CHUNK] {
             Some(burst) => burst,
             None => Burst {
                 buf: self.lender.lend(len)?,
@@ -252,12 +242,8 @@ impl Shard {
                 step: Step::Read,
             },
         };
-        if second && burst.second.is_none() {
-            burst.second = self.lender.lend(len);
-        }
-        let missing = second && burst.second.is_none();
         self.tasks.get_mut(key)?.bursts[CHUNK] = Some(burst);
-        if missing { None } else { Some(burst) }
+        Some(burst)
     }
 
     /// The next chunk of the task's range, at most as long as the chunk buffer.
@@ -285,7 +271,7 @@ impl Shard {
     /// Finds out whether the block that WRITE SAME brought is all zeros.
     fn compare_with_zeros(&mut self, key: Key, block: u32, turn: &mut Turn<'_>) {
         let Some(data) = self.data_buffer(key) else { return };
-        let Some(zeros) = self.chunk_buffer(key, false) else { return self.wait_for_buffer(key) };
+        let Some(zeros) = self.chunk_buffer(key) else { return self.wait_for_buffer(key) };
         let Some(task) = self.tasks.get_mut(key) else { return };
         let op = begin_io(task, key, DATA, turn);
         let actual = BufSlice { buf: zeros.buf, offset: 0, len: block };
@@ -315,7 +301,7 @@ impl Shard {
     fn write_pattern(&mut self, key: Key, block: u32, turn: &mut Turn<'_>) {
         let Some(data) = self.data_buffer(key) else { return };
         let first = self.tasks.get(key).is_some_and(|t| t.cursor == 0);
-        let Some(chunk) = self.chunk_buffer(key, false) else { return self.wait_for_buffer(key) };
+        let Some(chunk) = self.chunk_buffer(key) else { return self.wait_for_buffer(key) };
         let Some((volume, extent)) = self.next_chunk(key, chunk.len) else { return };
         if extent.len == 0 {
             return self.finish(key, turn);
@@ -344,9 +330,7 @@ impl Shard {
         let Some(task) = self.tasks.get(key) else { return };
         let compares = matches!(task.work, Work::Verify(VerifyBytes::CompareOneBlock));
         let first = task.cursor == 0;
-        let Some(chunk) = self.chunk_buffer(key, compares) else {
-            return self.wait_for_buffer(key);
-        };
+        let Some(chunk) = self.chunk_buffer(key) else { return self.wait_for_buffer(key) };
         let Some((volume, extent)) = self.next_chunk(key, chunk.len) else { return };
         if extent.len == 0 {
             return self.finish(key, turn);

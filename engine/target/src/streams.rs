@@ -85,7 +85,6 @@ impl Shard {
                 Step::Collect if burst.received == burst.len => {
                     self.start_burst(key, slot, burst, turn);
                 }
-                Step::ReadBack => self.read_second(key, slot, turn),
                 Step::Collect | Step::Compare | Step::Read | Step::Send | Step::Write => {}
             }
         }
@@ -101,7 +100,6 @@ impl Shard {
         }
         let Some(task) = self.tasks.get_mut(key) else { return };
         let Some(durable) = durable else {
-            set_step(task, slot, Step::ReadBack);
             return self.read_second(key, slot, turn);
         };
         set_step(task, slot, Step::Write);
@@ -112,21 +110,11 @@ impl Shard {
 
     /// Reads what the medium holds in place of a burst, to compare or just to see that it can.
     fn read_second(&mut self, key: Key, slot: usize, turn: &mut Turn<'_>) {
-        let Some(burst) = self.tasks.get(key).and_then(|t| t.bursts[slot]) else { return };
-        let second = match burst.second {
-            Some(second) => second,
-            None => match self.lender.lend(burst.len) {
-                Some(second) => second,
-                None => return self.wait_for_buffer(key),
-            },
-        };
         let Some(task) = self.tasks.get_mut(key) else { return };
-        let Some(volume) = task.volume else { return };
+        let (Some(volume), Some(burst)) = (task.volume, task.bursts[slot]) else { return };
+        let Some(second) = burst.second else { return };
         let extent = burst_extent(task, &burst);
-        if let Some(burst) = &mut task.bursts[slot] {
-            burst.second = Some(second);
-            burst.step = Step::Read;
-        }
+        set_step(task, slot, Step::Read);
         let op = begin_io(task, key, slot, turn);
         let into = BufSlice { buf: second, offset: 0, len: burst.len };
         turn.push(Action::Read { op, volume, offset: extent.offset, into });
@@ -149,7 +137,6 @@ impl Shard {
                 self.send_ready(key, turn);
             }
             (Step::Write, Some(_)) => {
-                set_step(task, slot, Step::ReadBack);
                 self.read_second(key, slot, turn);
             }
             (Step::Read, Some(VerifyBytes::Compare)) => {
@@ -171,7 +158,7 @@ impl Shard {
             | (Step::Read, Some(VerifyBytes::None | VerifyBytes::CompareOneBlock)) => {
                 self.complete_burst(key, slot, turn);
             }
-            (Step::Collect | Step::ReadBack | Step::Send, _) => {}
+            (Step::Collect | Step::Send, _) => {}
         }
     }
 

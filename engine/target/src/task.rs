@@ -189,8 +189,6 @@ pub(crate) enum Step {
     Compare,
     /// For the read of the medium.
     Read,
-    /// For a buffer to read the medium into, to compare with what was sent.
-    ReadBack,
     /// For its turn to be sent: Data-In goes out in order.
     Send,
     /// For the write to the medium.
@@ -260,6 +258,28 @@ impl Task {
             return None;
         }
         self.bursts.iter().position(Option::is_none)
+    }
+
+    /// The sizes of the buffers that the work on a burst of `len` bytes needs besides the one
+    /// that the data comes into: for what the medium holds, and for what is made of the data.
+    pub(crate) fn working_buffers(&self, len: u32) -> (Option<u32>, Option<u32>) {
+        let chunk = u32::try_from(self.range.len).unwrap_or(u32::MAX).min(limits::BURST_LENGTH_MAX);
+        match self.work {
+            Work::CompareAndWrite { half, .. } => (Some(half), None),
+            Work::Verify(VerifyBytes::CompareOneBlock) => (Some(chunk), Some(chunk)),
+            Work::Verify(VerifyBytes::Compare) | Work::WriteAndVerify(_) => (Some(len), None),
+            Work::WriteSame { .. } => (None, Some(chunk)),
+            Work::Answer(_)
+            | Work::Coordinate(_)
+            | Work::Flush
+            | Work::LbaStatus { .. }
+            | Work::Management
+            | Work::Parameters { .. }
+            | Work::Read
+            | Work::Unmap(_)
+            | Work::Verify(VerifyBytes::None)
+            | Work::Write { .. } => (None, None),
+        }
     }
 
     /// Whether a write to the medium may be under way in a range.

@@ -36,6 +36,47 @@ fn data_that_nobody_asked_for_and_that_finds_no_buffer_is_refused() {
     world.assert_at_rest();
 }
 
+/// Commands that compare need a second buffer. They took it when the first was full, and once
+/// such commands had all buffers of the pool, each waited for one of another.
+#[test]
+fn commands_that_need_two_buffers_do_not_wait_for_each_other() {
+    let verify = Order::writes(&[0x2f, 0x02, 0, 0, 0, 0, 0, 0, 1, 0], 512);
+    let verify_one = Order::writes(&[0x2f, 0x06, 0, 0, 0, 0, 0, 0, 1, 0], 512);
+    let write_and_verify = Order::writes(&[0x2e, 0x02, 0, 0, 0, 0, 0, 0, 1, 0], 512);
+    let compare = super::initiator::compare_and_write(0);
+    let same = Order::writes(&[0x41, 0, 0, 0, 0, 0, 0, 0, 1, 0], 512);
+    for (count, order) in
+        [(2, verify), (3, verify_one), (2, write_and_verify), (2, compare), (2, same)]
+    {
+        let mut world = World::with_pool(1, vec![SizeClass { bytes: 262_144, count }]);
+        let keys = "InitialR2T=Yes\0ImmediateData=No\0";
+        let mut initiator = Initiator::log_in(&mut world, 0, "a", keys);
+        let mut tags = Vec::new();
+        for _ in 0..4 {
+            tags.push(initiator.start(&mut world, order.clone()));
+        }
+        let mut answered = 0;
+        for _ in 0..8 {
+            for sent in initiator.answer(&mut world).sent {
+                if sent.opcode() == super::initiator::R2T {
+                    let data = vec![0; sent.word(44) as usize];
+                    let part = super::initiator::Part {
+                        offset: 0,
+                        data_sn: 0,
+                        is_final: true,
+                        data: &data,
+                    };
+                    initiator.data_out(&mut world, sent.word(16), sent.word(20), &part);
+                } else {
+                    answered += 1;
+                }
+            }
+        }
+        assert_eq!(answered, 4, "{order:?}");
+        world.assert_at_rest();
+    }
+}
+
 /// A burst was forgotten when it was handed to the connection. So one long read, and a peer
 /// that did not take its data, lent the whole pool.
 #[test]
