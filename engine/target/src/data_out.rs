@@ -250,7 +250,8 @@ impl Shard {
                 burst.offset + burst.len
             } else {
                 if task.free_slot().is_some() && !self.open_burst(key, offset, 0) {
-                    self.wait_for_buffer(key);
+                    let wanted = self.tasks.get(key).map_or(0, |t| t.buffer_wanted(offset));
+                    self.wait_for_buffer(key, wanted);
                     return;
                 }
                 if self.tasks.get_mut(key).and_then(|t| t.burst_at(offset)).is_none() {

@@ -10,12 +10,12 @@ use crate::registry::{Applicant, Registry};
 use crate::task::Task;
 use crate::wait::Wait;
 use iscsi::{Bhs, DeframeFault};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use units::{BufId, ConnId, Instant, Key, PoolLayout, ReactorId, Slab, VolumeId, limits};
+use units::{BufId, ConnId, Instant, PoolLayout, ReactorId, Slab, VolumeId, limits};
 use volume::Catalog;
 
 /// How a shard is set up.
@@ -56,8 +56,6 @@ pub struct Shard {
     pub(crate) half_open: BTreeMap<IpAddr, u32>,
     pub(crate) tasks: Slab<Task>,
     pub(crate) units: Vec<Option<Box<LogicalUnit>>>,
-    /// Tasks that wait for a buffer, oldest first.
-    pub(crate) hungry: VecDeque<Key>,
     pub(crate) waits: Vec<Wait>,
     pub(crate) registry: Registry,
     pub(crate) shutting_down: bool,
@@ -96,7 +94,6 @@ impl Shard {
             half_open: BTreeMap::new(),
             tasks: Slab::new(limits::TASKS_PER_REACTOR_MAX),
             units: Vec::new(),
-            hungry: VecDeque::new(),
             waits: Vec::new(),
             registry: Registry::new(options.reactors),
             shutting_down: false,

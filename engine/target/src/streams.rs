@@ -58,10 +58,12 @@ impl Shard {
         }
     }
 
-    /// Notes that the task waits for a buffer.
-    pub(crate) fn wait_for_buffer(&mut self, key: Key) {
-        if !self.hungry.contains(&key) {
-            self.hungry.push_back(key);
+    /// Notes that the task waits for a buffer of at least `bytes`.
+    pub(crate) fn wait_for_buffer(&mut self, key: Key, bytes: u32) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        if !std::mem::replace(&mut task.is_hungry, true) {
+            self.lender.wait(key, bytes);
+            self.lender.forget_gone(self.tasks.len(), |key| self.tasks.get(key).is_some());
         }
     }
 
@@ -195,7 +197,7 @@ impl Shard {
                 return;
             }
             let Some(buf) = self.lender.lend(disk_len) else {
-                return self.wait_for_buffer(key);
+                return self.wait_for_buffer(key, disk_len);
             };
             let Some(task) = self.tasks.get_mut(key) else { return };
             // The expected data transfer length is 32 bits wide, and so is the cursor below it.

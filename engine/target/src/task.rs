@@ -43,6 +43,8 @@ pub(crate) struct Task {
     /// Bytes of the range for which work has begun.
     pub(crate) cursor: u64,
     pub(crate) bursts: [Option<Burst>; limits::BURSTS_PER_TASK_MAX],
+    /// It waits for a buffer, in the queue of those that do.
+    pub(crate) is_hungry: bool,
     /// Further bursts whose bytes are on the wire.
     pub(crate) on_wire: u8,
     /// Backend operations under way.
@@ -260,10 +262,23 @@ impl Task {
         self.bursts.iter().position(Option::is_none)
     }
 
+    /// The size of the chunks in which the task's range is gone through.
+    pub(crate) fn chunk_bytes(&self) -> u32 {
+        u32::try_from(self.range.len).unwrap_or(u32::MAX).min(limits::BURST_LENGTH_MAX)
+    }
+
+    /// The largest buffer that the burst at `offset` of the data needs.
+    pub(crate) fn buffer_wanted(&self, offset: u32) -> u32 {
+        let start = offset - offset % limits::BURST_LENGTH_MAX;
+        let len = self.data_out.total.saturating_sub(start).min(limits::BURST_LENGTH_MAX);
+        let (second, chunk) = self.working_buffers(len);
+        len.max(second.unwrap_or(0)).max(chunk.unwrap_or(0))
+    }
+
     /// The sizes of the buffers that the work on a burst of `len` bytes needs besides the one
     /// that the data comes into: for what the medium holds, and for what is made of the data.
     pub(crate) fn working_buffers(&self, len: u32) -> (Option<u32>, Option<u32>) {
-        let chunk = u32::try_from(self.range.len).unwrap_or(u32::MAX).min(limits::BURST_LENGTH_MAX);
+        let chunk = self.chunk_bytes();
         match self.work {
             Work::CompareAndWrite { half, .. } => (Some(half), None),
             Work::Verify(VerifyBytes::CompareOneBlock) => (Some(chunk), Some(chunk)),

@@ -107,3 +107,45 @@ fn a_read_that_is_aborted_while_its_data_is_on_the_wire_gives_every_buffer_back_
     assert_eq!(initiator.answer(&mut world).status(), 0);
     world.assert_at_rest();
 }
+
+#[test]
+fn small_needs_are_met_while_large_ones_wait() {
+    let classes = vec![SizeClass { bytes: 4096, count: 1 }, SizeClass { bytes: 262_144, count: 1 }];
+    let mut world = World::with_pool(1, classes);
+    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    world.wire_is_held = true;
+    initiator.start(&mut world, read_10(0, 512));
+    initiator.start(&mut world, read_10(0, 1));
+    let large = initiator.start(&mut world, read_10(0, 512));
+    let small = initiator.start(&mut world, read_10(0, 1));
+    initiator.answer(&mut world);
+    world.take_one_off_wire(0);
+    assert_eq!(initiator.answer(&mut world).sent[0].word(16), large);
+    world.take_one_off_wire(0);
+    assert_eq!(initiator.answer(&mut world).sent[0].word(16), small);
+    world.release_wire();
+    world.assert_at_rest();
+}
+
+/// Every buffer that came back woke every task that waited, and each looked through the whole
+/// queue before it joined it again.
+#[test]
+fn a_buffer_wakes_as_many_tasks_as_it_can_serve() {
+    let mut world = two_buffers();
+    let mut sessions = Vec::new();
+    world.backend_is_held = true;
+    for number in 0..30 {
+        let mut initiator = Initiator::knock(&mut world, 0, &format!("h{number}"), UNASKED);
+        initiator.admitted(&mut world);
+        initiator.run(&mut world, super::initiator::test_unit_ready());
+        for lba in 0..120 {
+            initiator.start(&mut world, read_10(lba, 1));
+        }
+        sessions.push(initiator);
+    }
+    world.release_backend();
+    for initiator in &sessions {
+        assert_eq!(initiator.answer(&mut world).sent.len(), 120);
+    }
+    world.assert_at_rest();
+}
