@@ -6,11 +6,11 @@ use units::ReactorId;
 /// An initiator port joined with a target port (SAM-5 4.7, RFC 7143 4.4.2): InitiatorName and
 /// ISID on the one side, target name and portal group tag on the other. It outlives a TCP
 /// connection and a TSIH.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Nexus(Arc<NexusName>);
 
 /// The parts of a nexus.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct NexusName {
     /// InitiatorName, in lower case.
     pub(crate) initiator_name: String,

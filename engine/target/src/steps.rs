@@ -5,7 +5,7 @@ use crate::action::{Action, IoResult, SpaceChange};
 use crate::message::{Job, Ticket};
 use crate::shard::{Shard, Turn};
 use crate::streams::begin_io;
-use crate::task::{Burst, Fault, Phase, Step, Work, range_of};
+use crate::task::{Burst, Fault, Step, Work, range_of};
 use scsi::{LbaStatus, Plan, Provisioning, Sense, VerifyBytes};
 use units::{BlockCount, BufId, BufSlice, Key, Lba, VolumeId, limits};
 use volume::Extent;

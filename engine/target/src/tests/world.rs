@@ -269,20 +269,6 @@ impl World {
         self.run();
     }
 
-    /// The backend ends the oldest operation of a core.
-    pub(super) fn end_one(&mut self, core: usize) {
-        self.end_one_with(core, None);
-    }
-
-    /// The same, with a result of the test's choice.
-    pub(super) fn end_one_with(&mut self, core: usize, result: Option<IoResult>) {
-        let begun = self.cores[core].begun.pop_front().expect("an operation is under way");
-        let result = result.unwrap_or_else(|| self.carry_out(core, &begun.action));
-        let Core { shard, actions, .. } = &mut self.cores[core];
-        shard.handle_io(self.now, begun.op, result, actions);
-        self.run();
-    }
-
     /// The peers take what is on the wire.
     pub(super) fn release_wire(&mut self) {
         self.wire_is_held = false;
