@@ -64,3 +64,24 @@ fn a_volume_that_goes_keeps_no_reset_waiting() {
     assert!(initiator.answer(&mut world).opcodes().contains(&0x22));
     world.assert_at_rest();
 }
+
+/// The sense data of a CHECK CONDITION had the fixed format whatever D_SENSE said, which only
+/// REQUEST SENSE honoured.
+#[test]
+fn d_sense_chooses_the_format_of_sense_data() {
+    let mut world = World::new(1);
+    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    let sense = Order::reads(&[0x1a, 0x08, 0x0a, 0, 0xff, 0], 255);
+    let mut page = initiator.run(&mut world, sense).data();
+    page[..4].fill(0);
+    page[4] &= 0x3f;
+    page[6] |= 0x04;
+    let length = u32::try_from(page.len()).unwrap();
+    let cdb = [0x15, 0x10, 0, 0, u8::try_from(length).unwrap(), 0];
+    let select = Order::writes(&cdb, length).with(&page);
+    assert_eq!(initiator.run(&mut world, select).status(), 0);
+    // INVALID COMMAND OPERATION CODE (SPC-4).
+    let answer = initiator.run(&mut world, Order::none(&[0xc0]));
+    assert_eq!((answer.status(), &answer.sent[0].data[2..6]), (0x02, &[0x72, 0x05, 0x20, 0][..]));
+    world.assert_at_rest();
+}
