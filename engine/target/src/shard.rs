@@ -204,7 +204,8 @@ impl Shard {
         let incoming = std::mem::replace(&mut connection.incoming, Incoming::Dropped);
         self.pdu_end(conn, incoming, data_digest_ok, &mut turn);
         if let Some(connection) = self.connections.get_mut(conn.0) {
-            connection.segment.clear();
+            // Not just cleared: a connection keeps no memory for what its peer sent once.
+            connection.segment = Vec::new();
         }
     }
 
