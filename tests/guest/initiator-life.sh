@@ -208,7 +208,12 @@ umount /mnt
 step digests-fsck-clean fsck_clean
 step digests-logout logout
 
-log_is_quiet() { ! dmesg | grep -E 'I/O error|connection[0-9:]* error|BUG:|WARNING:|blocked for'; }
+# Debian's 6.1 kernel warns at times about how its own work queues wait for each other; that is
+# no matter of the target's.
+log_is_quiet() {
+	! dmesg | grep -E 'I/O error|connection[0-9:]* error|BUG:|WARNING:|blocked for' |
+		grep -v check_flush_dependency
+}
 step kernel-log-quiet log_is_quiet
 for name in $MAY_FAIL; do
 	if [[ "$ran" != *" $name "* ]]; then

@@ -3,7 +3,7 @@
 use crate::action::IoResult;
 use crate::operation::OpId;
 use crate::shard::{Shard, Turn};
-use crate::task::{Fault, Phase};
+use crate::task::{Fault, Phase, Work};
 use scsi::{Sense, SenseKey};
 use units::{BufId, ConnId, Key};
 
@@ -15,7 +15,8 @@ impl Shard {
         task.io_in_flight = task.io_in_flight.saturating_sub(1);
         task.completed_at = turn.now;
         let is_quiet = task.io_in_flight == 0;
-        let modifies = task.work.modifies();
+        // A flush that fails is a write that failed late.
+        let modifies = task.work.modifies() || matches!(task.work, Work::Flush);
         match result {
             IoResult::NoSpace => {
                 task.fail(Fault::Check(Sense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT));

@@ -50,7 +50,7 @@ impl Shard {
     ) -> Placement {
         let command = match ScsiCommand::parse(bhs) {
             Ok(command) => command,
-            Err(fault) => return self.reject(conn, bhs, fault.reject_reason(), turn),
+            Err(fault) => return self.refuse_malformed(conn, bhs, fault, turn),
         };
         if !self.admit(conn, bhs, command.cmd_sn, turn) {
             return Placement::Discard;
@@ -107,6 +107,7 @@ impl Shard {
             fault: planned.fault,
             aborted: false,
             holds_range: false,
+            arrival: self.next_arrival(),
             received_at: turn.now,
             submitted_at: None,
             completed_at: turn.now,
@@ -174,7 +175,8 @@ impl Shard {
         {
             return Planned::check(sense);
         }
-        let Some(Some(unit)) = self.units.get(usize::from(mapping.volume.0)) else {
+        let unit = self.units.get(usize::from(mapping.volume.0)).and_then(Option::as_deref);
+        let Some(unit) = unit.filter(|unit| !unit.removed) else {
             return Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED);
         };
         let scsi_command = match parsed {
@@ -274,10 +276,9 @@ fn plan_for_unit(
         Plan::Parameters { length, kind } => {
             Planned::simple(Work::Parameters { kind, list: Vec::new() }, length.into())
         }
-        Plan::Reserve => Planned::simple(
-            Work::Coordinate(session.nexus().cloned().map(|by| Job::Reserve { by })),
-            0,
-        ),
+        Plan::Reserve => {
+            Planned::simple(Work::Coordinate(session.holder().map(|by| Job::Reserve { by })), 0)
+        }
         Plan::Release => Planned::simple(
             Work::Coordinate(session.nexus().cloned().map(|by| Job::Release { by })),
             0,

@@ -11,7 +11,6 @@ use crate::task::{Burst, Fault, Phase, Sequence, Step, Task, Work};
 use iscsi::pdu::{DataOut, ReadyToTransfer, RejectReason, ScsiCommand};
 use iscsi::{Bhs, Parameters, TargetTransferTag};
 use scsi::Sense;
-use smallvec::SmallVec;
 use units::{BufSlice, ConnId, Key, Serial32, limits};
 
 impl Shard {
@@ -85,23 +84,24 @@ impl Shard {
         // needs a place.
         let unasked = task.data_out.unsolicited.map_or(0, |s| s.end);
         let room = len.max(unasked.saturating_sub(start)).max(end).min(limits::BURST_LENGTH_MAX);
-        let (second, chunk) = task.working_buffers(len);
-        let mut sizes: SmallVec<[u32; 3]> = SmallVec::new();
-        sizes.push(room);
-        sizes.extend(second.into_iter().chain(chunk));
-        let Some(mut lent) = self.lender.lend_together(&sizes).map(SmallVec::into_iter) else {
+        let [second, chunk, chunk_second] = task.work.further_buffers(len, task.range.len);
+        let Some([buf, second, chunk_buf, chunk_second]) =
+            self.lender.lend_all([Some(room), second, chunk, chunk_second])
+        else {
             return false;
         };
-        let (Some(task), Some(buf)) = (self.tasks.get_mut(key), lent.next()) else { return false };
-        let second = second.and_then(|_| lent.next());
-        let step = Step::Collect;
-        let burst = Burst { buf, second, offset: start, len, received: 0, step };
-        if let (Some(len), Some(buf)) = (chunk, lent.next()) {
-            let chunk = Burst { buf, len, received: len, ..burst };
-            (task.bursts[CHUNK], task.bursts[slot]) =
-                (Some(chunk), Some(Burst { second: None, ..burst }));
-        } else {
-            task.bursts[slot] = Some(burst);
+        let Some(task) = self.tasks.get_mut(key) else { return false };
+        let burst = |buf, second, len, offset| Burst {
+            buf,
+            second,
+            offset,
+            len,
+            received: 0,
+            step: Step::Collect,
+        };
+        task.bursts[slot] = buf.map(|buf| burst(buf, second, len, start));
+        if let Some(buf) = chunk_buf {
+            task.bursts[CHUNK] = Some(burst(buf, chunk_second, chunk.unwrap_or(0), 0));
         }
         true
     }
@@ -139,6 +139,11 @@ impl Shard {
         };
         let Some(task) = self.tasks.get_mut(key) else { return Placement::Discard };
         let solicited = pdu.target_transfer_tag != TargetTransferTag::RESERVED;
+        // An R2T's LUN comes back with its tag (RFC 7143 11.7.4).
+        if solicited && pdu.lun != task.lun {
+            return self.reject(conn, bhs, RejectReason::InvalidPduField, turn);
+        }
+        let Some(task) = self.tasks.get_mut(key) else { return Placement::Discard };
         let Some(sequence) = sequence_mut(task, pdu.target_transfer_tag) else {
             return self.reject(conn, bhs, RejectReason::InvalidPduField, turn);
         };
@@ -202,9 +207,6 @@ impl Shard {
 
     fn count_received(&mut self, key: Key, offset: u32, len: u32) {
         let Some(task) = self.tasks.get_mut(key) else { return };
-        if let Some(connection) = task.conn.and_then(|c| self.connections.get_mut(c.0)) {
-            connection.filling = None;
-        }
         if task.fault.is_some() {
             return;
         }

@@ -1,7 +1,6 @@
 //! The catalog as login and discovery see it, and as administrators see the sessions.
 
 use crate::logical_unit::LogicalUnit;
-use crate::message::{Note, Outcome};
 use crate::session::Purpose;
 use crate::shard::{Shard, Turn};
 use iscsi::directory::{Admission, TargetVisitor};
@@ -146,7 +145,7 @@ impl Shard {
     /// Switches to a new catalog: units come, go or change size, and sessions whose target is
     /// gone, or no longer for their initiator, end. All others stay.
     pub(crate) fn switch_catalog(&mut self, catalog: Arc<Catalog>, turn: &mut Turn<'_>) {
-        let (mut resized, mut gone) = (Vec::new(), Vec::new());
+        let mut resized = Vec::new();
         for (place, unit) in self.units.iter_mut().enumerate() {
             let id = u16::try_from(place).ok().map(units::VolumeId);
             match (id.and_then(|id| catalog.volume(id)), unit.as_mut()) {
@@ -155,7 +154,9 @@ impl Shard {
                         resized.push(record.id);
                     }
                 }
-                (None, Some(_)) => gone.extend(unit.take()),
+                // Tasks of a unit that is gone end by themselves: the backend is closed only
+                // when they have. So the unit stays, for its jobs and for tasks that wait.
+                (None, Some(gone)) => gone.removed = true,
                 (_, None) => {}
             }
         }
@@ -170,21 +171,6 @@ impl Shard {
         }
         self.catalog = catalog;
         self.refresh_sessions(&resized, turn);
-        for unit in gone {
-            self.unit_gone(*unit, turn);
-        }
-    }
-
-    /// Tasks of a unit that is gone end by themselves: the backend is closed only when they
-    /// have. Those that wait for the unit itself wait for nothing any more.
-    fn unit_gone(&mut self, mut unit: LogicalUnit, turn: &mut Turn<'_>) {
-        for ticket in unit.home.close() {
-            let note = Note::Answer { ticket, outcome: Outcome::Done };
-            self.post(ticket.reactor, note, turn);
-        }
-        for key in unit.waiting {
-            self.resume(key, turn);
-        }
     }
 
     pub(crate) fn refresh_sessions(&mut self, resized: &[units::VolumeId], turn: &mut Turn<'_>) {

@@ -1,13 +1,13 @@
 //! PDUs in the full feature phase: which part of the shard each is for.
 
 use crate::action::{Action, Placement, SendData};
-use crate::connection::{Incoming, ParametersEnd, Phase};
+use crate::connection::{Incoming, ParametersEnd};
 use crate::directory::View;
 use crate::shard::{Shard, Turn};
 use crate::task::Fault;
 use crate::wait::Then;
 use iscsi::pdu::{
-    LogoutOutcome, LogoutReason, LogoutRequest, LogoutResponse, NopIn, NopOut, Reject,
+    LogoutOutcome, LogoutReason, LogoutRequest, LogoutResponse, NopIn, NopOut, PduFault, Reject,
     RejectReason, TaskManagementRequest, TextRequest, TextResponse,
 };
 use iscsi::{Bhs, DeframeFault, InitiatorTaskTag, Opcode, TargetTransferTag, TextSession};
@@ -62,7 +62,7 @@ impl Shard {
         };
         let (cmd_sn, incoming) = match parsed {
             Ok(parsed) => parsed,
-            Err(fault) => return self.reject(conn, bhs, fault.reject_reason(), turn),
+            Err(fault) => return self.refuse_malformed(conn, bhs, fault, turn),
         };
         // The answer to a NOP-In carries a CmdSN but takes none (RFC 7143 11.18.1).
         let answers_ping = bhs.opcode() == Opcode::NopOut
@@ -95,6 +95,27 @@ impl Shard {
         }
         session.immediate_in_flight += 1;
         true
+    }
+
+    /// A request with a header that makes no sense is rejected, and uses up its CmdSN all the
+    /// same: otherwise the session would wait for that number for ever.
+    pub(crate) fn refuse_malformed(
+        &mut self,
+        conn: ConnId,
+        bhs: &Bhs,
+        fault: PduFault,
+        turn: &mut Turn<'_>,
+    ) -> Placement {
+        let [.., a, b, c, d] = *bhs.raw().first_chunk::<28>().unwrap_or(&[0; 28]);
+        // CmdSN is at the same place in all requests (RFC 7143 11.3, 11.5, 11.10, 11.14, 11.18).
+        let cmd_sn = Serial32(u32::from_be_bytes([a, b, c, d]));
+        if !bhs.immediate() {
+            if !self.admit(conn, bhs, cmd_sn, turn) {
+                return Placement::Discard;
+            }
+            self.retire(conn, false);
+        }
+        self.reject(conn, bhs, fault.reject_reason(), turn)
     }
 
     /// A request is answered: its place is free for another one.
@@ -260,16 +281,8 @@ impl Shard {
         }
         self.retire(conn, request.immediate);
         self.send_logout_response(conn, request, LogoutOutcome::Closed, turn);
-        let tasks = self.session_tasks(conn);
-        let Some(connection) = self.connections.get_mut(conn.0) else { return };
-        if let Phase::FullFeature(session) =
-            std::mem::replace(&mut connection.phase, Phase::LoggedOut)
-        {
-            self.session_over(&session, tasks, turn);
-        }
-        self.connections.remove(conn.0);
-        turn.push(Action::Close(conn));
-        self.tell_load(turn);
+        // Not all initiators are silent behind their logout request.
+        self.end_session(conn, turn);
     }
 
     fn send_logout_response(

@@ -8,7 +8,7 @@ use crate::logical_unit::{Decision, LogicalUnit, ask, ticket_key};
 use crate::message::{Job, Note, Outcome, Ticket};
 use crate::nexus::Nexus;
 use crate::shard::{Shard, Turn};
-use crate::task::{Fault, Task, Work};
+use crate::task::{Fault, Phase, Task, Work};
 use crate::wait::Then;
 use scsi::Sense;
 use units::{Key, ReactorId, VolumeId};
@@ -81,7 +81,7 @@ impl Shard {
     /// Handles [`Note::Do`]: carries out a job on this core.
     pub(crate) fn perform(&mut self, volume: VolumeId, number: u64, job: Job, turn: &mut Turn<'_>) {
         let waits_for = match job {
-            Job::ClearTaskSet { by } => self.clear_task_set(volume, &by, turn),
+            Job::ClearTaskSet { by, asker } => self.clear_task_set(volume, &by, asker, turn),
             Job::HoldRange { extent, holder } => {
                 if let Some(unit) = self.unit_mut(volume) {
                     unit.held.hold(extent, ticket_key(holder));
@@ -96,9 +96,17 @@ impl Shard {
                 self.raise(volume, Sense::MODE_PARAMETERS_CHANGED, Some(&by));
                 Vec::new()
             }
-            Job::NexusLost { nexus } | Job::Release { by: nexus } => {
+            Job::NexusLost { holder } => {
                 if let Some(unit) = self.unit_mut(volume)
-                    && unit.reserved_by.as_ref() == Some(&nexus)
+                    && unit.reserved_by.as_ref() == Some(&holder)
+                {
+                    unit.reserved_by = None;
+                }
+                Vec::new()
+            }
+            Job::Release { by } => {
+                if let Some(unit) = self.unit_mut(volume)
+                    && unit.reserved_by.as_ref().is_some_and(|holder| holder.nexus == by)
                 {
                     unit.reserved_by = None;
                 }
@@ -110,7 +118,7 @@ impl Shard {
                 }
                 Vec::new()
             }
-            Job::Reset => self.reset_unit(volume, turn),
+            Job::Reset { asker } => self.reset_unit(volume, asker, turn),
         };
         self.when_quiet(waits_for, Then::JobDone { volume, number }, turn);
     }
@@ -194,11 +202,17 @@ impl Shard {
         }
     }
 
-    fn clear_task_set(&mut self, volume: VolumeId, by: &Nexus, turn: &mut Turn<'_>) -> Vec<Key> {
-        let tasks = self.tasks_of_unit(volume);
+    fn clear_task_set(
+        &mut self,
+        volume: VolumeId,
+        by: &Nexus,
+        asker: Ticket,
+        turn: &mut Turn<'_>,
+    ) -> Vec<Key> {
+        let tasks = self.tasks_of_unit(volume, asker);
         let others: Vec<_> = tasks
             .iter()
-            .filter_map(|&k| self.tasks.get(k).filter(|t| !t.aborted)?.conn)
+            .filter_map(|&k| self.tasks.get(k).filter(|t| t.phase != Phase::Finished)?.conn)
             .filter(|c| self.connections.get(c.0).and_then(|c| c.session()?.nexus()) != Some(by))
             .collect();
         for conn in others {
@@ -217,8 +231,8 @@ impl Shard {
 
     /// LOGICAL UNIT RESET on this core (SAM-5 6.3.3): tasks end, the reservation and the mode
     /// parameters go back to their defaults, and every nexus is told, the one that asked too.
-    fn reset_unit(&mut self, volume: VolumeId, turn: &mut Turn<'_>) -> Vec<Key> {
-        let tasks = self.tasks_of_unit(volume);
+    fn reset_unit(&mut self, volume: VolumeId, asker: Ticket, turn: &mut Turn<'_>) -> Vec<Key> {
+        let tasks = self.tasks_of_unit(volume, asker);
         self.abort_tasks(&tasks, turn);
         if let Some(unit) = self.unit_mut(volume) {
             unit.reserved_by = None;
@@ -228,12 +242,17 @@ impl Shard {
         tasks
     }
 
-    /// The tasks at a volume's logical unit, but for task management. Those that were aborted
-    /// before count until the backend is done with them.
-    fn tasks_of_unit(&self, volume: VolumeId) -> Vec<Key> {
-        let of_unit = |t: &Task| {
-            t.volume == Some(volume) && t.is_under_way() && !matches!(t.work, Work::Management)
+    /// The tasks at a volume's logical unit, but for task management, those included that were aborted before and are still
+    /// at the backend: a reset is done when they are quiet too. Tasks of the session that asks
+    /// which came after its request are none of it (RFC 7143 4.2.3.3): the initiator has sent
+    /// them in the belief that they will be carried out.
+    fn tasks_of_unit(&self, volume: VolumeId, asker: Ticket) -> Vec<Key> {
+        let request = self.tasks.get(asker.task).filter(|_| asker.reactor == self.id);
+        let is_later =
+            |t: &Task| request.is_some_and(|r| r.conn == t.conn && r.arrival < t.arrival);
+        let ends = |t: &Task| {
+            t.volume == Some(volume) && !is_later(t) && !matches!(t.work, Work::Management)
         };
-        self.tasks.iter().filter(|(_, t)| of_unit(t)).map(|(key, _)| key).collect()
+        self.tasks.iter().filter(|(_, t)| ends(t)).map(|(key, _)| key).collect()
     }
 }

@@ -4,7 +4,6 @@
 //! time and comes back exactly once: from the task, or from the reactor when the last PDU that
 //! names it has left.
 
-use smallvec::SmallVec;
 use std::collections::VecDeque;
 use units::{BufId, Key, PoolLayout};
 
@@ -46,18 +45,21 @@ impl Lender {
         Some(buf)
     }
 
-    /// Lends buffers of these sizes, or none of them. Who holds one buffer never waits for
-    /// another one: two that did would wait for each other.
-    pub(crate) fn lend_together(&mut self, sizes: &[u32]) -> Option<SmallVec<[BufId; 3]>> {
-        let mut lent = SmallVec::new();
-        for &bytes in sizes {
-            let Some(buf) = self.lend(bytes) else {
-                lent.into_iter().for_each(|buf| self.give_back(buf));
-                return None;
-            };
-            lent.push(buf);
+    /// Lends buffers of at least these lengths, or none of them: who held one while it waited
+    /// for another could wait for ever, for others that do the same.
+    pub(crate) fn lend_all<const N: usize>(
+        &mut self,
+        lengths: [Option<u32>; N],
+    ) -> Option<[Option<BufId>; N]> {
+        let lent = lengths.map(|bytes| bytes.and_then(|bytes| self.lend(bytes)));
+        let asked = lengths.iter().flatten().count();
+        if lent.iter().flatten().count() == asked {
+            return Some(lent);
         }
-        Some(lent)
+        for buf in lent.into_iter().rev().flatten() {
+            self.give_back(buf);
+        }
+        None
     }
 
     /// Takes a buffer back.
@@ -139,6 +141,15 @@ mod tests {
         lender.give_back(BufId(1));
         assert_eq!(lender.lent_count(), 2);
         assert_eq!(lender.lend(4097), Some(BufId(1)));
+    }
+
+    #[test]
+    fn all_buffers_are_lent_or_none() {
+        let mut lender = lender();
+        assert_eq!(lender.lend_all([Some(65536), None, Some(4096), Some(65536), Some(1)]), None);
+        assert_eq!(lender.lent_count(), 0);
+        let lent = lender.lend_all([Some(4096), None, Some(65536)]);
+        assert_eq!(lent, Some([Some(BufId(0)), None, Some(BufId(1))]));
     }
 
     #[test]

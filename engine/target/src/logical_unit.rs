@@ -1,7 +1,7 @@
 //! A logical unit as one core sees it: its shape, its reservation, the ranges held in it.
 
 use crate::message::{Job, Note, Outcome, Ticket};
-use crate::nexus::Nexus;
+use crate::nexus::{Holder, Nexus};
 use scsi::{Identity, Limits, ModePages, ModeParameters, NaaDesignator, Rotation, TargetPort};
 use std::collections::VecDeque;
 use units::{Key, VolumeId};
@@ -18,11 +18,13 @@ pub(crate) struct LogicalUnit {
     /// of the session's target.
     pub(crate) unit: scsi::LogicalUnit,
     /// Who holds a reservation by RESERVE.
-    pub(crate) reserved_by: Option<Nexus>,
+    pub(crate) reserved_by: Option<Holder>,
     /// Ranges that COMPARE AND WRITE holds, on any core.
     pub(crate) held: RangeSet<TicketKey>,
     /// Tasks that wait for a held range.
     pub(crate) waiting: VecDeque<Key>,
+    /// Its volume has gone from the catalog: no new command reaches it.
+    pub(crate) removed: bool,
     /// The jobs, where this core is the unit's home.
     pub(crate) home: Home,
 }
@@ -46,6 +48,7 @@ impl LogicalUnit {
             reserved_by: None,
             held: RangeSet::new(),
             waiting: VecDeque::new(),
+            removed: false,
             home: Home::default(),
         }
     }
@@ -63,7 +66,7 @@ impl LogicalUnit {
 
     /// Whether a command of `nexus` meets the reservation of another one.
     pub(crate) fn is_reserved_from(&self, nexus: &Nexus) -> bool {
-        self.reserved_by.as_ref().is_some_and(|holder| holder != nexus)
+        self.reserved_by.as_ref().is_some_and(|holder| holder.nexus != *nexus)
     }
 
     /// Whether writes must be durable one by one: the write cache is off, though the backend
@@ -108,7 +111,7 @@ impl Home {
     }
 
     /// Starts the next job, if none runs and none is in its way. Call again until `None`.
-    pub(crate) fn poll(&mut self, reserved_by: Option<&Nexus>, shards: u8) -> Option<Decision> {
+    pub(crate) fn poll(&mut self, reserved_by: Option<&Holder>, shards: u8) -> Option<Decision> {
         if self.running.is_some() {
             return None;
         }
@@ -119,8 +122,8 @@ impl Home {
             return None;
         }
         let (ticket, job) = self.queue.pop_front()?;
-        if let Job::Reserve { by } | Job::Release { by } = &job
-            && reserved_by.is_some_and(|holder| holder != by)
+        if let Job::Reserve { by: Holder { nexus: by, .. } } | Job::Release { by } = &job
+            && reserved_by.is_some_and(|holder| holder.nexus != *by)
         {
             // A RELEASE by somebody else does nothing and is no error (SPC-2 7.16.1).
             let outcome = if matches!(job, Job::Release { .. }) {
@@ -149,12 +152,6 @@ impl Home {
             return None;
         }
         self.running.take().and_then(|r| r.ticket)
-    }
-
-    /// Takes no more jobs: all who wait for an answer.
-    pub(crate) fn close(&mut self) -> Vec<Ticket> {
-        let running = self.running.take().and_then(|r| r.ticket);
-        running.into_iter().chain(self.queue.drain(..).filter_map(|(ticket, _)| ticket)).collect()
     }
 
     /// The holder of a range gives it back.

@@ -84,7 +84,7 @@ impl Shard {
         };
         let joins = (request.tsih != 0).then_some(request.tsih);
         // A discovery session is over soon; it stays where it is.
-        let place = if nexus.is_some() { self.registry.least_loaded(self.id) } else { self.id };
+        let place = if nexus.is_some() { self.registry.place_session(self.id) } else { self.id };
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
         let phase = std::mem::replace(&mut connection.phase, Phase::LoggedOut);
         let Phase::Login(login) = phase else { return };

@@ -2,7 +2,7 @@
 //! really ended, at the backend too.
 
 use crate::action::{Action, SendData};
-use crate::message::Job;
+use crate::message::{Job, Ticket};
 use crate::shard::{Shard, Turn};
 use crate::task::{DataInState, DataOutState, Phase, Task, Work};
 use crate::wait::Then;
@@ -32,7 +32,8 @@ impl Shard {
             return;
         }
         let volume = self.mapping(conn, request.lun).map(|m| m.volume);
-        let task = management_task(conn, request, volume, turn);
+        let arrival = self.next_arrival();
+        let task = Task { arrival, ..management_task(conn, request, volume, turn) };
         let Ok(key) = self.tasks.insert(task) else {
             self.retire(conn, request.immediate);
             return self.send_management_response(
@@ -80,7 +81,9 @@ impl Shard {
                     return self.answer_management(key, Outcome::LunDoesNotExist, turn);
                 };
                 let clears = request.function == TaskManagementFunction::ClearTaskSet;
-                let job = if clears { Job::ClearTaskSet { by } } else { Job::Reset };
+                let asker = Ticket { reactor: self.id, task: key };
+                let job =
+                    if clears { Job::ClearTaskSet { by, asker } } else { Job::Reset { asker } };
                 self.ask_for(volume, Some(key), job, turn);
             }
             TaskManagementFunction::TargetWarmReset => {
@@ -102,7 +105,7 @@ impl Shard {
     }
 
     /// ABORT TASK (RFC 7143 11.5.1). On one connection commands come in order, so a task that
-    /// is not there has been answered, or was never sent, or has been aborted already.
+    /// is not there has been answered or aborted, or was never sent.
     fn abort_task(
         &mut self,
         conn: ConnId,
@@ -111,22 +114,18 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         use TaskManagementOutcome as Outcome;
-        let found = self.session_mut(conn).and_then(|s| s.tags.find(request.referenced_task_tag));
+        let tag = request.referenced_task_tag;
+        let found = self.session_mut(conn).and_then(|s| s.tags.find(tag));
+        // Another function may have aborted it already, and wait for it like this one.
+        let aborted = |t: &Task| t.conn == Some(conn) && t.tag == tag && t.aborted;
+        let found = found.or_else(|| {
+            self.tasks.iter().find(|(_, t)| aborted(t) && t.io_in_flight > 0).map(|(k, _)| k)
+        });
         let matches = |t: &Task| t.lun == request.lun && !matches!(t.work, Work::Management);
         match found.filter(|&k| self.tasks.get(k).is_some_and(matches)) {
             Some(task) => self.abort_and_answer(vec![task], key, turn),
-            None => {
-                let aborted = self.aborted_task(conn, request.referenced_task_tag);
-                let then = Then::AnswerManagement { task: key, outcome: Outcome::TaskDoesNotExist };
-                self.when_quiet(aborted, then, turn);
-            }
+            None => self.answer_management(key, Outcome::TaskDoesNotExist, turn),
         }
-    }
-
-    /// The task that had a tag and was aborted, while the backend is not done with it.
-    fn aborted_task(&self, conn: ConnId, tag: iscsi::InitiatorTaskTag) -> Vec<Key> {
-        let had_tag = |t: &Task| t.conn == Some(conn) && t.tag == tag && t.aborted;
-        self.tasks.iter().filter(|(_, t)| had_tag(t)).map(|(key, _)| key).collect()
     }
 
     fn abort_and_answer(&mut self, tasks: Vec<Key>, key: Key, turn: &mut Turn<'_>) {
@@ -144,8 +143,9 @@ impl Shard {
         if let Some(task) = self.tasks.get_mut(key) {
             task.jobs_in_flight += 1;
         }
+        let asker = Ticket { reactor: self.id, task: key };
         for volume in volumes {
-            self.ask_for(volume, Some(key), Job::Reset, turn);
+            self.ask_for(volume, Some(key), Job::Reset { asker }, turn);
         }
         if let Some(task) = self.tasks.get_mut(key) {
             task.jobs_in_flight -= 1;
@@ -251,6 +251,7 @@ fn management_task(
         fault: None,
         aborted: false,
         holds_range: false,
+        arrival: 0,
         received_at: turn.now,
         submitted_at: None,
         completed_at: turn.now,

@@ -1,6 +1,6 @@
 //! What shards tell each other, and what a connection takes with it to another core.
 
-use crate::nexus::Nexus;
+use crate::nexus::{Holder, Nexus};
 use crate::session::Session;
 use iscsi::pdu::LoginStatus;
 use scsi::ModeParameters;
@@ -51,19 +51,19 @@ pub(crate) struct Ticket {
 #[derive(Clone, Debug)]
 pub(crate) enum Job {
     /// CLEAR TASK SET (SAM-5 7.5): abort the tasks of all nexuses.
-    ClearTaskSet { by: Nexus },
+    ClearTaskSet { by: Nexus, asker: Ticket },
     /// Hold a range for COMPARE AND WRITE: what overlaps it ends first or waits.
     HoldRange { extent: Extent, holder: Ticket },
     /// Change the mode parameters.
     Mode { by: Nexus, parameters: ModeParameters },
     /// The nexus is lost: its reservation ends (SPC-2 5.5.1).
-    NexusLost { nexus: Nexus },
+    NexusLost { holder: Holder },
     /// RELEASE.
     Release { by: Nexus },
     /// RESERVE.
-    Reserve { by: Nexus },
+    Reserve { by: Holder },
     /// LOGICAL UNIT RESET (SAM-5 7.7).
-    Reset,
+    Reset { asker: Ticket },
 }
 
 /// How a job ended.

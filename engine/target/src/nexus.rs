@@ -22,6 +22,15 @@ pub(crate) struct NexusName {
     pub(crate) portal_group_tag: u16,
 }
 
+/// A session of a nexus, as the holder of a reservation. A reservation belongs to the nexus, but
+/// only the session that has made it ends it by its own end: a later session of the same nexus
+/// may have made it anew meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    pub(crate) nexus: Nexus,
+    pub(crate) tsih: u16,
+}
+
 impl Nexus {
     /// The nexus of these parts.
     pub(crate) fn new(name: NexusName) -> Self {

@@ -14,12 +14,15 @@ use units::{ConnId, Instant, ReactorId, limits};
 /// A shard's part of the registry.
 #[derive(Debug)]
 pub(crate) struct Registry {
+    /// In the order of their names, so that two runs of one history are the same.
     records: BTreeMap<Nexus, Record>,
     /// The session handles of the records.
     handles: BTreeSet<u16>,
     /// Sessions that were displaced before they arrived here from the core of their login.
     doomed: Vec<(Nexus, u16)>,
     sessions: Vec<u32>,
+    /// Sessions on their way to a core, which it has not counted yet: logins come in swarms.
+    promised: Vec<u32>,
     tsih_count: u16,
 }
 
@@ -53,18 +56,26 @@ impl Registry {
             handles: BTreeSet::new(),
             doomed: Vec::new(),
             sessions: vec![0; usize::from(reactors.max(1))],
+            promised: vec![0; usize::from(reactors.max(1))],
             tsih_count: 0,
         }
     }
 
-    /// The reactor with the fewest sessions; `own` wins a draw, which saves a hand-over.
-    pub(crate) fn least_loaded(&self, own: ReactorId) -> ReactorId {
+    /// The reactor with the fewest sessions, for one more; `own` wins a draw, which saves a
+    /// hand-over.
+    pub(crate) fn place_session(&mut self, own: ReactorId) -> ReactorId {
+        let load = |r: ReactorId| {
+            let at = usize::from(r.0);
+            self.sessions[at] + self.promised[at]
+        };
+        let others = (0_u8..).map(ReactorId).take(self.sessions.len());
         let mut best = own;
-        for (reactor, &sessions) in (0_u8..).map(ReactorId).zip(&self.sessions) {
-            if sessions < self.sessions[usize::from(best.0)] {
+        for reactor in others {
+            if load(reactor) < load(best) {
                 best = reactor;
             }
         }
+        self.promised[usize::from(best.0)] += 1;
         best
     }
 
@@ -72,6 +83,7 @@ impl Registry {
     pub(crate) fn handle_load(&mut self, from: ReactorId, sessions: u32) {
         if let Some(load) = self.sessions.get_mut(usize::from(from.0)) {
             *load = sessions;
+            self.promised[usize::from(from.0)] = 0;
         }
     }
 
@@ -203,6 +215,7 @@ impl Shard {
     pub(crate) fn tell_load(&mut self, turn: &mut Turn<'_>) {
         let count = self.connections.iter().filter(|(_, c)| c.session().is_some()).count();
         let sessions = u32::try_from(count).unwrap_or(u32::MAX);
+        self.registry.promised[usize::from(self.id.0)] = 0;
         if self.registry.sessions[usize::from(self.id.0)] == sessions {
             return;
         }

@@ -85,6 +85,7 @@ impl Shard {
         if let Work::Answer(answer) = &task.work
             && end.status == status::GOOD
             && !answer.is_empty()
+            && task.expected_data_transfer_length > 0
         {
             self.send_answer(key, turn);
             return;

@@ -1,7 +1,7 @@
 //! One session: a nexus logged in, its command window, its tasks by tag, and what it has yet to
 //! be told. A session has one connection (MaxConnections=1), so the two live and end together.
 
-use crate::nexus::Nexus;
+use crate::nexus::{Holder, Nexus};
 use iscsi::{CommandWindow, InitiatorTaskTag, Parameters, TargetTransferTag, TextExchange};
 use scsi::Sense;
 use std::sync::Arc;
@@ -89,6 +89,11 @@ impl Session {
             Purpose::Normal { nexus, .. } => Some(nexus),
             Purpose::Discovery => None,
         }
+    }
+
+    /// A normal session as the holder of a reservation.
+    pub(crate) fn holder(&self) -> Option<Holder> {
+        Some(Holder { nexus: self.nexus()?.clone(), tsih: self.tsih })
     }
 
     /// The target of a normal session.

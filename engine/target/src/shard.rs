@@ -55,11 +55,14 @@ pub struct Shard {
     pub(crate) connections: Slab<Connection>,
     pub(crate) half_open: BTreeMap<IpAddr, u32>,
     pub(crate) tasks: Slab<Task>,
+    arrivals: u64,
     pub(crate) units: Vec<Option<Box<LogicalUnit>>>,
     pub(crate) waits: Vec<Wait>,
     pub(crate) registry: Registry,
     pub(crate) shutting_down: bool,
     pub(crate) next_tick: Option<Instant>,
+    /// Room for the connections that a tick looks at, so that ticks do not allocate.
+    pub(crate) ticked: Vec<ConnId>,
 }
 
 impl fmt::Debug for Shard {
@@ -93,11 +96,13 @@ impl Shard {
             connections: Slab::new(limits::CONNECTIONS_PER_REACTOR_MAX),
             half_open: BTreeMap::new(),
             tasks: Slab::new(limits::TASKS_PER_REACTOR_MAX),
+            arrivals: 0,
             units: Vec::new(),
             waits: Vec::new(),
             registry: Registry::new(options.reactors),
             shutting_down: false,
             next_tick: None,
+            ticked: Vec::new(),
         };
         shard.take_catalog(catalog);
         shard
@@ -202,6 +207,7 @@ impl Shard {
         let mut turn = Turn { now, actions };
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
         let incoming = std::mem::replace(&mut connection.incoming, Incoming::Dropped);
+        connection.filling = None;
         self.pdu_end(conn, incoming, data_digest_ok, &mut turn);
         if let Some(connection) = self.connections.get_mut(conn.0) {
             // Not just cleared: a connection keeps no memory for what its peer sent once.
@@ -283,6 +289,12 @@ impl Shard {
     /// How many buffers of the pool are lent.
     pub const fn buffers_in_use(&self) -> u32 {
         self.lender.lent_count()
+    }
+
+    /// The place of the next task in the order of their arrival.
+    pub(crate) const fn next_arrival(&mut self) -> u64 {
+        self.arrivals += 1;
+        self.arrivals
     }
 
     /// Sends a note to another shard, or handles it here and now if it is for this one.

@@ -56,7 +56,7 @@ impl Shard {
             Work::Unmap(_) => self.unmap_next(key, turn),
             Work::Verify(_) => self.verify_next(key, turn),
             Work::WriteSame { .. } => self.write_same_next(key, turn),
-            Work::Coordinate(_) => self.coordinated(key, turn),
+            Work::Coordinate(_) => self.finish_durably(key, turn),
             Work::Answer(_)
             | Work::Management
             | Work::Parameters { .. }
@@ -131,9 +131,9 @@ impl Shard {
         self.begin(key, turn);
     }
 
-    /// The job is done on all cores. Where it switched the write cache off, what the cache
-    /// holds is made durable before the status.
-    fn coordinated(&mut self, key: Key, turn: &mut Turn<'_>) {
+    /// Work is done. Where there is no write cache, or it has just been switched off, what was
+    /// done is made durable before the status: a change of space has no FUA of its own.
+    fn finish_durably(&mut self, key: Key, turn: &mut Turn<'_>) {
         let Some(task) = self.tasks.get_mut(key) else { return };
         let unit = task.volume.and_then(|v| self.units.get(usize::from(v.0))?.as_deref());
         if unit.is_some_and(crate::logical_unit::LogicalUnit::writes_through) {
@@ -155,12 +155,13 @@ impl Shard {
         Some(self.tasks.get(key)?.bursts[DATA]?.buf)
     }
 
-    /// COMPARE AND WRITE asks for its range. It has both of its buffers already: a task that
-    /// holds a range must not wait for a buffer of a task that waits for the range.
+    /// COMPARE AND WRITE asks for its range. It has its second buffer by now: a task that holds
+    /// a range must not wait for a buffer of a task that waits for the range.
     fn hold_range(&mut self, key: Key, turn: &mut Turn<'_>) {
         let holder = Ticket { reactor: self.id, task: key };
-        let Some(task) = self.tasks.get(key) else { return };
-        let (Some(volume), extent) = (task.volume, task.range) else { return };
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let Some(volume) = task.volume else { return };
+        let extent = task.range;
         self.ask_for(volume, Some(key), Job::HoldRange { extent, holder }, turn);
     }
 
@@ -212,7 +213,7 @@ impl Shard {
     fn unmap_next(&mut self, key: Key, turn: &mut Turn<'_>) {
         let Some(task) = self.tasks.get(key) else { return };
         let (Work::Unmap(left), Some(volume)) = (&task.work, task.volume) else { return };
-        let Some(&extent) = left.last() else { return self.finish(key, turn) };
+        let Some(&extent) = left.last() else { return self.finish_durably(key, turn) };
         if !self.range_is_free(key, volume, extent) {
             return;
         }
@@ -281,7 +282,7 @@ impl Shard {
         let Some(task) = self.tasks.get(key) else { return };
         let (Some(volume), extent) = (task.volume, task.range) else { return };
         if task.cursor >= extent.len {
-            return self.finish(key, turn);
+            return self.finish_durably(key, turn);
         }
         if !self.range_is_free(key, volume, extent) {
             return;

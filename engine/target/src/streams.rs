@@ -100,10 +100,10 @@ impl Shard {
         if !self.range_is_free(key, volume, extent) {
             return;
         }
-        let Some(task) = self.tasks.get_mut(key) else { return };
         let Some(durable) = durable else {
             return self.read_second(key, slot, turn);
         };
+        let Some(task) = self.tasks.get_mut(key) else { return };
         set_step(task, slot, Step::Write);
         let op = begin_io(task, key, slot, turn);
         let from = BufSlice { buf: burst.buf, offset: 0, len: burst.len };
@@ -114,11 +114,12 @@ impl Shard {
     fn read_second(&mut self, key: Key, slot: usize, turn: &mut Turn<'_>) {
         let Some(task) = self.tasks.get_mut(key) else { return };
         let (Some(volume), Some(burst)) = (task.volume, task.bursts[slot]) else { return };
-        let Some(second) = burst.second else { return };
         let extent = burst_extent(task, &burst);
         set_step(task, slot, Step::Read);
         let op = begin_io(task, key, slot, turn);
-        let into = BufSlice { buf: second, offset: 0, len: burst.len };
+        // The second buffer was lent together with the first.
+        let buf = burst.second.unwrap_or(burst.buf);
+        let into = BufSlice { buf, offset: 0, len: burst.len };
         turn.push(Action::Read { op, volume, offset: extent.offset, into });
     }
 
@@ -138,9 +139,7 @@ impl Shard {
                 set_step(task, slot, Step::Send);
                 self.send_ready(key, turn);
             }
-            (Step::Write, Some(_)) => {
-                self.read_second(key, slot, turn);
-            }
+            (Step::Write, Some(_)) => self.read_second(key, slot, turn),
             (Step::Read, Some(VerifyBytes::Compare)) => {
                 set_step(task, slot, Step::Compare);
                 let op = begin_io(task, key, slot, turn);

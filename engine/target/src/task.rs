@@ -58,6 +58,8 @@ pub(crate) struct Task {
     pub(crate) aborted: bool,
     /// The range of the volume is held for this task on all cores.
     pub(crate) holds_range: bool,
+    /// Its place in the order in which tasks came to this shard.
+    pub(crate) arrival: u64,
     pub(crate) received_at: Instant,
     pub(crate) submitted_at: Option<Instant>,
     pub(crate) completed_at: Instant,
@@ -153,6 +155,28 @@ impl Work {
     /// has its list to gather first.
     pub(crate) const fn will_modify(&self) -> bool {
         self.modifies() || matches!(self, Self::Parameters { kind: ParameterKind::Unmap, .. })
+    }
+
+    /// Lengths of the buffers that a burst of `len` bytes needs besides its own: one for what the
+    /// medium holds in its place, and two for commands that work through a `range` chunk by chunk.
+    pub(crate) fn further_buffers(&self, len: u32, range: u64) -> [Option<u32>; 3] {
+        let chunk = u32::try_from(range).unwrap_or(u32::MAX).min(limits::BURST_LENGTH_MAX);
+        match self {
+            Self::CompareAndWrite { half, .. } => [Some(*half), None, None],
+            Self::Verify(VerifyBytes::Compare) | Self::WriteAndVerify(_) => [Some(len), None, None],
+            Self::Verify(VerifyBytes::CompareOneBlock) => [None, Some(chunk), Some(chunk)],
+            Self::WriteSame { .. } => [None, Some(chunk), None],
+            Self::Answer(_)
+            | Self::Coordinate(_)
+            | Self::Flush
+            | Self::LbaStatus { .. }
+            | Self::Management
+            | Self::Parameters { .. }
+            | Self::Read
+            | Self::Unmap(_)
+            | Self::Verify(VerifyBytes::None)
+            | Self::Write { .. } => [None, None, None],
+        }
     }
 
     /// Whether blocks change.
@@ -271,30 +295,8 @@ impl Task {
     pub(crate) fn buffer_wanted(&self, offset: u32) -> u32 {
         let start = offset - offset % limits::BURST_LENGTH_MAX;
         let len = self.data_out.total.saturating_sub(start).min(limits::BURST_LENGTH_MAX);
-        let (second, chunk) = self.working_buffers(len);
-        len.max(second.unwrap_or(0)).max(chunk.unwrap_or(0))
-    }
-
-    /// The sizes of the buffers that the work on a burst of `len` bytes needs besides the one
-    /// that the data comes into: for what the medium holds, and for what is made of the data.
-    pub(crate) fn working_buffers(&self, len: u32) -> (Option<u32>, Option<u32>) {
-        let chunk = self.chunk_bytes();
-        match self.work {
-            Work::CompareAndWrite { half, .. } => (Some(half), None),
-            Work::Verify(VerifyBytes::CompareOneBlock) => (Some(chunk), Some(chunk)),
-            Work::Verify(VerifyBytes::Compare) | Work::WriteAndVerify(_) => (Some(len), None),
-            Work::WriteSame { .. } => (None, Some(chunk)),
-            Work::Answer(_)
-            | Work::Coordinate(_)
-            | Work::Flush
-            | Work::LbaStatus { .. }
-            | Work::Management
-            | Work::Parameters { .. }
-            | Work::Read
-            | Work::Unmap(_)
-            | Work::Verify(VerifyBytes::None)
-            | Work::Write { .. } => (None, None),
-        }
+        let further = self.work.further_buffers(len, self.range.len);
+        further.into_iter().flatten().fold(len, u32::max)
     }
 
     /// Whether a write to the medium may be under way in a range.
@@ -303,12 +305,6 @@ impl Task {
             && self.io_in_flight > 0
             && self.work.modifies()
             && self.range.overlaps(extent)
-    }
-
-    /// Whether something of it is still to happen: it has its tag, or it was aborted and the
-    /// backend, or the home of its logical unit, is not done with it.
-    pub(crate) fn is_under_way(&self) -> bool {
-        self.phase != Phase::Finished || self.io_in_flight > 0 || self.jobs_in_flight > 0
     }
 
     /// Keeps the first fault.

@@ -2,14 +2,14 @@
 
 use crate::action::{Action, SendData};
 use crate::connection::{Connection, Phase};
-use crate::message::Job;
+use crate::message::{Job, Note};
+use crate::nexus::{Holder, Nexus};
 use crate::session::Session;
 use crate::shard::{Shard, Turn};
-use crate::task::{Burst, Phase as TaskPhase, Task, Work};
+use crate::task::{Burst, Phase as TaskPhase};
 use crate::wait::Then;
 use iscsi::TargetTransferTag;
 use iscsi::pdu::{AsyncEvent, AsyncMessage, NopIn};
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 use units::{ConnId, Instant, Key, Lun, limits};
@@ -18,11 +18,10 @@ use units::{ConnId, Instant, Key, Lun, limits};
 const TICK: Duration = Duration::from_millis(500);
 
 impl Shard {
-    /// The tasks of a connection's session: those that have a tag, and those that were aborted
-    /// and are still at the backend. Whoever waits for the session's end waits for both.
+    /// The tasks of a connection's session, those included that were aborted and are still at the
+    /// backend: whoever waits for the session's end waits for them too.
     pub(crate) fn session_tasks(&self, conn: ConnId) -> Vec<Key> {
-        let of_session = |t: &Task| t.conn == Some(conn) && t.is_under_way();
-        self.tasks.iter().filter(|(_, t)| of_session(t)).map(|(key, _)| key).collect()
+        self.tasks.iter().filter(|(_, t)| t.conn == Some(conn)).map(|(k, _)| k).collect()
     }
 
     /// Ends a connection, whatever phase it is in. What is under way at the backend is waited
@@ -68,29 +67,25 @@ impl Shard {
         }
     }
 
-    /// What a session leaves behind: its reservations end (SPC-2 5.5.1), and the registrar
-    /// hears of it once its tasks are quiet.
+    /// What a session leaves behind ends once its tasks are quiet.
     pub(crate) fn session_over(&mut self, session: &Session, tasks: Vec<Key>, turn: &mut Turn<'_>) {
         let Some(nexus) = session.nexus().cloned() else { return };
-        let reserved = self
-            .units
-            .iter()
-            .flatten()
-            .filter(|u| u.reserved_by.as_ref() == Some(&nexus))
-            .map(|u| u.volume);
-        // A RESERVE may be on its way to the home; what is asked now is done after it.
-        let asked = tasks
-            .iter()
-            .filter_map(|&key| self.tasks.get(key))
-            .filter(|t| t.jobs_in_flight > 0 && matches!(t.work, Work::Coordinate(_)))
-            .filter_map(|t| t.volume);
-        let volumes: BTreeSet<_> = reserved.chain(asked).collect();
-        for volume in volumes {
-            self.ask_for(volume, None, Job::NexusLost { nexus: nexus.clone() }, turn);
-        }
-        let registrar = nexus.registrar(self.reactors);
-        let then = Then::SessionOver { registrar, nexus, tsih: session.tsih };
+        let then = Then::SessionOver { nexus, tsih: session.tsih };
         self.when_quiet(tasks, then, turn);
+    }
+
+    /// The tasks of a session that is gone are quiet: its reservations end (SPC-2 5.5.1), and the
+    /// registrar hears of it.
+    pub(crate) fn session_is_over(&mut self, nexus: Nexus, tsih: u16, turn: &mut Turn<'_>) {
+        let holder = Holder { nexus, tsih };
+        let units = self.units.iter().flatten();
+        let reserved: Vec<_> =
+            units.filter(|u| u.reserved_by.as_ref() == Some(&holder)).map(|u| u.volume).collect();
+        for volume in reserved {
+            self.ask_for(volume, None, Job::NexusLost { holder: holder.clone() }, turn);
+        }
+        let registrar = holder.nexus.registrar(self.reactors);
+        self.post(registrar, Note::SessionOver { nexus: holder.nexus, tsih }, turn);
     }
 
     fn remove_connection(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
@@ -105,18 +100,21 @@ impl Shard {
     fn take_filling(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
         let Some(connection) = self.connections.get_mut(conn.0) else { return };
         let Some(buf) = connection.filling.take() else { return };
-        let fills = |b: &Option<Burst>| b.as_ref().is_some_and(|b| b.buf == buf);
-        let filled = self.tasks.iter_mut().find_map(|(key, task)| {
-            let slot = task.bursts.iter_mut().find(|slot| fills(slot))?;
-            Some((key, slot.take()?, task.phase))
-        });
-        let Some((key, burst, phase)) = filled else { return };
-        turn.push(Action::Return { conn, buf });
-        if let Some(second) = burst.second {
-            self.give_back(second, turn);
-        }
-        if phase == TaskPhase::Finished {
-            self.let_go(key, turn);
+        for key in self.session_tasks(conn) {
+            let Some(task) = self.tasks.get_mut(key) else { continue };
+            let fills = |b: &Option<Burst>| b.as_ref().is_some_and(|b| b.buf == buf);
+            let Some(slot) = task.bursts.iter_mut().find(|b| fills(b)) else { continue };
+            let second = slot.take().and_then(|b| b.second);
+            let finished = task.phase == TaskPhase::Finished;
+            turn.push(Action::Return { conn, buf });
+            if let Some(second) = second {
+                self.give_back(second, turn);
+            }
+            if finished {
+                // It was aborted before, and only this buffer has kept it.
+                self.let_go(key, turn);
+            }
+            return;
         }
     }
 
@@ -132,6 +130,7 @@ impl Shard {
 
     /// Makes sure that the deadlines are looked at.
     pub(crate) fn schedule_tick(&mut self, now: Instant) {
+        self.ticked.reserve(self.connections.len());
         if self.next_tick.is_none() {
             self.next_tick = Some(now.after(TICK));
         }
@@ -140,10 +139,12 @@ impl Shard {
     /// Looks at all deadlines.
     pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) {
         self.refuse_overdue_logins(turn);
-        let conns: Vec<ConnId> = self.connections.iter().map(|(k, _)| ConnId(k)).collect();
-        for conn in conns {
+        let mut conns = std::mem::take(&mut self.ticked);
+        conns.extend(self.connections.iter().map(|(k, _)| ConnId(k)));
+        for conn in conns.drain(..) {
             self.check_deadlines(conn, turn);
         }
+        self.ticked = conns;
         self.next_tick = None;
         let busy = !self.connections.is_empty() || !self.tasks.is_empty();
         if busy || self.registry.has_successors() {

@@ -1,10 +1,10 @@
 //! What waits until tasks have nothing under way at the backend any more.
 
-use crate::message::Note;
 use crate::nexus::Nexus;
 use crate::shard::{Shard, Turn};
+use crate::task::Task;
 use iscsi::pdu::TaskManagementOutcome;
-use units::{ConnId, Key, ReactorId, VolumeId};
+use units::{ConnId, Key, VolumeId};
 
 /// Something to do once a set of tasks is quiet.
 #[derive(Debug)]
@@ -20,10 +20,23 @@ pub(crate) enum Then {
     AnswerManagement { task: Key, outcome: TaskManagementOutcome },
     /// Answer a logout and close.
     AnswerLogout { conn: ConnId, request: iscsi::pdu::LogoutRequest },
-    /// Tell the registrar that a session is gone.
-    SessionOver { registrar: ReactorId, nexus: Nexus, tsih: u16 },
+    /// End the reservations of a session that is gone, and tell the registrar.
+    SessionOver { nexus: Nexus, tsih: u16 },
     /// Tell the home of a logical unit that a job is done here.
     JobDone { volume: VolumeId, number: u64 },
+}
+
+impl Then {
+    /// Whether it has to wait for a task. The end of a session waits for the jobs that it has
+    /// asked for too: they must not change a logical unit under its successor. Jobs do not wait
+    /// for jobs, because one may be queued behind the other.
+    const fn waits_for(&self, task: &Task) -> bool {
+        let jobs = match self {
+            Self::AnswerLogout { .. } | Self::SessionOver { .. } => task.jobs_in_flight > 0,
+            Self::AnswerManagement { .. } | Self::JobDone { .. } => false,
+        };
+        task.io_in_flight > 0 || jobs
+    }
 }
 
 impl Shard {
@@ -31,7 +44,7 @@ impl Shard {
     pub(crate) fn when_quiet(&mut self, tasks: Vec<Key>, then: Then, turn: &mut Turn<'_>) {
         let tasks: Vec<Key> = tasks
             .into_iter()
-            .filter(|&key| self.tasks.get(key).is_some_and(|t| t.io_in_flight > 0))
+            .filter(|&key| self.tasks.get(key).is_some_and(|t| then.waits_for(t)))
             .collect();
         if tasks.is_empty() {
             self.quiet(then, turn);
@@ -45,8 +58,10 @@ impl Shard {
         if self.waits.is_empty() {
             return;
         }
+        let task = self.tasks.get(key);
         for wait in &mut self.waits {
-            wait.tasks.retain(|&k| k != key);
+            let then = &wait.then;
+            wait.tasks.retain(|&k| k != key || task.is_some_and(|t| then.waits_for(t)));
         }
         while let Some(place) = self.waits.iter().position(|w| w.tasks.is_empty()) {
             let wait = self.waits.remove(place);
@@ -60,9 +75,7 @@ impl Shard {
                 self.answer_management(task, outcome, turn);
             }
             Then::AnswerLogout { conn, request } => self.answer_logout(conn, &request, turn),
-            Then::SessionOver { registrar, nexus, tsih } => {
-                self.post(registrar, Note::SessionOver { nexus, tsih }, turn);
-            }
+            Then::SessionOver { nexus, tsih } => self.session_is_over(nexus, tsih, turn),
             Then::JobDone { volume, number } => self.report_done(volume, number, turn),
         }
     }

@@ -134,18 +134,20 @@ impl Connection {
         Some(BufSlice { offset: slice.offset + self.filled, len: left, ..slice })
     }
 
-    /// Queues a PDU. Padding and digests are added here.
+    /// Queues a PDU. Padding and digests are added here. False where that could not be done:
+    /// what the peer would get from here on makes no sense, so the connection must end.
     pub(crate) fn queue(
         &mut self,
         driver: &mut Driver,
         header: &[u8; 48],
         data: SendData,
         sample: Option<Sample>,
-    ) {
+    ) -> bool {
         let (head, head_len) = self.head(header);
         let head = &head[..head_len];
         let batch = self.open_batch(driver, head_len);
         batch.meaning.pdus += 1;
+        let mut whole = true;
         let returned = match data {
             SendData::None => {
                 batch.gather.push_inline(head);
@@ -157,7 +159,7 @@ impl Connection {
                 None
             }
             SendData::Buffer { slice, last } => {
-                self.queue_buffer(driver, head, slice);
+                whole = self.queue_buffer(driver, head, slice);
                 last.then_some(slice.buf)
             }
         };
@@ -167,6 +169,7 @@ impl Connection {
             batch.meaning.returns.extend(returned);
             batch.meaning.samples.extend(sample);
         }
+        whole
     }
 
     /// Keeps the lists of a batch that has left for the next one.
@@ -196,15 +199,17 @@ impl Connection {
         self.queue_tail(driver, u32::try_from(bytes.len()).unwrap_or(0), sum);
     }
 
-    fn queue_buffer(&mut self, driver: &mut Driver, head: &[u8], slice: BufSlice) {
+    /// False where the kernel writes to the buffer, so that it has no digest yet.
+    fn queue_buffer(&mut self, driver: &mut Driver, head: &[u8], slice: BufSlice) -> bool {
         let sum = if self.data_digest {
             // The shard has handed the buffer over to be sent; the kernel does not write it.
             driver.pool().bytes(slice).map(data_digest)
         } else {
             None
         };
+        let whole = sum.is_some() || !self.data_digest;
         let mut pool = driver.pool_mut();
-        let Some(batch) = self.batches.back_mut() else { return };
+        let Some(batch) = self.batches.back_mut() else { return false };
         if slice.offset == 0 {
             batch.gather.push_framed(&mut pool, head, slice);
         } else {
@@ -212,6 +217,7 @@ impl Connection {
             batch.gather.push_buffer(slice);
         }
         self.queue_tail(driver, slice.len, sum);
+        whole
     }
 
     /// Padding and data digest of a data segment.
@@ -257,6 +263,7 @@ const DIRECT_RECEIVE_BYTES_MIN: u32 = 16 << 10;
 /// Inline bytes are pushed in pieces of this size: a batch holds 64 KiB of them.
 const INLINE_CHUNK_BYTES: usize = 16 << 10;
 
-/// Batches of one connection that wait before nothing more is read from it. A full window of
-/// reads is a handful of batches; what fills more is an initiator that sends and does not read.
-const BATCHES_MAX: usize = 64;
+/// Batches of one connection that wait before nothing more is read from it. A full window of the
+/// longest reads is as many; what fills more is an initiator that sends and does not read. A
+/// batch of copied bytes takes some 80 KiB.
+const BATCHES_MAX: usize = 16;

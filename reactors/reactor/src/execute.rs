@@ -1,10 +1,10 @@
 //! The shard's backend operations, carried out.
 
-use crate::backend::{Backend, EIO, Io, IoKind, fallocate_mode, io_result};
+use crate::backend::{Backend, EIO, Io, IoKind, Progress, fallocate_mode, io_result};
 use crate::reactor::Reactor;
 use crate::token::{key_of_token, token_of};
 use target::{IoResult, OpId, SpaceChange};
-use units::{BufSlice, VolumeId};
+use units::{BufId, BufSlice, VolumeId};
 use uring::{Errno, FileId, Refusal};
 
 impl Reactor {
@@ -44,7 +44,13 @@ impl Reactor {
         offset: u64,
         (slice, durable): (BufSlice, bool),
     ) {
+        if self.is_spoiled(slice) {
+            return self.end_now(op, false);
+        }
         match self.volumes.get(usize::from(volume.0)) {
+            Some(Some(Backend::File { trust, .. })) if durable && trust.is_lost() => {
+                self.end_now(op, false);
+            }
             Some(Some(Backend::File { id, .. })) => {
                 let file = *id;
                 self.start(op, file, IoKind::Write { offset, slice, durable });
@@ -61,6 +67,7 @@ impl Reactor {
 
     pub(crate) fn flush(&mut self, op: OpId, volume: VolumeId) {
         match self.backend(volume) {
+            Some(Backend::File { trust, .. }) if trust.is_lost() => self.end_now(op, false),
             Some(Backend::File { id, .. }) => self.start(op, id, IoKind::Flush),
             Some(Backend::Memory(_) | Backend::Null) => self.end_now(op, true),
             None => self.end_now(op, false),
@@ -108,6 +115,9 @@ impl Reactor {
     }
 
     pub(crate) fn compare(&mut self, op: OpId, expected: BufSlice, actual: BufSlice) {
+        if self.is_spoiled(expected) || self.is_spoiled(actual) {
+            return self.end_now(op, false);
+        }
         let pool = self.driver.pool();
         let result = match (pool.bytes(expected), pool.bytes(actual)) {
             (Some(expected), Some(actual)) => {
@@ -130,8 +140,7 @@ impl Reactor {
             let from = BufSlice { len, ..block };
             let to = BufSlice { offset: into.offset + done, len, ..into };
             if !pool.copy(from, to) {
-                debug_assert!(false, "the shard replicates only in buffers of its own");
-                return;
+                return self.spoil(into.buf);
             }
             done += len;
         }
@@ -139,8 +148,23 @@ impl Reactor {
     }
 
     pub(crate) fn zero_fill(&mut self, into: BufSlice) {
-        let zeroed = self.driver.pool_mut().zero(into);
-        debug_assert!(zeroed, "the shard clears only buffers of its own");
+        if !self.driver.pool_mut().zero(into) {
+            self.spoil(into.buf);
+        }
+    }
+
+    /// The bytes of a buffer are not what the shard asked for. It is not told, so the operation
+    /// that uses them fails: better an error than wrong data.
+    fn spoil(&mut self, buf: BufId) {
+        tracing::error!(reactor = self.id.0, ?buf, "a buffer was lent while it was in use");
+        self.spoiled.push(buf);
+    }
+
+    /// Whether the bytes of a buffer are not what the shard asked for; tells it once.
+    fn is_spoiled(&mut self, slice: BufSlice) -> bool {
+        let Some(at) = self.spoiled.iter().position(|&buf| buf == slice.buf) else { return false };
+        self.spoiled.swap_remove(at);
+        true
     }
 
     fn start(&mut self, op: OpId, file: FileId, kind: IoKind) {
@@ -159,6 +183,10 @@ impl Reactor {
             IoKind::Flush => self.driver.fsync(io.file, token, true),
             IoKind::Space { mode, offset, len } => {
                 self.driver.fallocate(io.file, token, mode, (offset, len))
+            }
+            IoKind::WriteZeros { offset, len } => {
+                let len = u32::try_from(len).unwrap_or(u32::MAX).min(self.zeros.len);
+                self.driver.write(io.file, token, offset, (BufSlice { len, ..self.zeros }, false))
             }
         };
         match started {
@@ -190,14 +218,10 @@ impl Reactor {
     /// A read or write has ended; what a short one left is asked for again.
     pub(crate) fn transferred(&mut self, token: u64, result: Result<u32, Errno>) {
         let Some(io) = self.ios.remove(key_of_token(token)) else { return };
-        let (IoKind::Read { slice, .. } | IoKind::Write { slice, .. }) = io.kind else { return };
-        match result {
-            Ok(moved) if moved == slice.len => self.done.push_back((io.op, IoResult::Done)),
-            Ok(moved) => match io.rest(moved) {
-                Some(rest) => self.submit_io(rest),
-                // Nothing moved: the file has become shorter than its volume.
-                None => self.end_now(io.op, false),
-            },
+        match result.map(|moved| io.kind.after(moved)) {
+            Ok(Progress::Done) => self.done.push_back((io.op, IoResult::Done)),
+            Ok(Progress::More(kind)) => self.submit_io(Io { kind, ..io }),
+            Ok(Progress::Stuck) => self.end_now(io.op, false),
             Err(errno) => self.failed(io, errno),
         }
         self.run_actions();
@@ -208,8 +232,8 @@ impl Reactor {
         let Some(io) = self.ios.remove(key_of_token(token)) else { return };
         match result {
             Ok(()) => self.done.push_back((io.op, IoResult::Done)),
-            Err(errno) => match io.instead(errno) {
-                Some(other) => self.submit_io(other),
+            Err(errno) => match io.kind.instead(errno) {
+                Some(kind) => self.submit_io(Io { kind, ..io }),
                 None => self.failed(io, errno),
             },
         }
@@ -218,6 +242,19 @@ impl Reactor {
 
     fn failed(&mut self, io: Io, errno: Errno) {
         tracing::warn!(reactor = self.id.0, %errno, kind = ?io.kind, "backend operation failed");
+        for (volume, backend) in self.volumes.iter().enumerate() {
+            if let Some(Backend::File { id, trust, .. }) = backend
+                && *id == io.file
+                && trust.lose(&io.kind)
+            {
+                tracing::error!(
+                    volume,
+                    "a flush has failed: writes that were answered before may be lost. Flushes \
+                     and durable writes of this volume fail from now on; check the disk, and \
+                     then start the daemon again"
+                );
+            }
+        }
         self.done.push_back((io.op, io_result(errno)));
     }
 }

@@ -1,6 +1,6 @@
 //! The node: all reactors of this machine, as the control thread sees them.
 
-use crate::backend::{SharedStore, Store};
+use crate::backend::{SharedStore, Store, with_zero_buffer};
 use crate::mailbox::{Doorbell, PostOffice};
 use crate::reactor::{Mail, Parts, Reactor};
 use crate::stats::Snapshot;
@@ -161,7 +161,12 @@ struct Handle {
 
 impl Handle {
     fn tell(&self, command: Command) {
-        // There are never more than a few; a full queue is a reactor that hangs.
+        // Questions that a reactor which hangs has not answered must not take the room of what
+        // it has to know when it goes on, such as a catalog that admits fewer initiators.
+        let is_question = matches!(command, Command::Report(_));
+        if is_question && self.commands.len() >= QUESTIONS_MAX {
+            return;
+        }
         if self.commands.push(command).is_err() {
             tracing::error!("a reactor does not take commands");
         }
@@ -286,7 +291,7 @@ impl Node {
 
     /// Stops accepting, asks all initiators to log out, waits until they have or `grace` is
     /// over, and ends the reactors.
-    pub fn shutdown(mut self, grace: Duration) {
+    pub fn shutdown(self, grace: Duration) {
         for reactor in &self.reactors {
             reactor.tell(Command::Shutdown);
         }
@@ -294,6 +299,13 @@ impl Node {
         while Instant::now() < until && !self.report().iter().all(|r| r.is_idle) {
             std::thread::park_timeout(Duration::from_millis(20));
         }
+        drop(self);
+    }
+}
+
+impl Drop for Node {
+    /// Ends the reactors at once; whoever is still connected is cut off.
+    fn drop(&mut self) {
         for reactor in &self.reactors {
             reactor.tell(Command::Stop);
         }
@@ -312,6 +324,21 @@ const REPORT_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Commands that wait for a reactor.
 const COMMANDS_MAX: usize = 64;
+/// How many of them may be questions.
+const QUESTIONS_MAX: usize = 16;
+
+/// Ends the process where a reactor panics. The other reactors would wait for its answers for
+/// ever, and with it all logins; a process that has ended is started again.
+struct AllOrNothing;
+
+impl Drop for AllOrNothing {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("a reactor has panicked, which is a mistake of ours: ending at once");
+            std::process::abort();
+        }
+    }
+}
 
 /// A thread that is setting its reactor up.
 struct Starting {
@@ -352,7 +379,7 @@ impl Starting {
             // There are at most REACTORS_MAX.
             let id = ReactorId(u8::try_from(at).unwrap_or(u8::MAX));
             let commands = own_commands;
-            Reactor::new(Parts {
+            let mut reactor = Reactor::new(Parts {
                 id,
                 options,
                 driver,
@@ -362,8 +389,9 @@ impl Starting {
                 doorbell,
                 commands,
                 warnings,
-            })
-            .run();
+            });
+            let _whole = AllOrNothing;
+            reactor.run();
         };
         let thread = std::thread::Builder::new()
             .name(format!("reactor-{at}"))
@@ -391,7 +419,7 @@ fn set_up(core: usize, options: &NodeOptions) -> Result<(Driver, Vec<String>), S
     if let Err(error) = uring::affinity::pin_current_thread(core) {
         warnings.push(error.to_string());
     }
-    let mut driver_options = DriverOptions::new(options.layout.clone());
+    let mut driver_options = DriverOptions::new(with_zero_buffer(&options.layout));
     driver_options.entries = options.queue_depth;
     let (driver, said) = Driver::new(&driver_options)?;
     warnings.extend(said.iter().map(ToString::to_string));
@@ -419,4 +447,50 @@ fn entropy() -> Entropy {
             panic!("the kernel gives no random numbers: {error}");
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    /// It went on without the reactor: nobody could log in, and the service manager saw a daemon
+    /// that ran.
+    #[test]
+    fn a_panic_of_a_reactor_ends_the_process() {
+        const CHILD: &str = "POLLUX_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            let thread = std::thread::spawn(|| {
+                let _whole = AllOrNothing;
+                panic!("as a reactor might");
+            });
+            assert!(thread.join().is_err());
+            return;
+        }
+        let own = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new(own);
+        child.args(["--exact", "node::tests::a_panic_of_a_reactor_ends_the_process"]);
+        let status = child.env(CHILD, "1").output().unwrap().status;
+        assert_eq!(status.signal(), Some(6), "SIGABRT, not {status}");
+    }
+
+    /// Statistics that were asked for again and again filled the queue of a reactor that hung, and
+    /// the catalog that came then was lost.
+    #[test]
+    fn unanswered_questions_leave_room_for_a_catalog() {
+        let layout = PoolLayout::new(vec![SizeClass { bytes: 4096, count: 1 }]);
+        let (driver, _) = Driver::new(&DriverOptions::new(layout)).unwrap();
+        let handle = Handle {
+            thread: None,
+            commands: Arc::new(ArrayQueue::new(COMMANDS_MAX)),
+            doorbell: Arc::new(Doorbell::new(driver.waker())),
+        };
+        let (sender, _answers) = channel();
+        for _ in 0..1000 {
+            handle.tell(Command::Report(sender.clone()));
+        }
+        handle.tell(Command::Apply { catalog: Arc::default(), opened: Vec::new() });
+        let waiting = std::iter::from_fn(|| handle.commands.pop());
+        assert!(matches!(waiting.last(), Some(Command::Apply { .. })));
+    }
 }

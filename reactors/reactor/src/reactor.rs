@@ -3,7 +3,7 @@
 //! A turn is bounded: so much mail, so many completions, so many PDUs of one connection. What is
 //! left waits for the next turn, so that no connection starves the others.
 
-use crate::backend::{Backend, Io, SharedStore};
+use crate::backend::{Backend, Io, SharedStore, zero_buffer};
 use crate::connection::Connection;
 use crate::mailbox::{Bell, Doorbell, Inboxes, Outboxes};
 use crate::node::{Command, NodeOptions, PollMode, ReactorReport};
@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use target::{Action, Actions, HandedOver, IoResult, Message, OpId, Shard};
-use units::{BufId, ConnId, Instant, Key, ReactorId, Slab, VolumeId, limits};
+use units::{BufId, BufSlice, ConnId, Instant, Key, ReactorId, Slab, VolumeId, limits};
 use uring::{Completion, Driver, Refusal, SocketId, Wait, Waker};
 
 impl Bell for Waker {
@@ -79,6 +79,11 @@ pub(crate) struct Reactor {
     /// Files that are to be closed once nothing of them is under way.
     pub(crate) retired: Vec<uring::FileId>,
     pub(crate) ios: Slab<Io>,
+    /// A buffer of the pool that the shard does not know: it is never written.
+    pub(crate) zeros: BufSlice,
+    /// Buffers whose bytes could not be made as the shard wanted them: what is next done with
+    /// them fails. Always empty, unless the shard has lent one that is in use.
+    pub(crate) spoiled: Vec<BufId>,
     /// Operations that the ring had no room for.
     pub(crate) deferred: VecDeque<Io>,
     /// Operations that ended at once.
@@ -92,6 +97,9 @@ pub(crate) struct Reactor {
     pub(crate) accept_again: Vec<u64>,
     pub(crate) accept_again_at: Instant,
     pub(crate) now: Instant,
+    /// Connections refused since the log was last told, and when that was.
+    pub(crate) refusals: u64,
+    pub(crate) refusal_told_at: Instant,
     worked_at: Instant,
     stopping: bool,
     warnings: Vec<String>,
@@ -109,6 +117,7 @@ impl Reactor {
     pub(crate) fn new(parts: Parts) -> Self {
         let now = uring::now();
         Self {
+            zeros: zero_buffer(&parts.options.layout),
             id: parts.id,
             options: parts.options,
             driver: parts.driver,
@@ -125,6 +134,7 @@ impl Reactor {
             volumes: Vec::new(),
             retired: Vec::new(),
             ios: Slab::new(IOS_MAX),
+            spoiled: Vec::new(),
             deferred: VecDeque::new(),
             done: VecDeque::new(),
             returned: VecDeque::new(),
@@ -134,6 +144,8 @@ impl Reactor {
             accept_again: Vec::new(),
             accept_again_at: now,
             now,
+            refusals: 0,
+            refusal_told_at: Instant(0),
             worked_at: now,
             stopping: false,
             warnings: parts.warnings,
@@ -336,9 +348,10 @@ impl Reactor {
             match command {
                 Command::Apply { catalog, opened } => {
                     self.take_stores(opened);
-                    self.shard.handle_catalog(self.now, Arc::clone(&catalog), &mut self.actions);
-                    self.run_actions();
+                    // First, so that what goes on because its volume is gone finds it gone.
                     self.retire_volumes(&catalog);
+                    self.shard.handle_catalog(self.now, catalog, &mut self.actions);
+                    self.run_actions();
                 }
                 Command::DropSession(conn) => {
                     // To the shard it is as if the initiator had gone.
@@ -382,21 +395,25 @@ impl Reactor {
     pub(crate) fn take_stores(&mut self, opened: Vec<(VolumeId, SharedStore)>) {
         for (id, store) in opened {
             let backend = match store {
-                SharedStore::File { fd, size } => match self.driver.add_file(Arc::clone(&fd)) {
-                    Ok(id) => Backend::File { id, fd, size },
-                    Err(refusal) => {
-                        tracing::error!(volume = id.0, %refusal, "no room for the volume's file");
-                        continue;
+                SharedStore::File { fd, size, trust } => {
+                    match self.driver.add_file(Arc::clone(&fd)) {
+                        Ok(id) => Some(Backend::File { id, fd, size, trust }),
+                        Err(refusal) => {
+                            tracing::error!(volume = id.0, %refusal, "no room for its file");
+                            // Not what the place holds: that is another volume.
+                            None
+                        }
                     }
-                },
-                SharedStore::Memory(store) => Backend::Memory(store),
-                SharedStore::Null => Backend::Null,
+                }
+                SharedStore::Memory(store) => Some(Backend::Memory(store)),
+                SharedStore::Null => Some(Backend::Null),
             };
             let place = usize::from(id.0);
             if self.volumes.len() <= place {
                 self.volumes.resize(place + 1, None);
             }
-            if let Some(Backend::File { id, .. }) = self.volumes[place].replace(backend) {
+            let before = std::mem::replace(&mut self.volumes[place], backend);
+            if let Some(Backend::File { id, .. }) = before {
                 self.retired.push(id);
             }
         }
@@ -425,9 +442,7 @@ impl Reactor {
                 Ok(listener) => {
                     let token = u64::try_from(self.listeners.len()).unwrap_or(0);
                     self.listeners.push(listener);
-                    if let Err(refusal) = self.driver.accept(listener, token) {
-                        tracing::error!(reactor = self.id.0, %refusal, "cannot accept");
-                    }
+                    self.begin_accepting(listener, token);
                 }
                 Err(refused) => {
                     let refusal = refused.reason;
@@ -449,3 +464,6 @@ fn ns(duration: Duration) -> u64 {
 
 /// Backend operations of one reactor with the kernel. More wait in the reactor.
 const IOS_MAX: u32 = 8192;
+
+#[cfg(test)]
+mod tests;

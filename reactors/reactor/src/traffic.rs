@@ -4,12 +4,13 @@ use crate::connection::{Batch, Connection, Fate, Pending};
 use crate::reactor::{Mail, Reactor, Traveller};
 use crate::token::{key_of_token, token_of};
 use iscsi::{Bhs, DeframeFault, Piece};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use target::{HandedOver, Placement, Sample, SendData};
 use units::{BufId, BufSlice, ConnId, Key, ReactorId, limits};
 use uring::socket::Tuning;
-use uring::{Errno, Gather, RecvBuffer, SocketId};
+use uring::{Errno, Gather, RecvBuffer, Refusal, SocketId};
 
 /// What the next bytes of a connection turned out to be.
 enum Found {
@@ -43,10 +44,20 @@ impl Reactor {
             tracing::debug!(%peer, %error, "cannot tune the socket");
         }
         let Some(conn) = self.shard.accept(self.now, peer, local) else {
-            tracing::warn!(%peer, "connection refused: too many logins under way, or shutdown");
+            self.warn_of_refusal(peer);
             return;
         };
         self.add_connection(conn, fd);
+    }
+
+    /// Says that a connection was refused, but not as often as a peer likes to be.
+    fn warn_of_refusal(&mut self, peer: SocketAddr) {
+        self.refusals += 1;
+        if self.now.since(self.refusal_told_at) >= REFUSALS_TOLD_EVERY {
+            let count = std::mem::take(&mut self.refusals);
+            self.refusal_told_at = self.now;
+            tracing::warn!(%peer, count, "connections refused: too many logins under way, or shutdown");
+        }
     }
 
     fn add_connection(&mut self, conn: ConnId, fd: OwnedFd) -> Option<Key> {
@@ -97,13 +108,22 @@ impl Reactor {
         }
         for token in std::mem::take(&mut self.accept_again) {
             let listener = usize::try_from(token).ok().and_then(|t| self.listeners.get(t).copied());
-            if let Some(listener) = listener
-                && let Err(refusal) = self.driver.accept(listener, token)
-            {
-                tracing::error!(reactor = self.id.0, %refusal, "cannot accept connections");
+            if let Some(listener) = listener {
+                self.begin_accepting(listener, token);
             }
         }
         true
+    }
+
+    /// Begins to accept, or tries it again some time later: the ring may be full just now.
+    pub(crate) fn begin_accepting(&mut self, listener: SocketId, token: u64) {
+        if let Err(refusal) = self.driver.accept(listener, token) {
+            tracing::error!(reactor = self.id.0, %refusal, "cannot accept connections");
+            if refusal == Refusal::Full {
+                self.accept_again.push(token);
+                self.accept_again_at = self.now.after(ACCEPT_PAUSE);
+            }
+        }
     }
 
     /// Makes sure that a connection is looked at in this turn.
@@ -162,9 +182,14 @@ impl Reactor {
                 connection.filled += bytes;
                 let here = BufSlice { len: bytes, ..slice };
                 // The receive has ended, so the kernel does not write the buffer any more.
-                let bytes = self.driver.pool().bytes(here).unwrap_or_default();
-                connection.deframer.payload_received(bytes);
-                connection.pending = Some(Pending::Bytes(Vec::new(), 0));
+                match self.driver.pool().bytes(here) {
+                    Some(bytes) => {
+                        connection.deframer.payload_received(bytes);
+                        connection.pending = Some(Pending::Bytes(Vec::new(), 0));
+                    }
+                    // Unless the shard has lent it twice: then the bytes are anybody's.
+                    None => self.peer_gone(key),
+                }
             }
             Ok(1..) | Err(Errno::CANCELED) => {}
             Ok(0) | Err(_) => self.peer_gone(key),
@@ -216,8 +241,11 @@ impl Reactor {
         for _ in 0..limits::PDUS_PER_TURN_MAX * PIECES_PER_PDU {
             let Some(connection) = self.connections.get(key) else { return };
             let conn = connection.id;
-            if !matches!(connection.fate, Fate::Open) || connection.is_backed_up() {
+            if !matches!(connection.fate, Fate::Open) {
                 return;
+            }
+            if connection.is_backed_up() {
+                return self.set_aside(key);
             }
             match self.next_piece(key) {
                 Found::NeedMore => return self.recycle_pending(key),
@@ -278,7 +306,8 @@ impl Reactor {
                     Placement::Buffer(slice) => {
                         let len = u32::try_from(run.len()).unwrap_or(u32::MAX);
                         let offset = slice.offset + connection.filled;
-                        if !pool.fill(BufSlice { offset, len, ..slice }, run) {
+                        let fits = len <= slice.len.saturating_sub(connection.filled);
+                        if !fits || !pool.fill(BufSlice { offset, len, ..slice }, run) {
                             debug_assert!(false, "a placement is inside of a buffer that is ours");
                             return Found::NoPlace;
                         }
@@ -292,6 +321,18 @@ impl Reactor {
         };
         *at = bytes.len() - input.len();
         found
+    }
+
+    /// Nobody knows when a connection that is backed up is parsed again. Its bytes wait in memory
+    /// of their own: the receive buffers are there for those who go on.
+    fn set_aside(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(Pending::Buffer(buffer, at)) = &connection.pending else { return };
+        let rest = self.driver.received(buffer).get(*at..).unwrap_or_default().to_vec();
+        let aside = connection.pending.replace(Pending::Bytes(rest, 0));
+        if let Some(Pending::Buffer(buffer, _)) = aside {
+            self.driver.recycle(buffer);
+        }
     }
 
     fn recycle_pending(&mut self, key: Key) {
@@ -346,7 +387,11 @@ impl Reactor {
         let key = self.key_of(conn);
         match key.and_then(|key| Some((key, self.connections.get_mut(key)?))) {
             Some((key, connection)) if !matches!(connection.fate, Fate::Closed) => {
-                connection.queue(&mut self.driver, header, data, sample);
+                if !connection.queue(&mut self.driver, header, data, sample) {
+                    // Better no connection than one that sends something else.
+                    tracing::error!(reactor = self.id.0, "a PDU without its data digest");
+                    self.driver.shutdown(connection.socket);
+                }
                 self.list(key);
             }
             Some(_) | None => {
@@ -556,3 +601,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A PDU is a header, an end, and a run of payload for each receive that it spans.
 const PIECES_PER_PDU: u32 = 3;
+
+/// A hostile peer must not fill the log.
+const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(5);

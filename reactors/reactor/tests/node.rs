@@ -234,6 +234,16 @@ fn shutdown_asks_for_a_logout_and_ends_when_it_has_come() {
 }
 
 #[test]
+fn a_node_that_is_dropped_ends_its_reactors_and_connections() {
+    let fixture = memory_node(2);
+    let mut initiator = Initiator::log_in(fixture.address, 1, Wishes::default());
+    drop(fixture.node);
+    assert!(std::net::TcpStream::connect(fixture.address).is_err());
+    // The end of the stream, or a reset.
+    assert!(matches!(initiator.stream.read(&mut [0; 1]), Ok(0) | Err(_)));
+}
+
+#[test]
 fn a_data_segment_longer_than_declared_is_rejected_and_the_connection_closed() {
     let fixture = memory_node(1);
     let mut initiator = Initiator::log_in(fixture.address, 1, Wishes::default());

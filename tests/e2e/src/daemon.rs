@@ -3,12 +3,14 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::random::Random;
 
 /// How long a daemon may take to serve or to end on a slow machine.
 const DAEMON_TIME_MAX: Duration = Duration::from_secs(60);
@@ -102,7 +104,7 @@ impl Setup {
         for _ in 1..START_TRIES_MAX {
             match setup.clone().try_start() {
                 Ok(daemon) => return daemon,
-                Err(said) if said.to_lowercase().contains("in use") => {
+                Err(said) if is_about_the_port(&said) => {
                     setup.portal = free_portal();
                 }
                 Err(said) => panic!("polluxd did not begin to serve; it said:\n{said}"),
@@ -172,6 +174,19 @@ impl Daemon {
         self.setup.portal
     }
 
+    /// Whether the daemon says these words, if not now then soon: its two streams are read by
+    /// threads of their own.
+    pub fn says(&self, words: &str) -> bool {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !self.said().contains(words) {
+            if Instant::now() > until {
+                return false;
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        true
+    }
+
     /// Everything it has said so far, both streams.
     pub fn said(&self) -> String {
         self.output.text()
@@ -209,14 +224,28 @@ impl Daemon {
         }
     }
 
-    /// Ends it without warning and starts it again with the same state and portal.
+    /// Ends it without warning and starts it again with the same state and portal. A killed
+    /// process leaves its ring to the kernel, which may hold the port for some moments longer:
+    /// then this tries again, as systemd would.
     pub fn kill_and_restart(&mut self) {
         self.kill();
-        let setup = self.setup.clone();
-        *self = setup
-            .try_start()
-            .unwrap_or_else(|said| panic!("polluxd did not come back; it said:\n{said}"));
+        let deadline = Instant::now() + DAEMON_TIME_MAX;
+        loop {
+            match self.setup.clone().try_start() {
+                Ok(daemon) => {
+                    *self = daemon;
+                    return;
+                }
+                Err(said) if is_about_the_port(&said) && Instant::now() < deadline => {}
+                Err(said) => panic!("polluxd did not come back; it said:\n{said}"),
+            }
+        }
     }
+}
+
+/// Whether a daemon ended because its port is taken.
+fn is_about_the_port(said: &str) -> bool {
+    said.to_lowercase().contains("in use")
 }
 
 impl Drop for Daemon {
@@ -312,20 +341,27 @@ fn ended_with_its_test(binary: &Path) -> Command {
     }
 }
 
-/// A portal on loopback that nobody listens at right now.
+/// A portal on loopback that nobody listens at right now. Its port lies below those that the
+/// kernel gives to clients: one of theirs would be gone between two lives of a daemon.
 fn free_portal() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0");
-    // Without a free port on loopback no test can run.
-    listener.and_then(|listener| listener.local_addr()).expect("a free port on loopback")
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut random = Random::new(u64::from(clock.subsec_nanos()) << 32 | u64::from(process::id()));
+    let mut ports = (0..1000).map(|_| 20_000 + random.next_u64() % 10_000);
+    let free = ports.find_map(|port| {
+        let port = u16::try_from(port).ok()?;
+        TcpListener::bind(("127.0.0.1", port)).and_then(|listener| listener.local_addr()).ok()
+    });
+    // Where a thousand ports are taken no test can run.
+    free.expect("a free port on loopback")
 }
 
-/// The daemon's binary.
+/// The daemon's binary. A relative path counts from the workspace, as it was typed there: cargo
+/// runs tests in the directory of their crate.
 fn polluxd() -> PathBuf {
-    if let Some(path) = std::env::var_os("POLLUXD") {
-        return path.into();
-    }
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let build = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| workspace.join("target"), PathBuf::from);
-    build.join("release/polluxd")
+    if let Some(path) = std::env::var_os("POLLUXD") {
+        return workspace.join(path);
+    }
+    let build = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    workspace.join(build).join("release/polluxd")
 }

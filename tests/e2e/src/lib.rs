@@ -3,15 +3,16 @@
 //! Each test owns its daemon: free ports, a state directory of its own, killed by its process id
 //! when the test ends. The environment decides what is tested:
 //!
-//! | variable | meaning |
-//! |---|---|
-//! | `POLLUXD` | the daemon's binary; else `polluxd` in the release directory of the build |
-//! | `E2E_PORTAL`, `E2E_TARGET`, `E2E_LUN` | another target that runs already: tests that need a daemon of their own are skipped, and breaches of the standard are printed, not fatal |
-//! | `POLLUX_REQUIRE_TOOLS=1` | a missing program fails its test instead of skipping it |
-//! | `QEMU_IMG`, `QEMU_IO`, `FIO_ISCSI` | programs with an iSCSI driver |
-//! | `POLLUX_CRASH_ROUNDS` | rounds of the crash test, 50 |
-//! | `POLLUX_GARBAGE_SEEDS` | mutated streams of the garbage test, 200 |
-//! | `POLLUX_SEED` | start of the random choices; a failure prints the one it used |
+//! * `POLLUXD`: the daemon's binary; else `polluxd` in the release directory of the build.
+//! * `POLLUXD_ARGUMENTS`: more words for its command line, such as `--cores 0,1`.
+//! * `E2E_PORTAL`, `E2E_TARGET`, `E2E_LUN`: another target that runs already. Tests that need a
+//!   daemon of their own are skipped, and breaches of the standard that only the session sees are
+//!   printed instead of failing the test. Use `--test-threads=1`, because all share one disk.
+//! * `POLLUX_REQUIRE_TOOLS=1`: a missing program fails its test instead of skipping it.
+//! * `QEMU_IMG`, `QEMU_IO`, `FIO_ISCSI`: programs with an iSCSI driver.
+//! * `POLLUX_CRASH_ROUNDS`: rounds of the crash test, 50.
+//! * `POLLUX_GARBAGE_SEEDS`: spoilt streams of the garbage test, 200.
+//! * `POLLUX_SEED`: start of the random choices; a failure prints the one it used.
 
 mod blocks;
 mod daemon;

@@ -58,7 +58,8 @@ impl Program {
     /// Starts the program; its output is thrown away.
     pub fn start(&self, arguments: &[String]) -> Child {
         let mut command = Command::new(&self.path);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.current_dir(std::env::temp_dir()).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap_or_else(|cause| panic!("{}: {cause}", self.path.display()))
     }
 
@@ -66,7 +67,8 @@ impl Program {
     pub fn run(&self, arguments: &[&str]) -> (bool, String) {
         let arguments = arguments.iter().map(OsString::from).collect::<Vec<_>>();
         let mut command = Command::new(&self.path);
-        command.args(&arguments);
+        // What a program leaves behind does not belong into the tree.
+        command.current_dir(std::env::temp_dir()).args(&arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             command.spawn().unwrap_or_else(|cause| panic!("{}: {cause}", self.path.display()));

@@ -236,7 +236,8 @@ fn data_out_against_the_rules_never_become_a_good_write() {
         let tag = start_write(session, lun, block, 8192);
         let r2t = first_r2t(session, tag);
         let good = whole_answer(&r2t, lun, &pattern(8192, 0xaa));
-        session.connection().send(&(breach.spoil)(good.clone())).expect("data are sent");
+        let bad = whole_answer(&r2t, lun, &pattern(8192, 0xbb));
+        session.connection().send(&(breach.spoil)(bad)).expect("data are sent");
         let ended = session.ping(b"what now?").err();
         let mut fate = ended.map(|error| Outcome::of(Err(error)));
         if fate.is_none() && session.has_answer(tag) {
@@ -245,7 +246,16 @@ fn data_out_against_the_rules_never_become_a_good_write() {
         if fate.is_none() && breach.may_go_on {
             // The stray PDU was dropped or rejected; the task waits for its data still.
             session.connection().send(&good).expect("data are sent");
+            while !session.has_answer(tag) {
+                session.pump().expect("the write is answered");
+            }
+            for reject in session.take_rejects() {
+                assert!(matches!(reject.bhs[2], 0x04 | 0x09), "reason {:#04x}", reject.bhs[2]);
+            }
             assert_eq!(outcome(session, tag), Outcome::Good, "{}", breach.name);
+            let written = content(&mut disk);
+            let is_right = written[..8192] == pattern(8192, 0xaa);
+            assert!(is_right, "{}: data of the stray PDU were written", breach.name);
         } else {
             let fate = fate.unwrap_or_else(|| outcome(session, tag));
             assert!(fate.is_refusal(), "{}: {fate:?}", breach.name);

@@ -227,7 +227,7 @@ fn a_snack_is_rejected_because_recovery_is_at_level_0() {
         session.send(snack.immediate()).expect("a SNACK is sent");
         let reject = session.await_opcode(opcode::REJECT).expect("a Reject");
         assert!(
-            matches!(reject.bhs[2], 0x03 | 0x04 | 0x05),
+            matches!(reject.bhs[2], 0x03..=0x05),
             "SNACK type {kind} is rejected with {:#04x} (RFC 7143 11.16, 11.17.1)",
             reject.bhs[2]
         );

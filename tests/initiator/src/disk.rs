@@ -5,8 +5,11 @@ use crate::command::{Command, CommandResult};
 use crate::error::Error;
 use crate::session::Session;
 
-/// Tries of TEST UNIT READY: each one reports at most one unit attention.
-const UNIT_ATTENTIONS_MAX: usize = 8;
+/// Unit attentions that may wait for a new nexus; another initiator's reset adds one at any time.
+const UNIT_ATTENTIONS_MAX: usize = 16;
+
+/// Sense key UNIT ATTENTION (SPC-4 4.5.6).
+const UNIT_ATTENTION: u8 = 6;
 
 /// A logical unit that answers, with its geometry.
 #[derive(Debug)]
@@ -20,19 +23,19 @@ pub struct Disk {
 impl Disk {
     /// Takes unit attentions off the logical unit and asks for its capacity.
     pub fn open(mut session: Session, lun: u16) -> Result<Self, Error> {
+        let mut answer = session.scsi(Command::read(lun, cdb::read_capacity_16(32), 32))?;
         for _ in 0..UNIT_ATTENTIONS_MAX {
-            if session.scsi(Command::without_data(lun, cdb::test_unit_ready()))?.is_good() {
+            if answer.sense().is_none_or(|sense| sense.key != UNIT_ATTENTION) {
                 break;
             }
+            answer = session.scsi(Command::read(lun, cdb::read_capacity_16(32), 32))?;
         }
-        let capacity = session.scsi(Command::read(lun, cdb::read_capacity_16(32), 32))?;
-        let data = &capacity.data;
-        let (Some(last), Some(length)) = (data.first_chunk::<8>(), data.get(8..12)) else {
-            let waiting_for = "32 bytes of READ CAPACITY (16)";
-            return Err(Error::Unexpected { waiting_for, header: [0; 48] });
+        let (Some(last), Some(length)) = (answer.data.first_chunk::<8>(), answer.data.get(8..12))
+        else {
+            return Err(Error::NotReady { status: answer.status, sense: answer.sense() });
         };
         let block_bytes = u32::from_be_bytes([length[0], length[1], length[2], length[3]]);
-        Ok(Self { session, lun, block_bytes, blocks: u64::from_be_bytes(*last) + 1 })
+        Ok(Self { session, lun, block_bytes, blocks: u64::from_be_bytes(*last).wrapping_add(1) })
     }
 
     /// The session underneath.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::command::Sense;
+
 /// Why an exchange with the target did not give the answer that was waited for.
 #[derive(Debug)]
 pub enum Error {
@@ -19,6 +21,13 @@ pub enum Error {
     LoginRefused {
         /// Status-Class in the upper and Status-Detail in the lower byte.
         status: u16,
+    },
+    /// A logical unit did not tell its capacity.
+    NotReady {
+        /// SCSI status.
+        status: u8,
+        /// Sense, with CHECK CONDITION.
+        sense: Option<Sense>,
     },
     /// The target rejected a PDU (RFC 7143 11.17).
     Rejected {
@@ -69,6 +78,9 @@ impl fmt::Display for Error {
             Self::Io(cause) => write!(formatter, "the socket failed: {cause}"),
             Self::LoginRefused { status } => {
                 write!(formatter, "the target refused the login with status {status:#06x}")
+            }
+            Self::NotReady { status, sense } => {
+                write!(formatter, "the disk answered with status {status:#04x}, {sense:x?}")
             }
             Self::Rejected { reason, header } => {
                 write!(formatter, "the target rejected a PDU, reason {reason:#04x}: {header:02x?}")

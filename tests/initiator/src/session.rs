@@ -294,6 +294,15 @@ impl Session {
         self.strays.iter().any(|stray| stray.initiator_task_tag() == tag)
     }
 
+    /// Takes the Rejects that have come so far and were not about a command in flight, or about
+    /// one that was sent by hand.
+    pub fn take_rejects(&mut self) -> Vec<Pdu> {
+        let is_reject = |stray: &Pdu| stray.opcode() == opcode::REJECT;
+        let rejects = self.strays.iter().filter(|stray| is_reject(stray)).cloned().collect();
+        self.strays.retain(|stray| !is_reject(stray));
+        rejects
+    }
+
     /// Waits for a PDU with this opcode that answers no command, a Reject for example.
     pub fn await_opcode(&mut self, opcode: u8) -> Result<Pdu, Error> {
         loop {

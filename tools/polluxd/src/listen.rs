@@ -8,10 +8,16 @@ use reactor::socket::{ListenError, listen, local_address};
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 use volume::Portal;
 
 /// Connections that wait to be accepted: a reconnect storm of a large site.
 const BACKLOG: u16 = 1024;
+
+/// How long a port may be taken by nobody. The ring of a daemon that was killed holds its
+/// listening sockets until the kernel has taken it apart, some time after the process is gone.
+const TAKEN_BY_NOBODY_TIME_MAX: Duration = Duration::from_secs(5);
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// A portal that cannot be listened on.
 #[derive(Debug)]
@@ -53,16 +59,13 @@ pub(crate) fn listen_on(
     let mut listeners = Vec::new();
     for wish in wishes {
         let address = wish.portal.address;
-        match listen(address, BACKLOG) {
+        match listen_patiently(address) {
             Ok(socket) => {
                 // Port 0 asks for any free one: what was given is what initiators are told.
                 let address = local_address(&socket).unwrap_or(address);
                 listeners.push((socket, Portal { address, ..wish.portal }));
             }
-            Err(error) => {
-                let taken = matches!(error, ListenError::AddressTaken { .. });
-                let owner = if taken { Owner::of_port(address.port()) } else { None };
-                let fault = ListenFault { address, owner, error };
+            Err(fault) => {
                 if !wish.optional {
                     return Err(fault);
                 }
@@ -71,6 +74,23 @@ pub(crate) fn listen_on(
         }
     }
     Ok(listeners)
+}
+
+/// Listens, where need be after a port that no process has any more has become free.
+fn listen_patiently(address: SocketAddr) -> Result<OwnedFd, ListenFault> {
+    let until = Instant::now() + TAKEN_BY_NOBODY_TIME_MAX;
+    loop {
+        let error = match listen(address, BACKLOG) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => error,
+        };
+        let taken = matches!(error, ListenError::AddressTaken { .. });
+        let owner = if taken { Owner::of_port(address.port()) } else { None };
+        if !taken || owner.is_some() || Instant::now() >= until {
+            return Err(ListenFault { address, owner, error });
+        }
+        std::thread::park_timeout(TRY_AGAIN_AFTER);
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use control_api::VolumeKind;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use units::HEAD_ROOM;
 
 /// A volume that is not served, and why.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(crate) enum VolumeFault {
     BlockTooSmall { path: PathBuf, configured: u32, needed: u32 },
     /// The configuration says another block size than its record.
     BlockSizeChanged { recorded: u32, configured: u32 },
+    /// The medium wants buffers that are aligned better than those that there are.
+    BuffersUnaligned { path: PathBuf, needed: u32 },
     /// The configuration says another kind than its record.
     KindChanged { recorded: VolumeKind, configured: VolumeKind },
     /// No memory for it. What the kernel said.
@@ -56,6 +59,13 @@ impl fmt::Display for VolumeFault {
                 f,
                 "it was made with blocks of {recorded} bytes, and the configuration says \
                  {configured}; initiators rely on it, so set block_size = {recorded}"
+            ),
+            Self::BuffersUnaligned { path, needed } => write!(
+                f,
+                "{} reads and writes only memory at multiples of {needed} bytes, and the buffers \
+                 lie at multiples of {HEAD_ROOM}; use another device, for example one that is \
+                 not encrypted in sectors of {needed} bytes",
+                path.display()
             ),
             Self::KindChanged { recorded, configured } => write!(
                 f,

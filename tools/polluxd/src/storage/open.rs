@@ -4,11 +4,12 @@ use super::VolumeFault;
 use crate::config::VolumeConfig;
 use crate::state::{Record, StateDir, durable, new_uuid, new_wwid};
 use control_api::VolumeKind;
-use reactor::file::{OpenFile, OpenOptions, open_direct};
+use reactor::file::{OpenError, OpenFile, OpenOptions, open_direct};
 use reactor::{MemoryStore, Store};
 use std::io;
 use std::path::{Path, PathBuf};
-use units::{BlockSize, VolumeId};
+use std::time::{Duration, Instant};
+use units::{BlockSize, HEAD_ROOM, VolumeId};
 use volume::{BackendKind, Capabilities, Geometry, VolumeRecord};
 
 /// Where new identities come from.
@@ -19,6 +20,12 @@ pub(crate) struct Identity<'a> {
     /// Fills bytes with randomness.
     pub(crate) random: &'a dyn Fn(&mut [u8]) -> io::Result<()>,
 }
+
+/// How long a volume in use is waited for. The ring of a daemon that was killed holds the locks
+/// of its volumes, and may still write to them, until the kernel has taken it apart; and reactors
+/// close a deleted volume some time after the catalog has forgotten it.
+pub(super) const IN_USE_TIME_MAX: Duration = Duration::from_secs(5);
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// A volume that can be served.
 #[derive(Debug)]
@@ -31,7 +38,8 @@ pub(crate) struct Opened {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Finds or makes a volume, checks it against its record, and opens it.
+/// Finds or makes a volume, checks it against its record, and opens it. A file or device that is
+/// in use may become free until `patience` is over.
 ///
 /// # Errors
 /// Why it cannot be served.
@@ -40,9 +48,10 @@ pub(crate) fn open_volume(
     config: &VolumeConfig,
     state: &StateDir,
     identity: Identity<'_>,
+    patience: Instant,
 ) -> Result<Opened, VolumeFault> {
     match config.kind {
-        VolumeKind::File | VolumeKind::Block => open_file(id, config, state, identity),
+        VolumeKind::File | VolumeKind::Block => open_file(id, config, state, identity, patience),
         VolumeKind::Memory | VolumeKind::Null => open_transient(id, config, identity),
     }
 }
@@ -76,6 +85,7 @@ fn open_file(
     config: &VolumeConfig,
     state: &StateDir,
     identity: Identity<'_>,
+    patience: Instant,
 ) -> Result<Opened, VolumeFault> {
     let path = path_of(config, state);
     let record = state.record(&config.name)?;
@@ -90,7 +100,8 @@ fn open_file(
     }
     let buffered_allowed = config.kind == VolumeKind::File;
     let options = OpenOptions { read_only: config.read_only, buffered_allowed };
-    let open = open_direct(&path, options).map_err(|e| VolumeFault::Open(e.to_string()))?;
+    let open =
+        open_patiently(&path, options, patience).map_err(|e| VolumeFault::Open(e.to_string()))?;
     check_open(&open, &path, config, record.as_ref())?;
     let new = || new_record(config, &path, open.size, identity);
     let record = keep(record, new, &path, state)?;
@@ -116,6 +127,22 @@ fn open_file(
     Ok(Opened { record, store: Store::File(open), warnings })
 }
 
+/// Opens a volume, where need be after its last user has let go of it.
+fn open_patiently(
+    path: &Path,
+    options: OpenOptions,
+    patience: Instant,
+) -> Result<OpenFile, OpenError> {
+    loop {
+        match open_direct(path, options) {
+            Err(OpenError::InUse { .. }) if Instant::now() < patience => {
+                std::thread::park_timeout(TRY_AGAIN_AFTER);
+            }
+            opened => return opened,
+        }
+    }
+}
+
 fn exists(path: &Path) -> Result<bool, VolumeFault> {
     path.try_exists().map_err(|source| VolumeFault::Step {
         step: "look for",
@@ -135,7 +162,8 @@ fn create(path: &Path, config: &VolumeConfig) -> Result<(), VolumeFault> {
     })
 }
 
-/// Whether what was opened is what the configuration and the record say.
+/// Whether what was opened is what the configuration and the record say, and can be read and
+/// written with the buffers that there are.
 fn check_open(
     open: &OpenFile,
     path: &Path,
@@ -157,6 +185,11 @@ fn check_open(
     if open.is_direct && open.dio_offset_align > configured {
         let needed = open.dio_offset_align;
         return Err(VolumeFault::BlockTooSmall { path, configured, needed });
+    }
+    // The payload of a buffer begins behind its head room, at a multiple of that.
+    if open.is_direct && open.dio_mem_align > HEAD_ROOM {
+        let needed = open.dio_mem_align;
+        return Err(VolumeFault::BuffersUnaligned { path, needed });
     }
     Ok(())
 }
@@ -269,4 +302,38 @@ fn open_transient(
         read_only: config.read_only,
     };
     Ok(Opened { record, store, warnings })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Such a device failed every read and write with EINVAL, and its volume was served.
+    #[test]
+    fn a_device_that_needs_better_aligned_buffers_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        std::fs::write(&path, vec![0; 8192]).unwrap();
+        let options = OpenOptions { read_only: false, buffered_allowed: true };
+        let mut open = open_direct(&path, options).unwrap();
+        let config = VolumeConfig {
+            name: "a".into(),
+            kind: VolumeKind::File,
+            path: None,
+            size_bytes: None,
+            block_size: BlockSize::B4096,
+            read_only: false,
+            write_cache: None,
+        };
+        (open.is_direct, open.dio_offset_align, open.dio_mem_align) = (true, 4096, 512);
+        check_open(&open, Path::new("/dev/x"), &config, None).unwrap();
+        open.dio_mem_align = 4096;
+        let fault = check_open(&open, Path::new("/dev/x"), &config, None).unwrap_err();
+        assert_eq!(
+            fault.to_string(),
+            "/dev/x reads and writes only memory at multiples of 4096 bytes, and the buffers lie \
+             at multiples of 512; use another device, for example one that is not encrypted in \
+             sectors of 4096 bytes"
+        );
+    }
 }

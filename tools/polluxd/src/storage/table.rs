@@ -1,12 +1,13 @@
 //! All volumes of the node, served or not, as they run.
 
-use super::open::{contradiction, open_volume, path_of};
+use super::open::{IN_USE_TIME_MAX, contradiction, open_volume, path_of};
 use super::{Identity, VolumeFault};
 use crate::config::VolumeConfig;
 use crate::state::{Record, StateDir};
 use control_api::VolumeKind;
 use reactor::Store;
 use std::path::PathBuf;
+use std::time::Instant;
 use units::VolumeId;
 use volume::VolumeRecord;
 
@@ -96,10 +97,12 @@ impl VolumeTable {
             stores: Vec::new(),
             warnings: Vec::new(),
         };
+        // Volumes are waited for together: however many are in use, the start takes no longer.
+        let patience = Instant::now() + IN_USE_TIME_MAX;
         for config in configs {
             match self.find(&config.name) {
                 Some(running) if running.served.is_ok() => planned.go_on(running, config),
-                Some(_) | None => planned.open(config, state, identity),
+                Some(_) | None => planned.open(config, state, identity, patience),
             }
         }
         planned
@@ -123,14 +126,20 @@ impl Planned {
         self.table.volumes.push(running.clone());
     }
 
-    fn open(&mut self, config: &VolumeConfig, state: &StateDir, identity: Identity<'_>) {
+    fn open(
+        &mut self,
+        config: &VolumeConfig,
+        state: &StateDir,
+        identity: Identity<'_>,
+        patience: Instant,
+    ) {
         let id = VolumeId(self.table.ids_used);
         let path = match config.kind {
             VolumeKind::Block | VolumeKind::File => Some(path_of(config, state)),
             VolumeKind::Memory | VolumeKind::Null => None,
         };
         let mut known = None;
-        let served = match open_volume(id, config, state, identity) {
+        let served = match open_volume(id, config, state, identity, patience) {
             Ok(opened) => {
                 // The catalog's limit on volumes is far below the width of an id.
                 self.table.ids_used = self.table.ids_used.saturating_add(1);

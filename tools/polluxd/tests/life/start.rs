@@ -53,6 +53,25 @@ fn a_daemon_that_was_killed_starts_again() {
     place.start(&[]).end();
 }
 
+/// The kernel takes the ring of a killed process apart some time after the process is gone, and
+/// until then the ring holds the port and the locks of the volumes. A daemon that was started
+/// again at once found the port taken or, worse, served no volume until somebody noticed.
+#[test]
+fn a_daemon_that_was_killed_has_its_port_and_volumes_back_at_once() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    let status = daemon.call("status", &json!({}));
+    let address = status["portals"][0]["address"].as_str().unwrap().to_owned();
+    for _ in 0..8 {
+        daemon.signal(Signal::KILL);
+        assert!(!daemon.wait().success());
+        daemon = place.start(&["--listen", &address]);
+        let status = daemon.call("status", &json!({}));
+        assert_eq!(status["volumes"][0]["state"], "served", "{status}");
+    }
+    daemon.end();
+}
+
 #[test]
 fn a_call_ends_the_daemon_as_a_signal_does() {
     let place = Place::new();

@@ -1,0 +1,207 @@
+//! What one seed tries: each draws its own mix of sizes, faults and commands, so that rare
+//! meetings of two of them are not drowned by all the others.
+
+use crate::Canary;
+use crate::rng::{Rng, word};
+use units::{PoolLayout, SizeClass};
+
+/// One volume.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct VolumePlan {
+    pub(crate) sectors: u64,
+    pub(crate) block_bytes: u32,
+    pub(crate) volatile: bool,
+    pub(crate) unmap: bool,
+}
+
+impl VolumePlan {
+    pub(crate) fn sectors_per_block(&self) -> u64 {
+        u64::from(self.block_bytes) / crate::sectors::SECTOR_BYTES
+    }
+}
+
+/// What a seed makes of the world.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) canary: Option<Canary>,
+    pub(crate) reactors: u8,
+    pub(crate) initiators: usize,
+    pub(crate) volumes: Vec<VolumePlan>,
+    pub(crate) classes: Vec<SizeClass>,
+    /// The pool is so small that unasked data may find it empty.
+    pub(crate) tiny_pool: bool,
+    /// What each initiator does before things calm down.
+    pub(crate) acts: u64,
+    pub(crate) queue_depth: usize,
+    /// Blocks of a usual command.
+    pub(crate) blocks: u64,
+    /// Blocks that are hit more than others, to make commands meet.
+    pub(crate) hot_blocks: u64,
+    pub(crate) weights: Weights,
+    pub(crate) faults: Faults,
+    /// The node shuts down at the end; otherwise the initiators log out.
+    pub(crate) shutdown: bool,
+}
+
+/// How often initiators do what.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weights {
+    pub(crate) read: u64,
+    pub(crate) write: u64,
+    pub(crate) flush: u64,
+    pub(crate) compare_and_write: u64,
+    pub(crate) verify: u64,
+    pub(crate) write_and_verify: u64,
+    pub(crate) write_same: u64,
+    pub(crate) unmap: u64,
+    pub(crate) reserve: u64,
+    pub(crate) mode: u64,
+    pub(crate) inquiry: u64,
+    pub(crate) nop: u64,
+    pub(crate) abort: u64,
+    pub(crate) reset: u64,
+    pub(crate) logout: u64,
+    pub(crate) reinstate: u64,
+    pub(crate) cut: u64,
+    pub(crate) garbage: u64,
+    /// Expected data transfer lengths that do not match the CDB, in a thousand.
+    pub(crate) odd_length: u64,
+    /// Transfers of several bursts, in a thousand.
+    pub(crate) big: u64,
+    /// Immediate commands, in a thousand.
+    pub(crate) immediate: u64,
+}
+
+/// How often the world fails, in a thousand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Faults {
+    pub(crate) io_error: u64,
+    pub(crate) no_space: u64,
+    /// Operations that take seconds.
+    pub(crate) hang: u64,
+    /// Connections that move nothing for a while.
+    pub(crate) stall: u64,
+    /// Connections that break by themselves.
+    pub(crate) cut: u64,
+    /// Power cuts in the run.
+    pub(crate) crashes: u64,
+    /// Changes of the catalog in the run.
+    pub(crate) catalog: u64,
+    /// Bytes come one by one, or nearly so.
+    pub(crate) dribble: bool,
+    /// Data segments with a wrong digest.
+    pub(crate) bad_digest: u64,
+}
+
+impl Plan {
+    pub(crate) fn draw(rng: &mut Rng, canary: Option<Canary>) -> Self {
+        let reactors = rng.pick(&[1, 1, 2, 2, 3]);
+        let initiators = crate::rng::size(rng.between(1, 4));
+        let big = if rng.chance(200) { rng.pick(&[50, 200]) } else { 0 };
+        let volumes = volumes(rng, big > 0);
+        let tiny_pool = rng.chance(350);
+        let classes = classes(rng, tiny_pool);
+        let mut plan = Self {
+            canary,
+            reactors,
+            initiators,
+            volumes,
+            classes,
+            tiny_pool,
+            acts: rng.between(20, 250),
+            queue_depth: crate::rng::size(rng.pick(&[1, 4, 16, 40])),
+            blocks: rng.pick(&[1, 4, 16, 64]),
+            hot_blocks: rng.pick(&[2, 8, 32]),
+            weights: weights(rng),
+            faults: faults(rng),
+            shutdown: rng.chance(200),
+        };
+        plan.weights.big = big;
+        if canary.is_some() {
+            plan.make_it_calm();
+        }
+        plan
+    }
+
+    /// A canary needs what its fault breaks, and nothing that excuses it.
+    fn make_it_calm(&mut self) {
+        self.faults = Faults { crashes: self.faults.crashes.max(2), ..Faults::default() };
+        self.weights.write = 300;
+        self.weights.read = 300;
+        self.weights.flush = 100;
+        self.weights.garbage = 0;
+        self.acts = 200;
+        for volume in &mut self.volumes {
+            volume.volatile = true;
+        }
+    }
+
+    pub(crate) fn layout(&self) -> PoolLayout {
+        PoolLayout::new(self.classes.clone())
+    }
+}
+
+fn volumes(rng: &mut Rng, big: bool) -> Vec<VolumePlan> {
+    (0..rng.between(1, 3))
+        .map(|_| VolumePlan {
+            sectors: if big { 4096 } else { rng.pick(&[64, 256, 1024]) },
+            block_bytes: rng.pick(&[512, 512, 4096]),
+            volatile: rng.chance(700),
+            unmap: rng.chance(500),
+        })
+        .collect()
+}
+
+/// A task needs at most three of the largest buffers at a time.
+fn classes(rng: &mut Rng, tiny: bool) -> Vec<SizeClass> {
+    let class = |bytes, count| SizeClass { bytes, count: word(count) };
+    if tiny {
+        let large = class(262_144, rng.between(3, 6));
+        return if rng.chance(500) { vec![large] } else { vec![class(4096, 2), large] };
+    }
+    vec![class(4096, 256), class(65_536, 64), class(262_144, 64)]
+}
+
+fn weights(rng: &mut Rng) -> Weights {
+    let mut some = |share: u64, most: u64| if rng.chance(share) { rng.between(1, most) } else { 0 };
+    Weights {
+        read: 100,
+        write: 100,
+        flush: some(600, 40),
+        compare_and_write: some(500, 100),
+        verify: some(300, 50),
+        write_and_verify: some(300, 50),
+        write_same: some(300, 40),
+        unmap: some(300, 40),
+        reserve: some(250, 30),
+        mode: some(250, 20),
+        inquiry: some(500, 20),
+        nop: some(500, 20),
+        abort: some(400, 40),
+        reset: some(300, 15),
+        logout: some(300, 6),
+        reinstate: some(300, 6),
+        cut: some(300, 6),
+        garbage: some(250, 15),
+        odd_length: some(250, 200),
+        big: 0,
+        immediate: some(200, 100),
+    }
+}
+
+fn faults(rng: &mut Rng) -> Faults {
+    let mut some = |share: u64, most: u64| if rng.chance(share) { rng.between(1, most) } else { 0 };
+    let mut faults = Faults {
+        io_error: some(250, 40),
+        no_space: some(150, 30),
+        hang: some(250, 15),
+        stall: some(250, 10),
+        cut: some(150, 2),
+        crashes: some(250, 3),
+        catalog: some(200, 4),
+        bad_digest: some(100, 20),
+        dribble: false,
+    };
+    faults.dribble = rng.chance(150);
+    faults
+}
