@@ -40,11 +40,34 @@ impl Shard {
         }
     }
 
-    /// A buffer is free: the task that waits longest for one goes on.
+    /// A buffer is free: the tasks that wait longest for what there is go on. Large needs come
+    /// first, because small ones are met by all buffers.
     pub(crate) fn give_back(&mut self, buf: BufId, turn: &mut Turn<'_>) {
         self.lender.give_back(buf);
-        for _ in 0..self.hungry.len() {
-            let Some(key) = self.hungry.pop_front() else { return };
+        for class in (0..self.lender.classes()).rev() {
+            while let Some(key) = self.lender.next_hungry(class) {
+                let Some(task) = self.tasks.get_mut(key) else { continue };
+                task.is_hungry = false;
+                let lent = self.lender.lent_count();
+                self.resume(key, turn);
+                let waits_again = self.tasks.get(key).is_some_and(|t| t.is_hungry);
+                if waits_again && self.lender.lent_count() <= lent {
+                    // What there is was not enough for it; nobody overtakes it.
+                    self.lender.keep_place(class);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The bytes of a buffer have left: it is free, and the task that sent them may read on.
+    pub(crate) fn off_wire(&mut self, buf: BufId, turn: &mut Turn<'_>) {
+        let sender = self.lender.take_off_wire(buf);
+        if let Some(task) = sender.and_then(|key| self.tasks.get_mut(key)) {
+            task.on_wire -= 1;
+        }
+        self.give_back(buf, turn);
+        if let Some(key) = sender {
             self.resume(key, turn);
         }
     }

@@ -100,6 +100,8 @@ impl Shard {
             data_in: DataInState::default(),
             cursor: 0,
             bursts: [None; limits::BURSTS_PER_TASK_MAX],
+            is_hungry: false,
+            on_wire: 0,
             io_in_flight: 0,
             jobs_in_flight: 0,
             fault: planned.fault,
@@ -292,7 +294,7 @@ fn plan_for_unit(
         | Plan::WriteAndVerify { .. }
         | Plan::WriteSame { .. } => medium_work(&plan, unit),
     };
-    if mapping.read_only && planned.work.modifies() {
+    if mapping.read_only && planned.work.will_modify() {
         return Planned::check(Sense::WRITE_PROTECTED);
     }
     planned

@@ -55,7 +55,8 @@ impl Shard {
         if matches!(task.work, Work::Parameters { .. }) {
             return Placement::Engine;
         }
-        if task.burst_at(offset).is_none() && !self.open_burst(key, offset) {
+        let end = offset % limits::BURST_LENGTH_MAX + len;
+        if task.burst_at(offset).is_none() && !self.open_burst(key, offset, end) {
             if let Some(task) = self.tasks.get_mut(key) {
                 task.fail(Fault::TaskSetFull);
             }
@@ -71,10 +72,10 @@ impl Shard {
         Placement::Buffer(slice)
     }
 
-    /// Lends a buffer for the burst of a task's data that begins at or covers `offset`, and all
-    /// that the task will need to be done with it. False where there are too few, or the task has
-    /// enough bursts under way.
-    fn open_burst(&mut self, key: Key, offset: u32) -> bool {
+    /// Lends a buffer for the burst of a task's data that begins at or covers `offset`, with
+    /// room for `end` bytes, and with it all that the work on the burst needs besides. False
+    /// where there is none, or the task has enough bursts under way.
+    fn open_burst(&mut self, key: Key, offset: u32, end: u32) -> bool {
         let Some(task) = self.tasks.get(key) else { return false };
         let Some(slot) = task.free_slot() else { return false };
         let start = offset - offset % limits::BURST_LENGTH_MAX;
@@ -82,9 +83,7 @@ impl Shard {
         // Unasked data may be more than the command takes; the rest of it is not used, but it
         // needs a place.
         let unasked = task.data_out.unsolicited.map_or(0, |s| s.end);
-        let immediate = task.data_out.requested;
-        let room = len.max(unasked.saturating_sub(start)).max(immediate.saturating_sub(start));
-        let room = room.max(self.immediate_excess(task)).min(limits::BURST_LENGTH_MAX);
+        let room = len.max(unasked.saturating_sub(start)).max(end).min(limits::BURST_LENGTH_MAX);
         let [second, chunk, chunk_second] = task.work.further_buffers(len, task.range.len);
         let Some([buf, second, chunk_buf, chunk_second]) =
             self.lender.lend_all([Some(room), second, chunk, chunk_second])
@@ -105,15 +104,6 @@ impl Shard {
             task.bursts[CHUNK] = Some(burst(buf, chunk_second, chunk.unwrap_or(0), 0));
         }
         true
-    }
-
-    /// Bytes of immediate data, of a command whose header has just come in.
-    fn immediate_excess(&self, task: &Task) -> u32 {
-        if task.data_out.received > 0 {
-            return 0;
-        }
-        let header = task.conn.and_then(|c| self.connections.get(c.0)).map(|c| c.header);
-        header.map_or(0, |h| h.data_segment_length()).min(limits::BURST_LENGTH_MAX)
     }
 
     /// A part of a parameter list.
@@ -159,7 +149,7 @@ impl Shard {
         };
         // DataPDUInOrder and DataSequenceInOrder are Yes: one offset and one number is right.
         let fits = pdu.buffer_offset == sequence.next
-            && pdu.data_segment_length <= sequence.end - sequence.next;
+            && pdu.data_segment_length <= sequence.end.saturating_sub(sequence.next);
         let in_order = pdu.data_sn == Serial32(sequence.data_sn);
         if !in_order {
             task.fail(Fault::Check(Sense::PROTOCOL_SERVICE_CRC_ERROR));
@@ -261,8 +251,9 @@ impl Shard {
             } else if let Some((_, burst)) = task.burst_at(offset) {
                 burst.offset + burst.len
             } else {
-                if task.free_slot().is_some() && !self.open_burst(key, offset) {
-                    self.wait_for_buffer(key);
+                if task.free_slot().is_some() && !self.open_burst(key, offset, 0) {
+                    let wanted = self.tasks.get(key).map_or(0, |t| t.buffer_wanted(offset));
+                    self.wait_for_buffer(key, wanted);
                     return;
                 }
                 if self.tasks.get_mut(key).and_then(|t| t.burst_at(offset)).is_none() {

@@ -24,6 +24,11 @@ impl Shard {
     ) -> Placement {
         if let Some(session) = self.session_mut(conn) {
             session.ping.received_at = turn.now;
+            // RFC 7143 11.14: after a logout request no new request is sent. What comes all the
+            // same would begin a task whose session is about to go.
+            if session.logging_out && bhs.opcode() != Opcode::NopOut {
+                return Placement::Discard;
+            }
         }
         let parsed = match bhs.opcode() {
             Opcode::ScsiCommand => return self.command_header(conn, bhs, turn),
@@ -258,6 +263,7 @@ impl Shard {
             self.send_logout_response(conn, &request, outcome, turn);
             return;
         }
+        session.logging_out = true;
         let tasks = self.session_tasks(conn);
         self.abort_tasks(&tasks, turn);
         self.when_quiet(tasks, Then::AnswerLogout { conn, request }, turn);

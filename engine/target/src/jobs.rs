@@ -4,7 +4,7 @@
 //! at hand, and answers the asker when all have. With one reactor the same path runs within a
 //! single call.
 
-use crate::logical_unit::{Decision, ask, ticket_key};
+use crate::logical_unit::{Decision, LogicalUnit, ask, ticket_key};
 use crate::message::{Job, Note, Outcome, Ticket};
 use crate::nexus::Nexus;
 use crate::shard::{Shard, Turn};
@@ -49,12 +49,22 @@ impl Shard {
         self.poll_home(volume, turn);
     }
 
+    /// Starts the jobs that may start. A job may end within the call that starts it; the next
+    /// one is then started by the loop that is at work already, not inside of it, so that a
+    /// queue of any length needs the stack of one job.
     fn poll_home(&mut self, volume: VolumeId, turn: &mut Turn<'_>) {
         let shards = self.reactors.max(1);
+        let is_polled = |unit: &mut LogicalUnit| std::mem::replace(&mut unit.home.is_polled, true);
+        if self.unit_mut(volume).is_none_or(is_polled) {
+            return;
+        }
         loop {
             let Some(unit) = self.unit_mut(volume) else { return };
             match unit.home.poll(unit.reserved_by.as_ref(), shards) {
-                None => return,
+                None => {
+                    unit.home.is_polled = false;
+                    return;
+                }
                 Some(Decision::Reply { ticket, outcome }) => {
                     self.post(ticket.reactor, Note::Answer { ticket, outcome }, turn);
                 }
@@ -232,7 +242,7 @@ impl Shard {
         tasks
     }
 
-    /// The tasks at a volume's logical unit, those included that were aborted before and are still
+    /// The tasks at a volume's logical unit, but for task management, those included that were aborted before and are still
     /// at the backend: a reset is done when they are quiet too. Tasks of the session that asks
     /// which came after its request are none of it (RFC 7143 4.2.3.3): the initiator has sent
     /// them in the belief that they will be carried out.
@@ -240,7 +250,9 @@ impl Shard {
         let request = self.tasks.get(asker.task).filter(|_| asker.reactor == self.id);
         let is_later =
             |t: &Task| request.is_some_and(|r| r.conn == t.conn && r.arrival < t.arrival);
-        let ends = |t: &Task| t.volume == Some(volume) && !is_later(t);
+        let ends = |t: &Task| {
+            t.volume == Some(volume) && !is_later(t) && !matches!(t.work, Work::Management)
+        };
         self.tasks.iter().filter(|(_, t)| ends(t)).map(|(key, _)| key).collect()
     }
 }

@@ -4,7 +4,8 @@
 //! time and comes back exactly once: from the task, or from the reactor when the last PDU that
 //! names it has left.
 
-use units::{BufId, PoolLayout};
+use std::collections::VecDeque;
+use units::{BufId, Key, PoolLayout};
 
 /// The free lists of a pool, one for each size class.
 #[derive(Debug)]
@@ -12,6 +13,10 @@ pub(crate) struct Lender {
     layout: PoolLayout,
     free: Vec<Vec<BufId>>,
     lent: Vec<bool>,
+    /// Of buffers whose bytes are on the wire: the task that may send more when they have left.
+    sender: Vec<Option<Key>>,
+    /// Tasks that wait for a buffer, by the class that they need, oldest first.
+    hungry: Vec<VecDeque<Key>>,
     lent_count: u32,
 }
 
@@ -26,7 +31,9 @@ impl Lender {
             first += class.count;
         }
         let lent = vec![false; first as usize];
-        Self { layout, free, lent, lent_count: 0 }
+        let sender = vec![None; first as usize];
+        let hungry = vec![VecDeque::new(); free.len()];
+        Self { layout, free, lent, sender, hungry, lent_count: 0 }
     }
 
     /// Lends a buffer of at least `bytes`, of the smallest class that has one free.
@@ -64,6 +71,46 @@ impl Lender {
         if let Some((class, _)) = self.layout.locate(buf) {
             self.free[class].push(buf);
         }
+    }
+
+    /// A task waits for a buffer of at least `bytes`.
+    pub(crate) fn wait(&mut self, key: Key, bytes: u32) {
+        let class = self.layout.class_for(bytes).unwrap_or(self.free.len() - 1);
+        self.hungry[class].push_back(key);
+    }
+
+    /// The task of a class that waits longest, if a buffer could be lent to it.
+    pub(crate) fn next_hungry(&mut self, class: usize) -> Option<Key> {
+        let has_free = self.free[class..].iter().any(|free| !free.is_empty());
+        if has_free { self.hungry[class].pop_front() } else { None }
+    }
+
+    /// The task that has just joined a class's queue again goes back to its front.
+    pub(crate) fn keep_place(&mut self, class: usize) {
+        self.hungry[class].rotate_right(1);
+    }
+
+    /// How many classes there are.
+    pub(crate) const fn classes(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Forgets waiting tasks that are gone, where they are more than those that are there.
+    pub(crate) fn forget_gone(&mut self, tasks: usize, is_there: impl Fn(Key) -> bool) {
+        let waiting: usize = self.hungry.iter().map(VecDeque::len).sum();
+        if waiting > 2 * tasks + 64 {
+            self.hungry.iter_mut().for_each(|queue| queue.retain(|&key| is_there(key)));
+        }
+    }
+
+    /// The bytes of a buffer are on the wire for a task that has more to send.
+    pub(crate) fn put_on_wire(&mut self, buf: BufId, sender: Key) {
+        self.sender[buf.0 as usize] = Some(sender);
+    }
+
+    /// The bytes of a buffer have left, if they were on the wire: the task that sent them.
+    pub(crate) fn take_off_wire(&mut self, buf: BufId) -> Option<Key> {
+        self.sender[buf.0 as usize].take()
     }
 
     /// How many buffers are lent.

@@ -27,6 +27,8 @@ mod steps;
 mod streams;
 mod task;
 mod teardown;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 pub use action::{Action, Actions, IoResult, Placement, Sample, SendData, SpaceChange};

@@ -84,6 +84,8 @@ pub(crate) struct Home {
     running: Option<Running>,
     held: RangeSet<TicketKey>,
     number: u64,
+    /// Jobs are being started, further up in this call.
+    pub(crate) is_polled: bool,
 }
 
 #[derive(Debug)]

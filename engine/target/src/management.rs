@@ -244,6 +244,8 @@ fn management_task(
         data_in: DataInState::default(),
         cursor: 0,
         bursts: [None; limits::BURSTS_PER_TASK_MAX],
+        is_hungry: false,
+        on_wire: 0,
         io_in_flight: 0,
         jobs_in_flight: 0,
         fault: None,

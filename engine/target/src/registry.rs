@@ -8,7 +8,7 @@ use crate::message::Note;
 use crate::nexus::Nexus;
 use crate::shard::{Shard, Turn};
 use iscsi::pdu::LoginStatus;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use units::{ConnId, Instant, ReactorId, limits};
 
 /// A shard's part of the registry.
@@ -16,6 +16,8 @@ use units::{ConnId, Instant, ReactorId, limits};
 pub(crate) struct Registry {
     /// In the order of their names, so that two runs of one history are the same.
     records: BTreeMap<Nexus, Record>,
+    /// The session handles of the records.
+    handles: BTreeSet<u16>,
     /// Sessions that were displaced before they arrived here from the core of their login.
     doomed: Vec<(Nexus, u16)>,
     sessions: Vec<u32>,
@@ -51,6 +53,7 @@ impl Registry {
     pub(crate) fn new(reactors: u8) -> Self {
         Self {
             records: BTreeMap::new(),
+            handles: BTreeSet::new(),
             doomed: Vec::new(),
             sessions: vec![0; usize::from(reactors.max(1))],
             promised: vec![0; usize::from(reactors.max(1))],
@@ -84,23 +87,30 @@ impl Registry {
         }
     }
 
+    /// Whether a login waits for its predecessor to end.
+    pub(crate) fn has_successors(&self) -> bool {
+        self.records.values().any(|r| r.successor.is_some())
+    }
+
     /// When the first login has waited enough for its predecessor to end.
     pub(crate) fn overdue(&self, now: Instant) -> Vec<Nexus> {
         let late = |r: &Record| r.successor.as_ref().is_some_and(|(_, until)| *until <= now);
         self.records.iter().filter(|(_, r)| late(r)).map(|(n, _)| n.clone()).collect()
     }
 
-    /// A session handle that no living session of the node has: the reactors take turns.
-    fn new_tsih(&mut self, own: ReactorId) -> u16 {
+    /// A session handle that no living session of the node has: the reactors take turns. `None`
+    /// where this one has given away all of its share.
+    fn new_tsih(&mut self, own: ReactorId) -> Option<u16> {
         let reactors = u16::try_from(self.sessions.len()).unwrap_or(1);
-        loop {
-            self.tsih_count = self.tsih_count.wrapping_add(1);
-            let tsih = self.tsih_count.wrapping_mul(reactors).wrapping_add(u16::from(own.0));
+        for _ in 0..=u16::MAX / reactors {
+            self.tsih_count = self.tsih_count.wrapping_add(1) % (u16::MAX / reactors);
+            let tsih = self.tsih_count * reactors + u16::from(own.0);
             // Zero means "new session" in a login (RFC 7143 11.12.6).
-            if tsih != 0 && self.records.values().all(|r| r.tsih != tsih) {
-                return tsih;
+            if tsih != 0 && !self.handles.contains(&tsih) {
+                return Some(tsih);
             }
         }
+        None
     }
 }
 
@@ -127,13 +137,17 @@ impl Shard {
             Some(record) => {
                 record.successor = Some((applicant, until));
                 let (place, tsih) = (record.place, record.tsih);
+                self.schedule_tick(turn.now);
                 self.post(place, Note::Displace { nexus, tsih }, turn);
             }
         }
     }
 
     fn enrol(&mut self, applicant: Applicant, nexus: Nexus, turn: &mut Turn<'_>) {
-        let tsih = self.registry.new_tsih(self.id);
+        let Some(tsih) = self.registry.new_tsih(self.id) else {
+            return self.refuse(applicant, nexus, LoginStatus::OutOfResources, turn);
+        };
+        self.registry.handles.insert(tsih);
         let record = Record { tsih, place: applicant.place, successor: None };
         self.registry.records.insert(nexus.clone(), record);
         let note = Note::Registered { conn: applicant.conn, nexus, outcome: Ok(tsih) };
@@ -158,6 +172,7 @@ impl Shard {
             return;
         }
         let record = self.registry.records.remove(nexus);
+        self.registry.handles.remove(&tsih);
         if let Some((applicant, _)) = record.and_then(|r| r.successor) {
             self.enrol(applicant, nexus.clone(), turn);
         }
@@ -222,6 +237,35 @@ impl Shard {
 
     /// A handle for a discovery session, which no registrar knows.
     pub(crate) fn discovery_tsih(&mut self) -> u16 {
-        self.registry.new_tsih(self.id)
+        // It names nothing that a later login could ask for; it only must not be zero.
+        self.registry.new_tsih(self.id).unwrap_or(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The search for a free handle went on until there was one. A reactor that had given all
+    /// of its share away, which 64 reactors have after 1024 sessions, never came back from it.
+    #[test]
+    fn handles_are_unique_and_run_out() {
+        let mut registry = Registry::new(64);
+        while let Some(tsih) = registry.new_tsih(ReactorId(63)) {
+            assert!(tsih != 0 && registry.handles.insert(tsih));
+            assert_eq!(tsih % 64, 63);
+        }
+        assert_eq!(registry.handles.len(), 1023);
+        registry.handles.remove(&127);
+        assert_eq!(registry.new_tsih(ReactorId(63)), Some(127));
+    }
+
+    #[test]
+    fn a_single_reactor_has_all_handles() {
+        let mut registry = Registry::new(1);
+        while let Some(tsih) = registry.new_tsih(ReactorId(0)) {
+            assert!(tsih != 0 && registry.handles.insert(tsih));
+        }
+        assert_eq!(registry.handles.len(), 65_534);
     }
 }

@@ -36,7 +36,9 @@ impl Shard {
         if !task.aborted {
             self.untag(key);
             if let Some(task) = self.tasks.get(key) {
-                let (data, end) = closing(task);
+                let unit = task.volume.and_then(|v| self.unit(v));
+                let format = unit.map_or(SenseFormat::Fixed, |u| u.unit.sense_format());
+                let (data, end) = closing(task, format);
                 self.send_response(key, data, end, turn);
             }
         }
@@ -134,9 +136,9 @@ pub(crate) fn residual(task: &Task) -> Residual {
     }
 }
 
-fn closing(task: &Task) -> (Vec<u8>, End) {
+fn closing(task: &Task, format: SenseFormat) -> (Vec<u8>, End) {
     match task.fault {
-        Some(fault) => closing_fault(task, fault, SenseFormat::Fixed),
+        Some(fault) => closing_fault(task, fault, format),
         None => (Vec::new(), End { status: status::GOOD, residual: residual(task) }),
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Session {
     pub(crate) attentions: Attentions,
     pub(crate) text: TextExchange,
     pub(crate) ping: Ping,
+    /// The initiator has asked for the end of the session.
+    pub(crate) logging_out: bool,
     /// An async message has asked the initiator to log out.
     pub(crate) logout_requested: bool,
     next_transfer_tag: u32,
@@ -75,6 +77,7 @@ impl Session {
             attentions,
             text: TextExchange::default(),
             ping: Ping { received_at: now, outstanding: None },
+            logging_out: false,
             logout_requested: false,
             next_transfer_tag: 0,
         }

@@ -10,12 +10,12 @@ use crate::registry::{Applicant, Registry};
 use crate::task::Task;
 use crate::wait::Wait;
 use iscsi::{Bhs, DeframeFault};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use units::{BufId, ConnId, Instant, Key, PoolLayout, ReactorId, Slab, VolumeId, limits};
+use units::{BufId, ConnId, Instant, PoolLayout, ReactorId, Slab, VolumeId, limits};
 use volume::Catalog;
 
 /// How a shard is set up.
@@ -57,8 +57,6 @@ pub struct Shard {
     pub(crate) tasks: Slab<Task>,
     arrivals: u64,
     pub(crate) units: Vec<Option<Box<LogicalUnit>>>,
-    /// Tasks that wait for a buffer, oldest first.
-    pub(crate) hungry: VecDeque<Key>,
     pub(crate) waits: Vec<Wait>,
     pub(crate) registry: Registry,
     pub(crate) shutting_down: bool,
@@ -100,7 +98,6 @@ impl Shard {
             tasks: Slab::new(limits::TASKS_PER_REACTOR_MAX),
             arrivals: 0,
             units: Vec::new(),
-            hungry: VecDeque::new(),
             waits: Vec::new(),
             registry: Registry::new(options.reactors),
             shutting_down: false,
@@ -213,7 +210,8 @@ impl Shard {
         connection.filling = None;
         self.pdu_end(conn, incoming, data_digest_ok, &mut turn);
         if let Some(connection) = self.connections.get_mut(conn.0) {
-            connection.segment.clear();
+            // Not just cleared: a connection keeps no memory for what its peer sent once.
+            connection.segment = Vec::new();
         }
     }
 
@@ -244,7 +242,7 @@ impl Shard {
     /// The last PDU that named a buffer has left, or its connection is gone.
     pub fn handle_buffer_returned(&mut self, now: Instant, buf: BufId, actions: &mut Actions) {
         let mut turn = Turn { now, actions };
-        self.give_back(buf, &mut turn);
+        self.off_wire(buf, &mut turn);
     }
 
     /// Another shard has posted a message.

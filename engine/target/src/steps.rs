@@ -227,15 +227,19 @@ impl Shard {
         turn.push(Action::Space { op, volume, change: SpaceChange::Unmap, offset, len });
     }
 
-    /// The buffer of slot 1: lent together with that of the data, or now where there is none.
+    /// The buffer of slot 1: lent with that of slot 0, or, where the initiator sends nothing, when
+    /// it is first asked for. `None` where there is none: the task then waits for one.
     fn chunk_buffer(&mut self, key: Key) -> Option<Burst> {
         let task = self.tasks.get(key)?;
         if let Some(burst) = task.bursts[CHUNK] {
             return Some(burst);
         }
-        let len = u32::try_from(task.range.len).unwrap_or(u32::MAX).min(limits::BURST_LENGTH_MAX);
-        let buf = self.lender.lend(len)?;
-        let burst = Burst { buf, second: None, offset: 0, len, received: 0, step: Step::Read };
+        let len = task.chunk_bytes();
+        let Some(buf) = self.lender.lend(len) else {
+            self.wait_for_buffer(key, len);
+            return None;
+        };
+        let burst = Burst { buf, second: None, offset: 0, len, received: len, step: Step::Read };
         self.tasks.get_mut(key)?.bursts[CHUNK] = Some(burst);
         Some(burst)
     }
@@ -265,7 +269,7 @@ impl Shard {
     /// Finds out whether the block that WRITE SAME brought is all zeros.
     fn compare_with_zeros(&mut self, key: Key, block: u32, turn: &mut Turn<'_>) {
         let Some(data) = self.data_buffer(key) else { return };
-        let Some(zeros) = self.chunk_buffer(key) else { return self.wait_for_buffer(key) };
+        let Some(zeros) = self.chunk_buffer(key) else { return };
         let Some(task) = self.tasks.get_mut(key) else { return };
         let op = begin_io(task, key, DATA, turn);
         let actual = BufSlice { buf: zeros.buf, offset: 0, len: block };
@@ -295,7 +299,7 @@ impl Shard {
     fn write_pattern(&mut self, key: Key, block: u32, turn: &mut Turn<'_>) {
         let Some(data) = self.data_buffer(key) else { return };
         let first = self.tasks.get(key).is_some_and(|t| t.cursor == 0);
-        let Some(chunk) = self.chunk_buffer(key) else { return self.wait_for_buffer(key) };
+        let Some(chunk) = self.chunk_buffer(key) else { return };
         let Some((volume, extent)) = self.next_chunk(key, chunk.len) else { return };
         if extent.len == 0 {
             return self.finish(key, turn);
@@ -324,9 +328,7 @@ impl Shard {
         let Some(task) = self.tasks.get(key) else { return };
         let compares = matches!(task.work, Work::Verify(VerifyBytes::CompareOneBlock));
         let first = task.cursor == 0;
-        let Some(chunk) = self.chunk_buffer(key) else {
-            return self.wait_for_buffer(key);
-        };
+        let Some(chunk) = self.chunk_buffer(key) else { return };
         let Some((volume, extent)) = self.next_chunk(key, chunk.len) else { return };
         if extent.len == 0 {
             return self.finish(key, turn);

@@ -58,10 +58,12 @@ impl Shard {
         }
     }
 
-    /// Notes that the task waits for a buffer.
-    pub(crate) fn wait_for_buffer(&mut self, key: Key) {
-        if !self.hungry.contains(&key) {
-            self.hungry.push_back(key);
+    /// Notes that the task waits for a buffer of at least `bytes`.
+    pub(crate) fn wait_for_buffer(&mut self, key: Key, bytes: u32) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        if !std::mem::replace(&mut task.is_hungry, true) {
+            self.lender.wait(key, bytes);
+            self.lender.forget_gone(self.tasks.len(), |key| self.tasks.get(key).is_some());
         }
     }
 
@@ -110,9 +112,8 @@ impl Shard {
 
     /// Reads what the medium holds in place of a burst, to compare or just to see that it can.
     fn read_second(&mut self, key: Key, slot: usize, turn: &mut Turn<'_>) {
-        let Some(burst) = self.tasks.get(key).and_then(|t| t.bursts[slot]) else { return };
         let Some(task) = self.tasks.get_mut(key) else { return };
-        let Some(volume) = task.volume else { return };
+        let (Some(volume), Some(burst)) = (task.volume, task.bursts[slot]) else { return };
         let extent = burst_extent(task, &burst);
         set_step(task, slot, Step::Read);
         let op = begin_io(task, key, slot, turn);
@@ -195,7 +196,7 @@ impl Shard {
                 return;
             }
             let Some(buf) = self.lender.lend(disk_len) else {
-                return self.wait_for_buffer(key);
+                return self.wait_for_buffer(key, disk_len);
             };
             let Some(task) = self.tasks.get_mut(key) else { return };
             // The expected data transfer length is 32 bits wide, and so is the cursor below it.
@@ -223,6 +224,9 @@ impl Shard {
             if ends {
                 task.phase = Phase::Finished;
                 self.untag(key);
+            } else {
+                task.on_wire += 1;
+                self.lender.put_on_wire(burst.buf, key);
             }
             let payload = Payload::Buffer(burst);
             self.send_data_in(key, payload, ends, turn);

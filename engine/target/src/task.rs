@@ -43,6 +43,10 @@ pub(crate) struct Task {
     /// Bytes of the range for which work has begun.
     pub(crate) cursor: u64,
     pub(crate) bursts: [Option<Burst>; limits::BURSTS_PER_TASK_MAX],
+    /// It waits for a buffer, in the queue of those that do.
+    pub(crate) is_hungry: bool,
+    /// Further bursts whose bytes are on the wire.
+    pub(crate) on_wire: u8,
     /// Backend operations under way.
     pub(crate) io_in_flight: u8,
     /// Jobs that logical units' homes do for it. They do not count as under way for whoever
@@ -145,6 +149,12 @@ impl Work {
         } else {
             None
         }
+    }
+
+    /// Whether the command is one that changes blocks, even if it does not touch them yet: UNMAP
+    /// has its list to gather first.
+    pub(crate) const fn will_modify(&self) -> bool {
+        self.modifies() || matches!(self, Self::Parameters { kind: ParameterKind::Unmap, .. })
     }
 
     /// Lengths of the buffers that a burst of `len` bytes needs besides its own: one for what the
@@ -266,9 +276,27 @@ impl Task {
         })
     }
 
-    /// A place for one more burst.
+    /// A place for one more burst. Bursts that are on the wire count: a task whose peer is slow
+    /// holds no more buffers than another one.
     pub(crate) fn free_slot(&self) -> Option<usize> {
+        let held = self.bursts.iter().flatten().count() + usize::from(self.on_wire);
+        if held >= self.bursts.len() {
+            return None;
+        }
         self.bursts.iter().position(Option::is_none)
+    }
+
+    /// The size of the chunks in which the task's range is gone through.
+    pub(crate) fn chunk_bytes(&self) -> u32 {
+        u32::try_from(self.range.len).unwrap_or(u32::MAX).min(limits::BURST_LENGTH_MAX)
+    }
+
+    /// The largest buffer that the burst at `offset` of the data needs.
+    pub(crate) fn buffer_wanted(&self, offset: u32) -> u32 {
+        let start = offset - offset % limits::BURST_LENGTH_MAX;
+        let len = self.data_out.total.saturating_sub(start).min(limits::BURST_LENGTH_MAX);
+        let further = self.work.further_buffers(len, self.range.len);
+        further.into_iter().flatten().fold(len, u32::max)
     }
 
     /// Whether a write to the medium may be under way in a range.

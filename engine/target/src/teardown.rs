@@ -146,7 +146,8 @@ impl Shard {
         }
         self.ticked = conns;
         self.next_tick = None;
-        if !self.connections.is_empty() || !self.tasks.is_empty() {
+        let busy = !self.connections.is_empty() || !self.tasks.is_empty();
+        if busy || self.registry.has_successors() {
             self.schedule_tick(turn.now);
         }
     }

@@ -1,0 +1,261 @@
+//! Task management functions, and what they wait for.
+
+use super::initiator::{
+    Initiator, Order, Part, SCSI_RESPONSE, TASK_MANAGEMENT_RESPONSE, UNASKED, compare_and_write,
+    read_10, reserve, test_unit_ready, write_10,
+};
+use super::world::World;
+use iscsi::pdu::TaskManagementFunction as Function;
+
+/// The responses of task management functions (RFC 7143 11.6.1).
+const COMPLETE: u8 = 0;
+const TASK_DOES_NOT_EXIST: u8 = 1;
+const LUN_DOES_NOT_EXIST: u8 = 2;
+
+fn session(reactors: u8) -> (World, Initiator) {
+    let mut world = World::new(reactors);
+    let initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    (world, initiator)
+}
+
+/// RELEASE (6).
+fn release() -> Order {
+    Order::none(&[0x17, 0, 0, 0, 0, 0])
+}
+
+/// The one answer that has come is that of a task management function.
+fn outcome(world: &mut World, initiator: &Initiator) -> Option<u8> {
+    let answer = initiator.answer(world);
+    assert!(answer.sent.len() <= 1, "{answer:?}");
+    let response = answer.sent.first()?;
+    assert_eq!(response.opcode(), TASK_MANAGEMENT_RESPONSE);
+    Some(response.header[2])
+}
+
+#[test]
+fn an_aborted_write_is_answered_for_only_when_the_backend_is_done_with_it() {
+    let (mut world, mut initiator) = session(1);
+    world.backend_is_held = true;
+    let tag = initiator.start(&mut world, write_10(0, 1).with(&[1; 512]));
+    initiator.manage(&mut world, Function::AbortTask, Some(tag));
+    assert_eq!(outcome(&mut world, &initiator), None);
+    world.release_backend();
+    assert_eq!(outcome(&mut world, &initiator), Some(COMPLETE));
+    world.assert_at_rest();
+}
+
+#[test]
+fn an_aborted_write_whose_data_is_still_coming_frees_its_buffer_at_the_end_of_the_pdu() {
+    let (mut world, mut initiator) = session(1);
+    let tag = initiator.start(&mut world, write_10(0, 8).goes_on());
+    let part = Part { offset: 0, data_sn: 0, is_final: true, data: &[1; 4096] };
+    let placement = initiator.begin_data_out(&mut world, tag, 0xffff_ffff, &part);
+    let mut other = Initiator::log_in(&mut world, 0, "b", UNASKED);
+    other.manage(&mut world, Function::LogicalUnitReset, None);
+    assert_eq!(outcome(&mut world, &other), Some(COMPLETE));
+    assert_eq!(world.shard(0).buffers_in_use(), 1, "the socket still writes into it");
+    world.receive_data(initiator.place, placement, part.data, true);
+    assert_eq!(initiator.answer(&mut world).opcodes(), []);
+    world.assert_at_rest();
+}
+
+#[test]
+fn a_task_that_is_not_there_cannot_be_aborted() {
+    let (mut world, mut initiator) = session(1);
+    initiator.manage(&mut world, Function::AbortTask, Some(0x77));
+    assert_eq!(outcome(&mut world, &initiator), Some(TASK_DOES_NOT_EXIST));
+    world.assert_at_rest();
+}
+
+#[test]
+fn a_function_for_a_lun_that_is_not_there_says_so() {
+    let (mut world, mut initiator) = session(1);
+    let mut luns = (*super::world::catalog(2)).clone();
+    assert!(luns.target(super::world::TARGET).is_some());
+    let mut target = luns.targets()[0].clone();
+    target.luns.remove(&0);
+    luns = volume::Catalog::new(
+        2,
+        luns.volumes().cloned().map(Some).collect(),
+        vec![target],
+        Vec::new(),
+    )
+    .unwrap();
+    world.switch_catalog(&std::sync::Arc::new(luns));
+    initiator.manage(&mut world, Function::LogicalUnitReset, None);
+    assert_eq!(outcome(&mut world, &initiator), Some(LUN_DOES_NOT_EXIST));
+}
+
+#[test]
+fn a_reset_on_one_core_ends_the_tasks_of_all_cores_and_tells_every_nexus() {
+    let mut world = World::new(2);
+    let mut one = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    let mut two = Initiator::log_in(&mut world, 0, "b", UNASKED);
+    assert_ne!(world.locate(one.place).0, world.locate(two.place).0, "logins are spread");
+    world.backend_is_held = true;
+    two.start(&mut world, write_10(0, 1).with(&[1; 512]));
+    one.manage(&mut world, Function::LogicalUnitReset, None);
+    assert_eq!(outcome(&mut world, &one), None);
+    world.release_backend();
+    assert_eq!(outcome(&mut world, &one), Some(COMPLETE));
+    assert_eq!(two.answer(&mut world).opcodes(), []);
+    // BUS DEVICE RESET FUNCTION OCCURRED (SPC-4).
+    assert_eq!(two.run(&mut world, test_unit_ready()).sense(), (0x06, 0x29, 0x03));
+    world.assert_at_rest();
+}
+
+#[test]
+fn a_cleared_task_set_is_reported_to_those_who_lost_a_task() {
+    let (mut world, mut one) = session(1);
+    let mut two = Initiator::log_in(&mut world, 0, "b", UNASKED);
+    let mut three = Initiator::log_in(&mut world, 0, "c", UNASKED);
+    two.start(&mut world, write_10(0, 1));
+    two.answer(&mut world);
+    one.manage(&mut world, Function::ClearTaskSet, None);
+    assert_eq!(outcome(&mut world, &one), Some(COMPLETE));
+    // COMMANDS CLEARED BY ANOTHER INITIATOR (SPC-4).
+    assert_eq!(two.run(&mut world, test_unit_ready()).sense(), (0x06, 0x2f, 0x00));
+    assert_eq!(three.run(&mut world, test_unit_ready()).status(), 0);
+    world.assert_at_rest();
+}
+
+/// An initiator whose ABORT TASK takes too long goes on to LOGICAL UNIT RESET. The reset knew
+/// only tasks that had not been aborted, and so it was answered while the write was at the disk.
+#[test]
+fn a_reset_waits_for_a_write_that_was_aborted_before_it() {
+    let (mut world, mut initiator) = session(1);
+    world.backend_is_held = true;
+    let tag = initiator.start(&mut world, write_10(0, 1).with(&[1; 512]));
+    initiator.manage(&mut world, Function::AbortTask, Some(tag));
+    for function in [
+        Function::LogicalUnitReset,
+        Function::ClearTaskSet,
+        Function::TargetWarmReset,
+        Function::AbortTaskSet,
+    ] {
+        initiator.manage(&mut world, function, None);
+    }
+    initiator.manage(&mut world, Function::AbortTask, Some(tag));
+    assert_eq!(initiator.answer(&mut world).opcodes(), []);
+    world.release_backend();
+    assert_eq!(initiator.answer(&mut world).opcodes(), [TASK_MANAGEMENT_RESPONSE; 6]);
+    world.assert_at_rest();
+}
+
+/// A nexus that only had a task management function under way was told that its commands had
+/// been cleared.
+#[test]
+fn clearing_the_task_set_does_not_count_task_management_as_tasks() {
+    let (mut world, mut one) = session(1);
+    let mut two = Initiator::log_in(&mut world, 0, "b", UNASKED);
+    world.backend_is_held = true;
+    let tag = two.start(&mut world, write_10(0, 1).with(&[1; 512]));
+    two.manage(&mut world, Function::AbortTask, Some(tag));
+    one.manage(&mut world, Function::ClearTaskSet, None);
+    world.release_backend();
+    assert_eq!(outcome(&mut world, &two), Some(COMPLETE));
+    assert_eq!(two.run(&mut world, test_unit_ready()).status(), 0);
+}
+
+#[test]
+fn an_aborted_compare_and_write_does_not_keep_its_range() {
+    let mut world = World::new(2);
+    let mut one = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    let mut two = Initiator::log_in(&mut world, 0, "b", UNASKED);
+    world.mail_is_held = true;
+    let data = [[0; 512], [1; 512]].concat();
+    for initiator in [&mut one, &mut two] {
+        let tag = initiator.start(&mut world, compare_and_write(0).with(&data));
+        initiator.manage(&mut world, Function::AbortTask, Some(tag));
+    }
+    world.release_mail();
+    assert_eq!(outcome(&mut world, &one), Some(COMPLETE));
+    assert_eq!(outcome(&mut world, &two), Some(COMPLETE));
+    assert_eq!(world.disks[0][0], 0);
+    world.assert_at_rest();
+    for initiator in [&mut one, &mut two] {
+        let answer = initiator.run(&mut world, write_10(0, 1).with(&[5; 512]));
+        assert_eq!((answer.opcodes(), answer.status()), (vec![SCSI_RESPONSE], 0));
+    }
+    world.assert_at_rest();
+}
+
+#[test]
+fn a_write_waits_for_the_range_of_a_compare_and_write() {
+    let mut world = World::new(2);
+    let mut one = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    let mut two = Initiator::log_in(&mut world, 0, "b", UNASKED);
+    world.backend_is_held = true;
+    let data = [[0; 512], [1; 512]].concat();
+    one.start(&mut world, compare_and_write(0).with(&data));
+    assert_eq!(world.operations(), 1);
+    two.start(&mut world, write_10(0, 1).with(&[5; 512]));
+    two.start(&mut world, read_10(0, 1));
+    assert_eq!(world.operations(), 1, "the write and the read wait");
+    world.release_backend();
+    assert_eq!(one.answer(&mut world).status(), 0);
+    assert_eq!(two.answer(&mut world).sent.len(), 2);
+    assert_eq!(world.disks[0][0], 5);
+    world.assert_at_rest();
+}
+
+/// A job that ends within the call that starts it began the next one inside of itself. With one
+/// reactor, a long queue behind a slow write then ran out of stack.
+#[test]
+fn a_thousand_jobs_behind_a_slow_write_need_no_stack() {
+    let (mut world, mut initiator) = session(1);
+    world.backend_is_held = true;
+    let tag = initiator.start(&mut world, write_10(0, 1).with(&[1; 512]));
+    initiator.manage(&mut world, Function::AbortTask, Some(tag));
+    initiator.manage(&mut world, Function::LogicalUnitReset, None);
+    let mut sessions: Vec<Initiator> = Vec::new();
+    for number in 0..40 {
+        let mut initiator = Initiator::knock(&mut world, 0, &format!("h{number}"), UNASKED);
+        initiator.admitted(&mut world);
+        initiator.run(&mut world, test_unit_ready());
+        sessions.push(initiator);
+    }
+    for initiator in &mut sessions {
+        for _ in 0..100 {
+            initiator.start(&mut world, release());
+        }
+    }
+    world.release_backend();
+    for initiator in &sessions {
+        assert_eq!(initiator.answer(&mut world).sent.len(), 100);
+    }
+    world.assert_at_rest();
+}
+
+#[test]
+fn a_reservation_keeps_others_out_until_its_nexus_is_gone() {
+    let mut world = World::new(2);
+    let mut one = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    let mut two = Initiator::log_in(&mut world, 0, "b", UNASKED);
+    assert_eq!(one.run(&mut world, reserve()).status(), 0);
+    // RESERVATION CONFLICT (SAM-5).
+    assert_eq!(two.run(&mut world, read_10(0, 1)).status(), 0x18);
+    assert_eq!(two.run(&mut world, reserve()).status(), 0x18);
+    assert_eq!(two.run(&mut world, release()).status(), 0);
+    world.lose(one.place);
+    assert_eq!(two.run(&mut world, read_10(0, 1)).status(), 0);
+    world.assert_at_rest();
+}
+
+/// A connection that was lost while its RESERVE was on its way to the home left a reservation
+/// behind that nobody held.
+#[test]
+fn a_reservation_that_comes_after_its_session_has_ended_ends_too() {
+    for lost_on in [0, 1] {
+        let mut world = World::new(2);
+        let one = Initiator::log_in(&mut world, 0, "a", UNASKED);
+        let two = Initiator::log_in(&mut world, 0, "b", UNASKED);
+        let (mut lost, mut left) = if lost_on == 0 { (one, two) } else { (two, one) };
+        world.mail_is_held = true;
+        lost.start(&mut world, reserve());
+        world.lose(lost.place);
+        world.release_mail();
+        assert_eq!(left.run(&mut world, read_10(0, 1)).status(), 0, "lost {lost_on}");
+        world.assert_at_rest();
+    }
+}
