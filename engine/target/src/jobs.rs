@@ -49,6 +49,16 @@ impl Shard {
         self.poll_home(volume, turn);
     }
 
+    /// Handles [`Note::Cancel`] at the home.
+    pub(crate) fn job_cancelled(&mut self, volume: VolumeId, ticket: Ticket, turn: &mut Turn<'_>) {
+        let Some(unit) = self.unit_mut(volume) else { return };
+        if unit.home.cancel(ticket) {
+            let note = Note::Answer { ticket, outcome: Outcome::Done };
+            self.post(ticket.reactor, note, turn);
+            self.poll_home(volume, turn);
+        }
+    }
+
     fn poll_home(&mut self, volume: VolumeId, turn: &mut Turn<'_>) {
         let shards = self.reactors.max(1);
         loop {
