@@ -348,13 +348,18 @@ impl World {
         for (_, pending) in pending {
             self.leave_in_doubt(initiator, &pending);
         }
-        for unit in &mut self.units {
-            unit.holder.unsettle();
-        }
+        self.reservations_may_end();
         let link = self.sessions[session].link;
         self.cut(link);
         if self.initiators[initiator].current == Some(session) {
             self.initiators[initiator].current = None;
+        }
+    }
+
+    /// A session ends now or soon, and its reservations with it.
+    pub(crate) fn reservations_may_end(&mut self) {
+        for unit in &mut self.units {
+            unit.holder.unsettle();
         }
     }
 

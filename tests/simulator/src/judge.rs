@@ -390,6 +390,9 @@ impl World {
             (RejectReason::TaskInProgress, Some(place)) => {
                 state.doubled.remove(place);
             }
+            (RejectReason::DataDigestError, _) if late_data && state.rejects_allowed > 0 => {
+                state.rejects_allowed -= 1;
+            }
             _ if state.rejects_due > 0 => state.rejects_due -= 1,
             _ => self.fail(|_| format!("session {session}: {pdu:?} of {bad:?} ({late_data})")),
         }

@@ -75,6 +75,8 @@ pub(crate) struct Session {
     pub(crate) data: Vec<u8>,
     /// Rejects that must come.
     pub(crate) rejects_due: u32,
+    /// Rejects that may come: of data for a task that may be over.
+    pub(crate) rejects_allowed: u32,
     /// Tags that may be answered once more than commands are known.
     pub(crate) doubled: Vec<u32>,
     /// Key text of the login so far.
@@ -261,6 +263,7 @@ impl Session {
             header: None,
             data: Vec::new(),
             rejects_due: 0,
+            rejects_allowed: 0,
             doubled: Vec::new(),
             login_text: Vec::new(),
             logout_asked: false,

@@ -4,7 +4,7 @@ use crate::Canary;
 use crate::history::End;
 use crate::rng::size;
 use crate::sectors::{ANYWHERE, Mark, SECTOR, SECTOR_BYTES, ZEROS};
-use crate::session::{Command, Kind, Pending};
+use crate::session::{Command, Kind, Pending, Phase};
 use crate::world::World;
 use iscsi::pdu::{LoginResponse, LoginStatus, LogoutOutcome, LogoutResponse};
 use iscsi::pdu::{Residual, ScsiResponse, ServiceResponse, TaskManagementFunction};
@@ -84,7 +84,7 @@ impl World {
             (0x00, None) => self.ended_well(session, &command, residual, now),
             (0x02, Some(sense)) => self.ended_badly(&command, sense),
             (0x18, None) => self.conflicts(session, &command),
-            (0x28, None) if self.plan.tiny_pool && command.unasked => Ok(()),
+            (0x28, None) if command.unasked => Ok(()),
             _ => Err("no such status is right".to_owned()),
         };
         // What never began leaves nothing behind; otherwise nobody knows.
@@ -270,10 +270,14 @@ impl World {
 
     /// What a command wanted to change of its unit is certain now, or remains in doubt.
     pub(crate) fn end_changes(&mut self, command: &Command, good: bool) {
+        // A session that is about to be displaced may lose what it has just got.
+        let stays = self.initiators[command.initiator]
+            .current
+            .is_some_and(|s| self.sessions[s].phase == Phase::Full);
         let unit = &mut self.units[command.volume];
         match command.kind {
             Kind::Reserve => {
-                unit.holder.end(good.then_some(Some(command.initiator)));
+                unit.holder.end((good && stays).then_some(Some(command.initiator)));
             }
             Kind::Release => unit.holder.end(None),
             Kind::Mode { .. } => {
