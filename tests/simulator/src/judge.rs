@@ -305,7 +305,10 @@ impl World {
                 TaskManagementFunction::ClearTaskSet
                 | TaskManagementFunction::LogicalUnitReset
                 | TaskManagementFunction::TargetWarmReset => {
-                    asked.resets(command.volume) && command.sent < asked.sent
+                    // A task without a logical unit goes on: it only has its status to come.
+                    let unit = self.units[command.volume].mapped.sure();
+                    let has_unit = unit.is_some_and(|(mapped, _)| mapped);
+                    asked.resets(command.volume) && command.sent < asked.sent && has_unit
                 }
                 TaskManagementFunction::ClearAca
                 | TaskManagementFunction::TargetColdReset
