@@ -265,7 +265,9 @@ impl World {
         }
         if self.sessions[session].pending.is_empty() {
             // Its answer shows the whole window.
-            return self.send_nop(session);
+            let sent = self.send_nop(session);
+            self.sessions[session].last_ping = Some(self.sessions[session].next_tag);
+            return sent;
         }
         let orphans = self.abortable(session, |c| c.maybe_aborted);
         match orphans.first() {

@@ -222,15 +222,15 @@ impl World {
             return;
         }
         match self.sessions[session].pending.remove(&tag) {
-            Some(Pending::Nop(sent)) if sent == data => self.may_be_settled(session),
+            Some(Pending::Nop(sent)) if sent == data => self.may_be_settled(session, tag),
             other => self.fail(|_| format!("session {session}: {pdu:?} answers {other:?}")),
         }
     }
 
     /// With nothing under way the whole window must be free.
-    fn may_be_settled(&mut self, session: usize) {
+    fn may_be_settled(&mut self, session: usize, tag: u32) {
         let state = &mut self.sessions[session];
-        if self.stage != Stage::Drain || !state.pending.is_empty() {
+        if state.last_ping != Some(tag) || !state.pending.is_empty() {
             return;
         }
         let free = state.max_cmd_sn.wrapping_sub(state.exp_cmd_sn).wrapping_add(1);

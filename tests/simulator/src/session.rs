@@ -83,6 +83,8 @@ pub(crate) struct Session {
     pub(crate) login_text: Vec<u8>,
     /// The target has asked for a logout.
     pub(crate) logout_asked: bool,
+    /// The ping behind all that it has sent.
+    pub(crate) last_ping: Option<u32>,
     /// All that it had under way has ended, and the window is whole.
     pub(crate) settled: bool,
     pub(crate) ignored_shutdown: bool,
@@ -267,6 +269,7 @@ impl Session {
             doubled: Vec::new(),
             login_text: Vec::new(),
             logout_asked: false,
+            last_ping: None,
             settled: false,
             ignored_shutdown: false,
         }

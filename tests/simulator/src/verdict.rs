@@ -356,11 +356,16 @@ impl World {
             | TaskManagementFunction::QueryAsynchronousEvent
             | TaskManagementFunction::Unknown(_) => false,
         };
-        let live = self.live.iter().filter(|(_, l)| l.delivered && ends(l));
+        let live = self.live.iter().filter(|(_, l)| l.delivered && ends(l) && self.has_unit(l));
         let list: Vec<u64> = live.map(|(&op, _)| op).collect();
         if let Some(Pending::Management(asked)) = self.sessions[session].pending.get_mut(&tag) {
             asked.ends = list;
         }
+    }
+
+    /// Whether a command's LUN certainly has a logical unit, so that a reset reaches it.
+    fn has_unit(&self, live: &crate::world::Live) -> bool {
+        self.units[live.volume].mapped.sure().is_some_and(|(mapped, _)| mapped)
     }
 
     pub(crate) fn ended_by_management(&self, session: usize, bhs: &Bhs) -> Vec<u64> {
@@ -372,7 +377,8 @@ impl World {
                 if response.outcome == TaskManagementOutcome::FunctionComplete
                     || response.outcome == TaskManagementOutcome::TaskDoesNotExist =>
             {
-                asked.ends.clone()
+                let has_unit = |op: &&u64| self.live.get(op).is_some_and(|l| self.has_unit(l));
+                asked.ends.iter().filter(has_unit).copied().collect()
             }
             Some(
                 Pending::Command(_) | Pending::Logout | Pending::Management(_) | Pending::Nop(_),
