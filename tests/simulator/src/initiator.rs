@@ -265,7 +265,9 @@ impl World {
         }
         if self.sessions[session].pending.is_empty() {
             // Its answer shows the whole window.
-            return self.send_nop(session);
+            let sent = self.send_nop(session);
+            self.sessions[session].last_ping = Some(self.sessions[session].next_tag);
+            return sent;
         }
         let orphans = self.abortable(session, |c| c.maybe_aborted);
         match orphans.first() {
@@ -348,13 +350,18 @@ impl World {
         for (_, pending) in pending {
             self.leave_in_doubt(initiator, &pending);
         }
-        for unit in &mut self.units {
-            unit.holder.unsettle();
-        }
+        self.reservations_may_end();
         let link = self.sessions[session].link;
         self.cut(link);
         if self.initiators[initiator].current == Some(session) {
             self.initiators[initiator].current = None;
+        }
+    }
+
+    /// A session ends now or soon, and its reservations with it.
+    pub(crate) fn reservations_may_end(&mut self) {
+        for unit in &mut self.units {
+            unit.holder.unsettle();
         }
     }
 
