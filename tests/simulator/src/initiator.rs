@@ -208,10 +208,13 @@ impl World {
         if state.depth() >= self.plan.queue_depth || !state.window_is_open() {
             return false;
         }
-        let kind = match kind {
-            Kind::Unmap if !self.plan.volumes.iter().all(|v| v.unmap) => Kind::Write,
-            Kind::Mode { .. } if !self.plan.volumes.iter().all(|v| v.volatile) => Kind::Read,
-            other => other,
+        let kind = if kind == Kind::Unmap && !self.plan.volumes.iter().all(|v| v.unmap) {
+            Kind::Write
+        } else if matches!(kind, Kind::Mode { .. }) && !self.plan.volumes.iter().all(|v| v.volatile)
+        {
+            Kind::Read
+        } else {
+            kind
         };
         let command = self.compose(session, kind);
         self.send_command(session, command);

@@ -279,7 +279,17 @@ impl World {
                     command.aborting = false;
                 }
             }
-            other => self.fail(|_| format!("session {session}: {asked:?} ends with {other:?}")),
+            TaskManagementOutcome::TaskDoesNotExist
+            | TaskManagementOutcome::LunDoesNotExist
+            | TaskManagementOutcome::TaskStillAllegiant
+            | TaskManagementOutcome::TaskReassignmentNotSupported
+            | TaskManagementOutcome::FunctionNotSupported
+            | TaskManagementOutcome::FunctionAuthorizationFailed
+            | TaskManagementOutcome::FunctionSucceeded
+            | TaskManagementOutcome::FunctionRejected
+            | TaskManagementOutcome::Reserved(_) => {
+                self.fail(|_| format!("session {session}: {asked:?} ends with {:?}", pdu.outcome));
+            }
         }
     }
 
