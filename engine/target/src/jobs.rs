@@ -253,7 +253,8 @@ impl Shard {
     }
 
     /// The tasks at a volume's logical unit, but for task management, those included that were
-    /// aborted before and are still at the backend: a reset is done when they are quiet too. Tasks of the session that asks
+    /// aborted before and are still at the backend: a reset is done when they are quiet too. Tasks
+    /// of the session that asks
     /// which came after its request are none of it (RFC 7143 4.2.3.3): the initiator has sent
     /// them in the belief that they will be carried out.
     fn tasks_of_unit(&self, volume: VolumeId, asker: Ticket) -> Vec<Key> {
