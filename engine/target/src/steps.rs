@@ -2,6 +2,7 @@
 //! operation, whose end takes the next step.
 
 use crate::action::{Action, IoResult, SpaceChange};
+use crate::logical_unit::LogicalUnit;
 use crate::message::{Job, Ticket};
 use crate::shard::{Shard, Turn};
 use crate::streams::begin_io;
@@ -136,11 +137,25 @@ impl Shard {
     fn coordinated(&mut self, key: Key, turn: &mut Turn<'_>) {
         let Some(task) = self.tasks.get_mut(key) else { return };
         let unit = task.volume.and_then(|v| self.units.get(usize::from(v.0))?.as_deref());
-        if unit.is_some_and(crate::logical_unit::LogicalUnit::writes_through) {
+        if unit.is_some_and(LogicalUnit::writes_through) {
             task.work = Work::Flush;
             return self.flush(key, turn);
         }
         self.finish(key, turn);
+    }
+
+    /// Space has changed. Where the write cache is off, that is made durable before the status:
+    /// such operations cannot ask for it themselves.
+    fn finish_space(&mut self, key: Key, turn: &mut Turn<'_>) {
+        let Some(task) = self.tasks.get(key) else { return };
+        let unit = task.volume.and_then(|v| self.unit(v));
+        if !unit.is_some_and(LogicalUnit::writes_through) {
+            return self.finish(key, turn);
+        }
+        if let Some(task) = self.tasks.get_mut(key) {
+            task.work = Work::Flush;
+        }
+        self.flush(key, turn);
     }
 
     fn flush(&mut self, key: Key, turn: &mut Turn<'_>) {
@@ -213,7 +228,7 @@ impl Shard {
     fn unmap_next(&mut self, key: Key, turn: &mut Turn<'_>) {
         let Some(task) = self.tasks.get(key) else { return };
         let (Work::Unmap(left), Some(volume)) = (&task.work, task.volume) else { return };
-        let Some(&extent) = left.last() else { return self.finish(key, turn) };
+        let Some(&extent) = left.last() else { return self.finish_space(key, turn) };
         if !self.range_is_free(key, volume, extent) {
             return;
         }
@@ -278,7 +293,7 @@ impl Shard {
         let Some(task) = self.tasks.get(key) else { return };
         let (Some(volume), extent) = (task.volume, task.range) else { return };
         if task.cursor >= extent.len {
-            return self.finish(key, turn);
+            return self.finish_space(key, turn);
         }
         if !self.range_is_free(key, volume, extent) {
             return;
@@ -308,8 +323,7 @@ impl Shard {
             let block = BufSlice { buf: data, offset: 0, len: block };
             turn.push(Action::Replicate { block, into });
         }
-        let through =
-            self.unit(volume).is_some_and(crate::logical_unit::LogicalUnit::writes_through);
+        let through = self.unit(volume).is_some_and(LogicalUnit::writes_through);
         let Some(task) = self.tasks.get_mut(key) else { return };
         task.cursor += extent.len;
         let op = begin_io(task, key, CHUNK, turn);
