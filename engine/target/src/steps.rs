@@ -2,6 +2,7 @@
 //! operation, whose end takes the next step.
 
 use crate::action::{Action, IoResult, SpaceChange};
+use crate::logical_unit::LogicalUnit;
 use crate::message::{Job, Ticket};
 use crate::shard::{Shard, Turn};
 use crate::streams::begin_io;
@@ -136,7 +137,7 @@ impl Shard {
     fn finish_durably(&mut self, key: Key, turn: &mut Turn<'_>) {
         let Some(task) = self.tasks.get_mut(key) else { return };
         let unit = task.volume.and_then(|v| self.units.get(usize::from(v.0))?.as_deref());
-        if unit.is_some_and(crate::logical_unit::LogicalUnit::writes_through) {
+        if unit.is_some_and(LogicalUnit::writes_through) {
             task.work = Work::Flush;
             return self.flush(key, turn);
         }
@@ -312,8 +313,7 @@ impl Shard {
             let block = BufSlice { buf: data, offset: 0, len: block };
             turn.push(Action::Replicate { block, into });
         }
-        let through =
-            self.unit(volume).is_some_and(crate::logical_unit::LogicalUnit::writes_through);
+        let through = self.unit(volume).is_some_and(LogicalUnit::writes_through);
         let Some(task) = self.tasks.get_mut(key) else { return };
         task.cursor += extent.len;
         let op = begin_io(task, key, CHUNK, turn);

@@ -18,6 +18,8 @@ pub(crate) struct Io {
     fate: Fate,
     /// Bytes of its first half.
     half: u64,
+    /// Bytes that have taken effect.
+    applied: u64,
     claim: u64,
 }
 
@@ -79,7 +81,7 @@ impl World {
         self.claim_for(seat, &work, claim);
         let half = self.rng.below(len / SECTOR_BYTES + 1) * SECTOR_BYTES;
         let fate = if bytes { fate } else { Fate::Failed };
-        let io = Io { seat, op, work, fate, half, claim };
+        let io = Io { seat, op, work, fate, half, applied: 0, claim };
         self.trace(|_| format!("seat {seat}: {op:?} begins: {} ({fate:?})", io.describe()));
         self.ios.insert(claim, io);
         let (first, second) = self.io_delays();
@@ -196,8 +198,9 @@ impl World {
 
     /// The first half takes effect.
     pub(crate) fn io_half(&mut self, id: u64) {
-        if let Some(io) = self.ios.remove(&id) {
+        if let Some(mut io) = self.ios.remove(&id) {
             self.take_effect(&io, 0, io.half);
+            io.applied = io.half;
             self.ios.insert(id, io);
         }
     }
@@ -320,7 +323,7 @@ impl World {
             if io.fate == Fate::Done && self.rng.chance(500) {
                 let to = self.rng.below(64) * SECTOR_BYTES;
                 if !matches!(io.work, Work::Read { .. }) {
-                    self.take_effect(&io, 0, to);
+                    self.take_effect(&io, io.applied, to);
                 }
             }
         }

@@ -46,7 +46,9 @@ impl World {
         let displaced = initiator.current != Some(session) || self.now < initiator.haunted_until;
         let may = match state.phase {
             Phase::Login | Phase::Over => true,
-            Phase::Full | Phase::LoggingOut => displaced || state.wild || state.logout_asked,
+            Phase::Full => displaced || state.wild || state.logout_asked,
+            // Who logs out answers no pings, and an operation that hangs holds the logout up.
+            Phase::LoggingOut => displaced || state.wild || self.plan.faults.hang > 0,
         };
         if !may {
             self.fail(|_| format!("session {session}: the target has closed the connection"));
