@@ -49,6 +49,16 @@ impl Shard {
         self.poll_home(volume, turn);
     }
 
+    /// Handles [`Note::Cancel`] at the home.
+    pub(crate) fn job_cancelled(&mut self, volume: VolumeId, ticket: Ticket, turn: &mut Turn<'_>) {
+        let Some(unit) = self.unit_mut(volume) else { return };
+        if unit.home.cancel(ticket) {
+            let note = Note::Answer { ticket, outcome: Outcome::Done };
+            self.post(ticket.reactor, note, turn);
+            self.poll_home(volume, turn);
+        }
+    }
+
     /// Starts the jobs that may start. A job may end within the call that starts it; the next
     /// one is then started by the loop that is at work already, not inside of it, so that a
     /// queue of any length needs the stack of one job.
@@ -242,8 +252,9 @@ impl Shard {
         tasks
     }
 
-    /// The tasks at a volume's logical unit, but for task management, those included that were aborted before and are still
-    /// at the backend: a reset is done when they are quiet too. Tasks of the session that asks
+    /// The tasks at a volume's logical unit, but for task management, those included that were
+    /// aborted before and are still at the backend: a reset is done when they are quiet too. Tasks
+    /// of the session that asks
     /// which came after its request are none of it (RFC 7143 4.2.3.3): the initiator has sent
     /// them in the belief that they will be carried out.
     fn tasks_of_unit(&self, volume: VolumeId, asker: Ticket) -> Vec<Key> {

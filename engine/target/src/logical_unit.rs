@@ -110,6 +110,13 @@ impl Home {
         self.queue.push_back((ticket, job));
     }
 
+    /// Forgets the job of an asker, unless it has begun; tells whether there was one.
+    pub(crate) fn cancel(&mut self, asker: Ticket) -> bool {
+        let before = self.queue.len();
+        self.queue.retain(|(ticket, _)| *ticket != Some(asker));
+        self.queue.len() != before
+    }
+
     /// Starts the next job, if none runs and none is in its way. Call again until `None`.
     pub(crate) fn poll(&mut self, reserved_by: Option<&Holder>, shards: u8) -> Option<Decision> {
         if self.running.is_some() {

@@ -2,7 +2,7 @@
 //! really ended, at the backend too.
 
 use crate::action::{Action, SendData};
-use crate::message::{Job, Ticket};
+use crate::message::{Job, Note, Ticket};
 use crate::shard::{Shard, Turn};
 use crate::task::{DataInState, DataOutState, Phase, Task, Work};
 use crate::wait::Then;
@@ -214,7 +214,12 @@ impl Shard {
             }
             task.aborted = true;
             task.phase = Phase::Finished;
+            let asked = task.volume.filter(|_| task.jobs_in_flight > 0);
             self.untag(key);
+            if let Some(volume) = asked {
+                let ticket = Ticket { reactor: self.id, task: key };
+                self.post(self.home_of(volume), Note::Cancel { volume, ticket }, turn);
+            }
             self.let_go(key, turn);
         }
     }

@@ -19,6 +19,8 @@ pub(crate) enum Note {
     Answer { ticket: Ticket, outcome: Outcome },
     /// A shard asks a logical unit's home for a job.
     Ask { volume: VolumeId, ticket: Option<Ticket>, job: Job },
+    /// The task that asked for a job was aborted: a job that has not begun is not carried out.
+    Cancel { volume: VolumeId, ticket: Ticket },
     /// The registrar tells the shard that holds a nexus's session to end it.
     Displace { nexus: Nexus, tsih: u16 },
     /// The home of a logical unit tells every shard to carry out a job.

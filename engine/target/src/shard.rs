@@ -334,6 +334,7 @@ impl Shard {
         match note {
             Note::Answer { ticket, outcome } => self.job_answered(ticket.task, outcome, turn),
             Note::Ask { volume, ticket, job } => self.job_asked(volume, ticket, job, turn),
+            Note::Cancel { volume, ticket } => self.job_cancelled(volume, ticket, turn),
             Note::Displace { nexus, tsih } => self.displace(nexus, tsih, turn),
             Note::Do { volume, number, job } => self.perform(volume, number, job, turn),
             Note::Done { volume, number } => self.job_done(volume, number, turn),

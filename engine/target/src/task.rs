@@ -49,8 +49,8 @@ pub(crate) struct Task {
     pub(crate) on_wire: u8,
     /// Backend operations under way.
     pub(crate) io_in_flight: u8,
-    /// Jobs that logical units' homes do for it. They do not count as under way for whoever
-    /// waits until the task is quiet: a job may be queued behind the one that waits.
+    /// Jobs that logical units' homes do for it. They do not count as under way for other
+    /// jobs that wait until the task is quiet: one may be queued behind the other.
     pub(crate) jobs_in_flight: u32,
     /// The first thing that went wrong.
     pub(crate) fault: Option<Fault>,

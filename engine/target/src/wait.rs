@@ -27,13 +27,15 @@ pub(crate) enum Then {
 }
 
 impl Then {
-    /// Whether it has to wait for a task. The end of a session waits for the jobs that it has
-    /// asked for too: they must not change a logical unit under its successor. Jobs do not wait
-    /// for jobs, because one may be queued behind the other.
+    /// Whether it has to wait for a task. Aborts and the ends of sessions wait for the jobs that
+    /// the task has asked for too: they must not change a logical unit afterwards. Jobs do not
+    /// wait for jobs, because one may be queued behind the other.
     const fn waits_for(&self, task: &Task) -> bool {
         let jobs = match self {
-            Self::AnswerLogout { .. } | Self::SessionOver { .. } => task.jobs_in_flight > 0,
-            Self::AnswerManagement { .. } | Self::JobDone { .. } => false,
+            Self::AnswerLogout { .. }
+            | Self::AnswerManagement { .. }
+            | Self::SessionOver { .. } => task.jobs_in_flight > 0,
+            Self::JobDone { .. } => false,
         };
         task.io_in_flight > 0 || jobs
     }

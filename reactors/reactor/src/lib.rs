@@ -5,6 +5,7 @@
 
 mod backend;
 mod connection;
+mod departure;
 mod execute;
 mod mailbox;
 mod node;

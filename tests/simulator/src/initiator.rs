@@ -208,10 +208,13 @@ impl World {
         if state.depth() >= self.plan.queue_depth || !state.window_is_open() {
             return false;
         }
-        let kind = match kind {
-            Kind::Unmap if !self.plan.volumes.iter().all(|v| v.unmap) => Kind::Write,
-            Kind::Mode { .. } if !self.plan.volumes.iter().all(|v| v.volatile) => Kind::Read,
-            other => other,
+        let kind = if kind == Kind::Unmap && !self.plan.volumes.iter().all(|v| v.unmap) {
+            Kind::Write
+        } else if matches!(kind, Kind::Mode { .. }) && !self.plan.volumes.iter().all(|v| v.volatile)
+        {
+            Kind::Read
+        } else {
+            kind
         };
         let command = self.compose(session, kind);
         self.send_command(session, command);
@@ -265,7 +268,9 @@ impl World {
         }
         if self.sessions[session].pending.is_empty() {
             // Its answer shows the whole window.
-            return self.send_nop(session);
+            let sent = self.send_nop(session);
+            self.sessions[session].last_ping = Some(self.sessions[session].next_tag);
+            return sent;
         }
         let orphans = self.abortable(session, |c| c.maybe_aborted);
         match orphans.first() {
@@ -348,13 +353,18 @@ impl World {
         for (_, pending) in pending {
             self.leave_in_doubt(initiator, &pending);
         }
-        for unit in &mut self.units {
-            unit.holder.unsettle();
-        }
+        self.reservations_may_end();
         let link = self.sessions[session].link;
         self.cut(link);
         if self.initiators[initiator].current == Some(session) {
             self.initiators[initiator].current = None;
+        }
+    }
+
+    /// A session ends now or soon, and its reservations with it.
+    pub(crate) fn reservations_may_end(&mut self) {
+        for unit in &mut self.units {
+            unit.holder.unsettle();
         }
     }
 

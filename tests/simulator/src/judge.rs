@@ -222,15 +222,15 @@ impl World {
             return;
         }
         match self.sessions[session].pending.remove(&tag) {
-            Some(Pending::Nop(sent)) if sent == data => self.may_be_settled(session),
+            Some(Pending::Nop(sent)) if sent == data => self.may_be_settled(session, tag),
             other => self.fail(|_| format!("session {session}: {pdu:?} answers {other:?}")),
         }
     }
 
     /// With nothing under way the whole window must be free.
-    fn may_be_settled(&mut self, session: usize) {
+    fn may_be_settled(&mut self, session: usize, tag: u32) {
         let state = &mut self.sessions[session];
-        if self.stage != Stage::Drain || !state.pending.is_empty() {
+        if state.last_ping != Some(tag) || !state.pending.is_empty() {
             return;
         }
         let free = state.max_cmd_sn.wrapping_sub(state.exp_cmd_sn).wrapping_add(1);
@@ -279,7 +279,17 @@ impl World {
                     command.aborting = false;
                 }
             }
-            other => self.fail(|_| format!("session {session}: {asked:?} ends with {other:?}")),
+            TaskManagementOutcome::TaskDoesNotExist
+            | TaskManagementOutcome::LunDoesNotExist
+            | TaskManagementOutcome::TaskStillAllegiant
+            | TaskManagementOutcome::TaskReassignmentNotSupported
+            | TaskManagementOutcome::FunctionNotSupported
+            | TaskManagementOutcome::FunctionAuthorizationFailed
+            | TaskManagementOutcome::FunctionSucceeded
+            | TaskManagementOutcome::FunctionRejected
+            | TaskManagementOutcome::Reserved(_) => {
+                self.fail(|_| format!("session {session}: {asked:?} ends with {:?}", pdu.outcome));
+            }
         }
     }
 
@@ -305,7 +315,10 @@ impl World {
                 TaskManagementFunction::ClearTaskSet
                 | TaskManagementFunction::LogicalUnitReset
                 | TaskManagementFunction::TargetWarmReset => {
-                    asked.resets(command.volume) && command.sent < asked.sent
+                    // A task without a logical unit goes on: it only has its status to come.
+                    let unit = self.units[command.volume].mapped.sure();
+                    let has_unit = unit.is_some_and(|(mapped, _)| mapped);
+                    asked.resets(command.volume) && command.sent < asked.sent && has_unit
                 }
                 TaskManagementFunction::ClearAca
                 | TaskManagementFunction::TargetColdReset
@@ -389,6 +402,9 @@ impl World {
         match (pdu.reason, doubled) {
             (RejectReason::TaskInProgress, Some(place)) => {
                 state.doubled.remove(place);
+            }
+            (RejectReason::DataDigestError, _) if late_data && state.rejects_allowed > 0 => {
+                state.rejects_allowed -= 1;
             }
             _ if state.rejects_due > 0 => state.rejects_due -= 1,
             _ => self.fail(|_| format!("session {session}: {pdu:?} of {bad:?} ({late_data})")),

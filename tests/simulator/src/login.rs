@@ -14,6 +14,7 @@ impl World {
         let cmd_sn = 0xffff_fff0_u32.wrapping_add(word(self.rng.below(32)));
         let session = self.sessions.len();
         let link = self.connect(session);
+        self.reservations_may_end();
         self.sessions.push(Session::new(initiator, link, cmd_sn));
         self.initiators[initiator].current = Some(session);
         self.trace(|_| format!("initiator {initiator} begins session {session}"));

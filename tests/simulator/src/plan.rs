@@ -28,8 +28,6 @@ pub(crate) struct Plan {
     pub(crate) initiators: usize,
     pub(crate) volumes: Vec<VolumePlan>,
     pub(crate) classes: Vec<SizeClass>,
-    /// The pool is so small that unasked data may find it empty.
-    pub(crate) tiny_pool: bool,
     /// What each initiator does before things calm down.
     pub(crate) acts: u64,
     pub(crate) queue_depth: usize,
@@ -107,7 +105,6 @@ impl Plan {
             initiators,
             volumes,
             classes,
-            tiny_pool,
             acts: rng.between(20, 250),
             queue_depth: crate::rng::size(rng.pick(&[1, 4, 16, 40])),
             blocks: rng.pick(&[1, 4, 16, 64]),

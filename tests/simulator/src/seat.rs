@@ -127,7 +127,7 @@ impl World {
         let last = self.mail_last.entry((from, to)).or_insert(0);
         *last = (self.now + delay).max(*last);
         let delay = *last - self.now;
-        self.mail.entry((from, to)).or_insert_with(VecDeque::new).push_back(message);
+        self.mail.entry((from, to)).or_default().push_back(message);
         self.after(delay, Event::Mail { from, to });
     }
 

@@ -197,7 +197,7 @@ impl World {
         let may = state.terms.data_digest && len > 0 && state.command(tag).is_some();
         let spoil = may && self.rng.chance(self.plan.faults.bad_digest);
         if spoil {
-            state.rejects_due += 1;
+            state.rejects_allowed += 1;
             if let Some(command) = state.command_mut(tag) {
                 command.spoiled = true;
             }
@@ -287,6 +287,7 @@ impl World {
         }
         .emit(&mut header);
         self.trace(|_| format!("session {session} logs out"));
+        self.reservations_may_end();
         self.send_pdu(session, &header, &[], false);
         let state = &mut self.sessions[session];
         state.phase = Phase::LoggingOut;

@@ -75,12 +75,16 @@ pub(crate) struct Session {
     pub(crate) data: Vec<u8>,
     /// Rejects that must come.
     pub(crate) rejects_due: u32,
+    /// Rejects that may come: of data for a task that may be over.
+    pub(crate) rejects_allowed: u32,
     /// Tags that may be answered once more than commands are known.
     pub(crate) doubled: Vec<u32>,
     /// Key text of the login so far.
     pub(crate) login_text: Vec<u8>,
     /// The target has asked for a logout.
     pub(crate) logout_asked: bool,
+    /// The ping behind all that it has sent.
+    pub(crate) last_ping: Option<u32>,
     /// All that it had under way has ended, and the window is whole.
     pub(crate) settled: bool,
     pub(crate) ignored_shutdown: bool,
@@ -261,9 +265,11 @@ impl Session {
             header: None,
             data: Vec::new(),
             rejects_due: 0,
+            rejects_allowed: 0,
             doubled: Vec::new(),
             login_text: Vec::new(),
             logout_asked: false,
+            last_ping: None,
             settled: false,
             ignored_shutdown: false,
         }

@@ -7,15 +7,18 @@ pub(crate) struct Settled<T> {
     /// Counts the changes, so that two equal looks prove that there was none between them.
     epoch: u64,
     changing: u32,
+    /// Changes overlap: nobody knows which comes last.
+    overlap: bool,
 }
 
 impl<T: Copy> Settled<T> {
     pub(crate) const fn new(value: T) -> Self {
-        Self { value: Some(value), epoch: 0, changing: 0 }
+        Self { value: Some(value), epoch: 0, changing: 0, overlap: false }
     }
 
     /// A change has been asked for.
     pub(crate) const fn begin(&mut self) {
+        self.overlap |= self.changing > 0;
         self.changing += 1;
         self.value = None;
         self.epoch += 1;
@@ -24,7 +27,8 @@ impl<T: Copy> Settled<T> {
     /// A change has ended, and this is what it led to, if that is known.
     pub(crate) fn end(&mut self, value: Option<T>) {
         self.changing = self.changing.saturating_sub(1);
-        self.value = value.filter(|_| self.changing == 0);
+        self.value = value.filter(|_| self.changing == 0 && !self.overlap);
+        self.overlap &= self.changing > 0;
         self.epoch += 1;
     }
 
@@ -59,7 +63,10 @@ mod tests {
         state.end(Some(2));
         assert!(state.sure().is_none());
         state.end(Some(3));
-        assert_eq!(state.sure().unwrap().0, 3);
+        assert!(state.sure().is_none());
+        state.begin();
+        state.end(Some(4));
+        assert_eq!(state.sure().unwrap().0, 4);
         assert!(!state.still(epoch));
     }
 }

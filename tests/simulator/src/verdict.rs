@@ -4,7 +4,7 @@ use crate::Canary;
 use crate::history::End;
 use crate::rng::size;
 use crate::sectors::{ANYWHERE, Mark, SECTOR, SECTOR_BYTES, ZEROS};
-use crate::session::{Command, Kind, Pending};
+use crate::session::{Command, Kind, Pending, Phase};
 use crate::world::World;
 use iscsi::pdu::{LoginResponse, LoginStatus, LogoutOutcome, LogoutResponse};
 use iscsi::pdu::{Residual, ScsiResponse, ServiceResponse, TaskManagementFunction};
@@ -84,7 +84,7 @@ impl World {
             (0x00, None) => self.ended_well(session, &command, residual, now),
             (0x02, Some(sense)) => self.ended_badly(&command, sense),
             (0x18, None) => self.conflicts(session, &command),
-            (0x28, None) if self.plan.tiny_pool && command.unasked => Ok(()),
+            (0x28, None) if command.unasked => Ok(()),
             _ => Err("no such status is right".to_owned()),
         };
         // What never began leaves nothing behind; otherwise nobody knows.
@@ -270,10 +270,14 @@ impl World {
 
     /// What a command wanted to change of its unit is certain now, or remains in doubt.
     pub(crate) fn end_changes(&mut self, command: &Command, good: bool) {
+        // A session that is about to be displaced may lose what it has just got.
+        let stays = self.initiators[command.initiator]
+            .current
+            .is_some_and(|s| self.sessions[s].phase == Phase::Full);
         let unit = &mut self.units[command.volume];
         match command.kind {
             Kind::Reserve => {
-                unit.holder.end(good.then_some(Some(command.initiator)));
+                unit.holder.end((good && stays).then_some(Some(command.initiator)));
             }
             Kind::Release => unit.holder.end(None),
             Kind::Mode { .. } => {
@@ -352,11 +356,16 @@ impl World {
             | TaskManagementFunction::QueryAsynchronousEvent
             | TaskManagementFunction::Unknown(_) => false,
         };
-        let live = self.live.iter().filter(|(_, l)| l.delivered && ends(l));
+        let live = self.live.iter().filter(|(_, l)| l.delivered && ends(l) && self.has_unit(l));
         let list: Vec<u64> = live.map(|(&op, _)| op).collect();
         if let Some(Pending::Management(asked)) = self.sessions[session].pending.get_mut(&tag) {
             asked.ends = list;
         }
+    }
+
+    /// Whether a command's LUN certainly has a logical unit, so that a reset reaches it.
+    fn has_unit(&self, live: &crate::world::Live) -> bool {
+        self.units[live.volume].mapped.sure().is_some_and(|(mapped, _)| mapped)
     }
 
     pub(crate) fn ended_by_management(&self, session: usize, bhs: &Bhs) -> Vec<u64> {
@@ -368,7 +377,8 @@ impl World {
                 if response.outcome == TaskManagementOutcome::FunctionComplete
                     || response.outcome == TaskManagementOutcome::TaskDoesNotExist =>
             {
-                asked.ends.clone()
+                let has_unit = |op: &&u64| self.live.get(op).is_some_and(|l| self.has_unit(l));
+                asked.ends.iter().filter(has_unit).copied().collect()
             }
             Some(
                 Pending::Command(_) | Pending::Logout | Pending::Management(_) | Pending::Nop(_),

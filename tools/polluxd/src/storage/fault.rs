@@ -4,7 +4,7 @@ use crate::state::RecordFault;
 use control_api::VolumeKind;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use units::HEAD_ROOM;
 
 /// A volume that is not served, and why.
@@ -112,14 +112,17 @@ impl fmt::Display for VolumeFault {
                  the size out of the configuration to use it as it is",
                 path.display()
             ),
-            Self::WrongType { path, configured } => match configured {
-                VolumeKind::Block => {
-                    write!(f, "{} is no block device; use kind = \"file\"", path.display())
-                }
-                VolumeKind::File | VolumeKind::Memory | VolumeKind::Null => {
-                    write!(f, "{} is a block device; use kind = \"block\"", path.display())
-                }
-            },
+            Self::WrongType { path, configured } => f.write_str(&wrong_type(path, *configured)),
+        }
+    }
+}
+
+fn wrong_type(path: &Path, configured: VolumeKind) -> String {
+    let path = path.display();
+    match configured {
+        VolumeKind::Block => format!("{path} is no block device; use kind = \"file\""),
+        VolumeKind::File | VolumeKind::Memory | VolumeKind::Null => {
+            format!("{path} is a block device; use kind = \"block\"")
         }
     }
 }
