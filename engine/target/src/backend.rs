@@ -52,7 +52,7 @@ impl Shard {
                 self.resume(key, turn);
                 if self.tasks.get(key).is_some_and(|t| t.is_hungry) {
                     // It has not got all that it could use; nobody overtakes it.
-                    self.lender.keep_place(class);
+                    self.lender.keep_place(key);
                     if self.lender.lent_count() <= lent {
                         break;
                     }
