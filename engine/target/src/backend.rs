@@ -50,11 +50,12 @@ impl Shard {
                 task.is_hungry = false;
                 let lent = self.lender.lent_count();
                 self.resume(key, turn);
-                let waits_again = self.tasks.get(key).is_some_and(|t| t.is_hungry);
-                if waits_again && self.lender.lent_count() <= lent {
-                    // What there is was not enough for it; nobody overtakes it.
-                    self.lender.keep_place(class);
-                    break;
+                if self.tasks.get(key).is_some_and(|t| t.is_hungry) {
+                    // It has not got all that it could use; nobody overtakes it.
+                    self.lender.keep_place(key);
+                    if self.lender.lent_count() <= lent {
+                        break;
+                    }
                 }
             }
         }

@@ -85,9 +85,12 @@ impl Lender {
         if has_free { self.hungry[class].pop_front() } else { None }
     }
 
-    /// The task that has just joined a class's queue again goes back to its front.
-    pub(crate) fn keep_place(&mut self, class: usize) {
-        self.hungry[class].rotate_right(1);
+    /// A task that has just joined a queue again goes to its front: it has waited before. The
+    /// queue may be another one, because the task needs a buffer of another size by now.
+    pub(crate) fn keep_place(&mut self, key: Key) {
+        if let Some(queue) = self.hungry.iter_mut().find(|queue| queue.back() == Some(&key)) {
+            queue.rotate_right(1);
+        }
     }
 
     /// How many classes there are.

@@ -149,3 +149,42 @@ fn a_buffer_wakes_as_many_tasks_as_it_can_serve() {
     }
     world.assert_at_rest();
 }
+
+/// A task that got one buffer and could use another queued up behind all others: reads that came
+/// together went on by turns, and the first ended hardly before the last.
+#[test]
+fn reads_end_in_the_order_in_which_they_came() {
+    let mut world = World::with_pool(1, vec![SizeClass { bytes: 262_144, count: 3 }]);
+    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    world.backend_is_held = true;
+    world.wire_is_held = true;
+    for _ in 0..5 {
+        initiator.start(&mut world, read_10(0, 2048));
+    }
+    world.release_backend();
+    for _ in 0..20 {
+        world.take_one_off_wire(0);
+    }
+    let answer = initiator.answer(&mut world);
+    let tags: Vec<u32> = answer.sent.iter().map(|s| s.word(16)).collect();
+    assert!(tags.is_sorted(), "{tags:?}");
+    assert_eq!(answer.data().len(), 5 << 20);
+    world.assert_at_rest();
+}
+
+/// A read whose last burst is short waits for a smaller buffer than before. It was looked for in
+/// the queue that it had left, and where that was empty the shard panicked.
+#[test]
+fn a_task_may_come_to_need_a_smaller_buffer_while_it_waits() {
+    let classes = vec![SizeClass { bytes: 4096, count: 1 }, SizeClass { bytes: 262_144, count: 2 }];
+    let mut world = World::with_pool(1, classes);
+    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    world.wire_is_held = true;
+    for blocks in [512, 512, 1, 513] {
+        initiator.start(&mut world, read_10(0, blocks));
+    }
+    world.take_one_off_wire(0);
+    world.release_wire();
+    assert_eq!(initiator.answer(&mut world).data().len(), 1538 * 512);
+    world.assert_at_rest();
+}
