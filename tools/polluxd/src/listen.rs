@@ -16,7 +16,7 @@ const BACKLOG: u16 = 1024;
 
 /// How long a port may be taken by nobody. The ring of a daemon that was killed holds its
 /// listening sockets until the kernel has taken it apart, some time after the process is gone.
-const TAKEN_BY_NOBODY_TIME_MAX: Duration = Duration::from_secs(5);
+const TAKEN_BY_NOBODY_TIME_MAX: Duration = Duration::from_secs(15);
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// A portal that cannot be listened on.

@@ -24,7 +24,7 @@ pub(crate) struct Identity<'a> {
 /// How long a volume in use is waited for. The ring of a daemon that was killed holds the locks
 /// of its volumes, and may still write to them, until the kernel has taken it apart; and reactors
 /// close a deleted volume some time after the catalog has forgotten it.
-pub(super) const IN_USE_TIME_MAX: Duration = Duration::from_secs(5);
+pub(super) const IN_USE_TIME_MAX: Duration = Duration::from_secs(15);
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// A volume that can be served.
