@@ -6,6 +6,7 @@
 //!
 //! None of it is part of the product: the daemon depends on nothing here.
 
+pub mod compare;
 pub mod floor;
 pub mod loadgen;
 pub mod process;
