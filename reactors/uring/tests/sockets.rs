@@ -46,6 +46,26 @@ fn bytes_are_received_and_sent_back() {
 }
 
 #[test]
+fn dropped_bytes_are_counted_and_what_follows_is_received() {
+    let mut driver = driver();
+    let (socket, mut peer) = connect(&mut driver);
+    peer.write_all(b"0123456789after").unwrap();
+    let mut left = 10;
+    while left > 0 {
+        driver.recv_dropped(socket, 7, left).unwrap();
+        assert_eq!(driver.recv(socket, 8), Err(Refusal::Busy));
+        let Completion::Received { token: 7, result: Ok(dropped @ 1..), data: None, .. } =
+            one(&mut driver)
+        else {
+            panic!()
+        };
+        left -= dropped;
+    }
+    driver.recv(socket, 9).unwrap();
+    assert_eq!(received(&mut driver), b"after");
+}
+
+#[test]
 fn a_gather_leaves_in_the_order_it_was_pushed() {
     let mut driver = driver();
     let (socket, mut peer) = connect(&mut driver);

@@ -25,6 +25,27 @@ impl Driver {
         self.start_recv(socket, token, true)
     }
 
+    /// Receives up to `bytes` bytes and drops them: the kernel copies nothing. Ends with
+    /// [`Completion::Received`] without data. For an initiator that only counts what comes, and
+    /// for payload that has no place.
+    pub fn recv_dropped(&mut self, id: SocketId, token: u64, bytes: u32) -> Result<(), Refusal> {
+        let handle = self.socket_handle(id)?;
+        if self.socket(id)?.receive.is_some() {
+            return Err(Refusal::Busy);
+        }
+        let op = Op { token, object: id.0, kind: OpKind::Receive };
+        let entry = for_handle!(handle, |fd| {
+            opcode::Recv::new(fd, std::ptr::null_mut(), bytes).flags(libc::MSG_TRUNC).build()
+        });
+        // SAFETY: a TCP socket writes nothing to the buffer under MSG_TRUNC (tcp(7)); for any
+        // other socket the kernel refuses the null address with EFAULT.
+        let key = unsafe { self.start(op, |_| entry) }.map_err(|(reason, _)| reason)?;
+        if let Some(socket) = self.sockets.get_mut(id.0) {
+            socket.receive = Some(key);
+        }
+        Ok(())
+    }
+
     /// Whether a receive of the socket is in flight.
     pub fn is_receiving(&self, socket: SocketId) -> bool {
         self.socket(socket).is_ok_and(|s| s.receive.is_some())

@@ -1,0 +1,37 @@
+//! Makes load on an iSCSI target and measures how it answers.
+
+use anyhow::Result;
+use bench::loadgen::{Options, run};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Makes load on an iSCSI target and measures how it answers.
+#[derive(Parser)]
+#[command(name = "loadgen", version)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn main() -> ExitCode {
+    match measure(&Arguments::parse().options) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("loadgen: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(options: &Options) -> Result<ExitCode> {
+    let report = run(options)?;
+    match options.json.as_deref() {
+        Some(path) if path.as_os_str() == "-" => println!("{}", serde_json::to_string(&report)?),
+        Some(path) => {
+            std::fs::write(path, serde_json::to_string(&report)?)?;
+            print!("{report}");
+        }
+        None => print!("{report}"),
+    }
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

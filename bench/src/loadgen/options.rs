@@ -1,0 +1,153 @@
+//! What load is made.
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// The order of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pattern {
+    /// Every block equally likely.
+    Random,
+    /// One block after the other, over and over.
+    Sequential,
+    /// Few blocks often, many seldom.
+    Zipf,
+}
+
+/// What becomes of the data of reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Payload {
+    /// It is copied to this process, as every real initiator does.
+    Copy,
+    /// The kernel drops it, so that the target is the limit and not this process. Only for
+    /// pure reads that are answered in the order in which they were sent.
+    Drop,
+}
+
+/// The load, as the command line says it.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Address of the target's portal
+    #[arg(long, value_name = "HOST:PORT")]
+    pub target: String,
+    /// Name of the target
+    #[arg(long, value_name = "IQN")]
+    pub iqn: String,
+    /// Logical unit
+    #[arg(long, default_value_t = 0)]
+    pub lun: u16,
+    /// Name of this initiator; each connection is a session of its own
+    #[arg(long, value_name = "IQN", default_value = "iqn.2026-11.local.pollux:loadgen")]
+    pub initiator: String,
+    /// Sessions, of one connection each
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub connections: u16,
+    /// Commands in flight on each connection
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub depth: u16,
+    /// Bytes of each read and write
+    #[arg(long, default_value = "4KiB", value_parser = crate::size::parse)]
+    pub block: u64,
+    /// Of 100 commands, how many are reads
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub read_percent: u8,
+    /// Order of addresses
+    #[arg(long, value_enum, default_value_t = Pattern::Random)]
+    pub pattern: Pattern,
+    /// Skew of the zipf pattern, above 0 and below 1
+    #[arg(long, default_value_t = 0.99)]
+    pub zipf_theta: f64,
+    /// Bytes of the logical unit that are used, from its start; all of it without this
+    #[arg(long, value_parser = crate::size::parse)]
+    pub size: Option<u64>,
+    /// Seconds to measure
+    #[arg(long, default_value_t = 5.0)]
+    pub duration: f64,
+    /// Seconds of load before that, which do not count
+    #[arg(long, default_value_t = 0.5)]
+    pub warmup: f64,
+    /// End after this many commands
+    #[arg(long)]
+    pub count: Option<u64>,
+    /// Open loop: start this many commands a second, whether or not earlier ones have ended,
+    /// and measure latency from the time at which a command should have started
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Write only data that the target asked for: no immediate and no unsolicited data
+    #[arg(long)]
+    pub r2t: bool,
+    /// Ask for CRC32C of headers
+    #[arg(long)]
+    pub header_digest: bool,
+    /// Ask for CRC32C of data
+    #[arg(long)]
+    pub data_digest: bool,
+    /// What becomes of the data of reads
+    #[arg(long, value_enum, default_value_t = Payload::Copy)]
+    pub payload: Payload,
+    /// Write blocks that say which they are, and check what is read
+    #[arg(long)]
+    pub verify: bool,
+    /// Core to stay on
+    #[arg(long)]
+    pub core: Option<usize>,
+    /// Sleep while nothing comes, instead of spinning
+    #[arg(long)]
+    pub sleep: bool,
+    /// Process whose CPU time during the measurement is reported
+    #[arg(long, value_name = "PID")]
+    pub target_pid: Option<u32>,
+    /// Seed of addresses and data
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write the result as JSON to this file, - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the latency distribution as HdrHistogram text to this file
+    #[arg(long, value_name = "FILE")]
+    pub hdr: Option<PathBuf>,
+}
+
+impl Options {
+    /// Whether the options go together.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            self.block.is_multiple_of(512) && self.block > 0 && self.block <= BLOCK_BYTES_MAX,
+            "--block must be a multiple of 512 bytes up to 16 MiB"
+        );
+        ensure!(
+            self.zipf_theta > 0.0 && self.zipf_theta < 1.0,
+            "--zipf-theta must be above 0 and below 1"
+        );
+        ensure!(
+            self.duration > 0.0 && self.duration <= SECONDS_MAX && self.warmup >= 0.0,
+            "--duration must be above 0 and at most a day, --warmup not below 0"
+        );
+        ensure!(self.warmup <= SECONDS_MAX, "--warmup must be at most a day");
+        ensure!(
+            self.rate.is_none_or(|r| (1.0..=1e9).contains(&r)),
+            "--rate must be at least 1 command a second"
+        );
+        if self.payload == Payload::Drop {
+            ensure!(
+                self.read_percent == 100
+                    && !self.verify
+                    && !self.header_digest
+                    && !self.data_digest,
+                "--payload drop is for pure reads without digests and without --verify"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether any command writes.
+    pub const fn writes(&self) -> bool {
+        self.read_percent < 100
+    }
+}
+
+/// One command: what fits in the data segment length of its PDUs taken together.
+const BLOCK_BYTES_MAX: u64 = 16 << 20;
+
+const SECONDS_MAX: f64 = 86_400.0;

@@ -1,0 +1,45 @@
+//! What other processes have used, from /proc.
+
+use std::fs;
+
+/// Nanoseconds that all threads of a process have run so far; `None` where it is gone.
+pub fn cpu_ns(pid: u32) -> Option<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let path = task.ok()?.path().join("schedstat");
+        // A thread may end between the listing and the reading.
+        let Ok(text) = fs::read_to_string(path) else { continue };
+        sum += text.split_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    Some(sum)
+}
+
+/// Context switches of all threads of a process so far, wanted and forced.
+pub fn context_switches(pid: u32) -> Option<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let Ok(text) = fs::read_to_string(task.ok()?.path().join("status")) else { continue };
+        sum += text
+            .lines()
+            .filter(|line| line.contains("ctxt_switches:"))
+            .filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok())
+            .sum::<u64>();
+    }
+    Some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_used_the_processor() {
+        assert!(cpu_ns(std::process::id()).is_some_and(|ns| ns > 0));
+        assert!(context_switches(std::process::id()).is_some());
+    }
+
+    #[test]
+    fn a_process_that_is_gone_has_no_figures() {
+        assert_eq!(cpu_ns(u32::MAX), None);
+    }
+}
