@@ -1,0 +1,41 @@
+//! A few hundred worlds, in which all promises are kept.
+
+use std::ops::Range;
+
+fn keep_their_promises(seeds: Range<u64>) {
+    for seed in seeds {
+        if let Err(text) = simulator::run(seed, None, false) {
+            panic!("{text}\nreplay: cargo run -p simulator -- --seed {seed} --trace");
+        }
+    }
+}
+
+// In parts, so that they run side by side.
+
+#[test]
+fn all_promises_are_kept_in_seeds_0_to_60() {
+    keep_their_promises(0..60);
+}
+
+#[test]
+fn all_promises_are_kept_in_seeds_60_to_120() {
+    keep_their_promises(60..120);
+}
+
+#[test]
+fn all_promises_are_kept_in_seeds_120_to_180() {
+    keep_their_promises(120..180);
+}
+
+#[test]
+fn all_promises_are_kept_in_seeds_180_to_240() {
+    keep_their_promises(180..240);
+}
+
+#[test]
+fn a_seed_determines_its_run() {
+    for seed in [3, 7, 11] {
+        let first = simulator::run(seed, None, false);
+        assert_eq!(first, simulator::run(seed, None, false));
+    }
+}
