@@ -36,6 +36,8 @@ pub(crate) struct Figures {
     pub(crate) cpu_us: Vec<f64>,
     pub(crate) syscalls: Vec<f64>,
     pub(crate) load_cpu_us: Vec<f64>,
+    /// The part of the time that both sides had their cores for.
+    pub(crate) shares: Vec<f64>,
     pub(crate) errors: u64,
     /// The latency distribution of the last round.
     pub(crate) cdf: Vec<(u64, f64)>,

@@ -12,7 +12,7 @@ pub(crate) fn text(results: &Results) -> String {
     // Writing to a string cannot fail.
     let _head = writeln!(
         out,
-        "{:<34} {:>6} {:>9} {:>17} {:>9} {:>8} {:>9} {:>7} {:>8} {:>7}",
+        "{:<34} {:>6} {:>9} {:>17} {:>9} {:>8} {:>9} {:>7} {:>8} {:>7} {:>6}",
         "workload",
         "target",
         "IOPS",
@@ -22,7 +22,8 @@ pub(crate) fn text(results: &Results) -> String {
         "p99 us",
         "CPU us",
         "calls/IO",
-        "load us"
+        "load us",
+        "cores"
     );
     for outcome in &results.workloads {
         for name in ["ours", "floor", "tgt"] {
@@ -46,7 +47,7 @@ fn line(workload: &str, target: &str, figures: &Figures) -> String {
         if figures.errors > 0 { format!("  {} ERRORS", figures.errors) } else { String::new() };
     format!(
         "{workload:<34} {target:>6} {:>9.0} {range:>17} {:>9.1} {:>8.1} {:>9.1} {:>7} {:>8} \
-         {:>7.2}{errors}\n",
+         {:>7.2} {:>6.2}{errors}\n",
         m(&figures.iops),
         m(&figures.megabytes),
         m(&figures.p50_us),
@@ -54,6 +55,7 @@ fn line(workload: &str, target: &str, figures: &Figures) -> String {
         optional(&figures.cpu_us),
         optional(&figures.syscalls),
         m(&figures.load_cpu_us),
+        m(&figures.shares),
     )
 }
 

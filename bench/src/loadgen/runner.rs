@@ -387,8 +387,10 @@ impl Runner {
         report.all = all.summary();
         report.commands = report.reads.count + report.writes.count;
         report.seconds = (self.ended.now_ns - self.began.now_ns) as f64 / 1e9;
-        let (began, ended, commands) = (self.began, self.ended, report.commands as f64);
-        report.iops = commands / report.seconds;
+        let (began, ended) = (self.began, self.ended);
+        report.iops = report.commands as f64 / report.seconds;
+        // Where nothing ended, what was used is told as if one command had.
+        let commands = report.commands.max(1) as f64;
         report.bytes_per_second = report.iops * f64::from(self.io_bytes);
         let per_command = |begin: u64, end: u64| end.saturating_sub(begin) as f64 / commands;
         report.own_cpu_us = per_command(began.own_cpu_ns, ended.own_cpu_ns) / 1000.0;
