@@ -110,6 +110,18 @@ impl Mapping {
     }
 }
 
+impl Mapping {
+    /// Has the kernel find all pages now, so that nobody waits for one later. A kernel before
+    /// 5.14 cannot; it finds each page when it is first written.
+    pub(crate) fn populate(&self) {
+        let address = self.base.as_ptr().cast();
+        // SAFETY: the range is this mapping, which nobody has a reference into that this could
+        // change: populating writes no byte.
+        let _populated =
+            unsafe { mm::madvise(address, self.bytes, mm::Advice::LinuxPopulateWrite) };
+    }
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         match self.backing {

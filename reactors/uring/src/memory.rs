@@ -33,7 +33,8 @@ impl std::fmt::Display for OutOfStore {
 impl std::error::Error for OutOfStore {}
 
 impl MemoryStore {
-    /// Makes a store of `bytes` zeros.
+    /// Makes a store of `bytes` zeros, all of them in memory: a page that is found only when it is
+    /// first written holds up every connection of the reactor that writes.
     pub fn new(bytes: u64) -> Result<(Arc<Self>, Option<Warning>), SetupError> {
         const WHAT: &str = "a memory volume";
         let bytes = usize::try_from(bytes).map_err(|_| SetupError::Options {
@@ -43,6 +44,7 @@ impl MemoryStore {
             return Err(SetupError::Options { reason: "a memory volume needs at least one byte" });
         }
         let memory = Mapping::new(WHAT, bytes)?;
+        memory.populate();
         let warning =
             (!memory.is_huge_enough()).then_some(Warning::NoHugePages { what: WHAT, bytes });
         Ok((Arc::new(Self { memory }), warning))
