@@ -213,3 +213,14 @@ fn unmap_gives_its_blocks_back() {
     assert_eq!(world.disks[0][1535..1538], [0, 8, 8]);
     world.assert_at_rest();
 }
+
+/// Without room for data there is no Data-In that could carry the status, and INQUIRY was never
+/// answered.
+#[test]
+fn an_answer_that_the_initiator_has_no_room_for_is_an_overflow() {
+    let (mut world, mut initiator) = session(UNASKED);
+    let answer = initiator.run(&mut world, Order::reads(&[0x12, 0, 0, 0, 36, 0], 0));
+    assert_eq!((answer.opcodes(), answer.status()), (vec![SCSI_RESPONSE], 0));
+    assert_eq!(answer.residual(), (OVERFLOW, 36));
+    world.assert_at_rest();
+}

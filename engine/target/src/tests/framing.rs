@@ -28,3 +28,16 @@ fn a_tag_that_is_in_use_is_rejected_and_takes_its_cmd_sn() {
     assert_eq!(initiator.answer(&mut world).opcodes(), [REJECT]);
     assert_eq!(initiator.run(&mut world, test_unit_ready()).status(), 0);
 }
+
+/// A command with F and W both clear was rejected before its CmdSN was counted: the session waited
+/// for that number for ever, and ignored all that followed.
+#[test]
+fn a_malformed_command_is_rejected_and_takes_its_cmd_sn() {
+    let mut world = World::new(1);
+    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    let (_, mut header) = initiator.header(&test_unit_ready());
+    header[1] = 0;
+    world.receive(initiator.place, header, &[]);
+    assert_eq!(initiator.answer(&mut world).opcodes(), [REJECT]);
+    assert_eq!(initiator.run(&mut world, test_unit_ready()).status(), 0);
+}

@@ -259,3 +259,41 @@ fn a_reservation_that_comes_after_its_session_has_ended_ends_too() {
         world.assert_at_rest();
     }
 }
+
+/// A reset waits for its turn at the home of the unit. It ended what its own session had sent
+/// behind it, without a word, although the initiator meant that to be carried out.
+#[test]
+fn a_reset_spares_what_its_session_sends_behind_it() {
+    let (mut world, mut initiator) = session(1);
+    world.backend_is_held = true;
+    initiator.start(&mut world, write_10(0, 1).with(&[1; 512]));
+    initiator.manage(&mut world, Function::LogicalUnitReset, None);
+    initiator.manage(&mut world, Function::LogicalUnitReset, None);
+    initiator.start(&mut world, read_10(8, 1));
+    world.release_backend();
+    let answer = initiator.answer(&mut world);
+    let resets = answer.opcodes().iter().filter(|&&o| o == TASK_MANAGEMENT_RESPONSE).count();
+    assert_eq!((resets, answer.sent.len()), (2, 3), "{answer:?}");
+    world.assert_at_rest();
+}
+
+/// A RESERVE that was aborted while it waited for its turn at the home was carried out all the
+/// same, behind the answer that it was gone, and kept everybody else out.
+#[test]
+fn an_aborted_reserve_that_has_not_begun_never_does() {
+    let (mut world, mut one) = session(1);
+    let mut two = Initiator::log_in(&mut world, 0, "b", UNASKED);
+    world.backend_is_held = true;
+    one.start(&mut world, write_10(0, 1).with(&[1; 512]));
+    two.manage(&mut world, Function::LogicalUnitReset, None);
+    // The reset has told this nexus already.
+    assert_eq!(one.run(&mut world, test_unit_ready()).status(), 0x02);
+    let tag = one.start(&mut world, reserve());
+    one.manage(&mut world, Function::AbortTask, Some(tag));
+    assert_eq!(outcome(&mut world, &one), Some(COMPLETE));
+    world.release_backend();
+    assert_eq!(outcome(&mut world, &two), Some(COMPLETE));
+    two.run(&mut world, test_unit_ready());
+    assert_eq!(two.run(&mut world, read_10(0, 1)).status(), 0);
+    world.assert_at_rest();
+}
