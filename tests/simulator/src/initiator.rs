@@ -46,6 +46,7 @@ enum Choice {
     Nop,
     Reinstate,
     Reset,
+    Text,
 }
 
 impl Initiator {
@@ -169,6 +170,7 @@ impl World {
             (w.inquiry, Choice::Command(Kind::Inquiry)),
             (w.inquiry, Choice::Command(Kind::TestUnitReady)),
             (w.nop, Choice::Nop),
+            (w.nop / 4, Choice::Text),
             (w.abort, Choice::Abort),
             (w.reset, Choice::Reset),
             (w.logout, Choice::Logout),
@@ -182,6 +184,7 @@ impl World {
         match choice {
             Choice::Command(kind) => self.try_command(session, kind),
             Choice::Nop => self.send_nop(session),
+            Choice::Text => self.send_text(session),
             Choice::Abort => self.abort_something(session),
             Choice::Reset => self.reset_something(session),
             Choice::Garbage => self.send_garbage(session),
@@ -393,7 +396,7 @@ impl World {
                     }
                 }
             }
-            Pending::Logout | Pending::Nop(_) => {}
+            Pending::Logout | Pending::Nop(_) | Pending::Text => {}
         }
         self.initiators[initiator].unresolved.extend(changes);
     }

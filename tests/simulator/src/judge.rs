@@ -7,6 +7,7 @@ use crate::world::{Stage, World};
 use iscsi::pdu::{
     AsyncEvent, AsyncMessage, DataIn, LogoutOutcome, LogoutResponse, NopIn, ReadyToTransfer,
     Reject, RejectReason, TaskManagementFunction, TaskManagementOutcome, TaskManagementResponse,
+    TextResponse,
 };
 use iscsi::{Bhs, Opcode, Piece, TargetTransferTag};
 use units::{Serial32, limits};
@@ -79,6 +80,7 @@ impl World {
             Opcode::LogoutResponse => self.logout_answered(session, bhs),
             Opcode::Reject => self.reject_arrives(session, bhs, data),
             Opcode::AsyncMessage => self.async_arrives(session, bhs),
+            Opcode::TextResponse => self.text_arrives(session, bhs, data),
             Opcode::NopOut
             | Opcode::ScsiCommand
             | Opcode::TaskManagementRequest
@@ -87,7 +89,6 @@ impl World {
             | Opcode::DataOut
             | Opcode::LogoutRequest
             | Opcode::SnackRequest
-            | Opcode::TextResponse
             | Opcode::Unknown(_) => {
                 self.fail(|_| format!("session {session}: {opcode:?} from a target"));
             }
@@ -410,6 +411,26 @@ impl World {
             }
             _ if state.rejects_due > 0 => state.rejects_due -= 1,
             _ => self.fail(|_| format!("session {session}: {pdu:?} of {bad:?} ({late_data})")),
+        }
+    }
+
+    fn text_arrives(&mut self, session: usize, bhs: &Bhs, data: &[u8]) {
+        let pdu = match TextResponse::parse(bhs) {
+            Ok(pdu) => pdu,
+            Err(fault) => return self.fail(|_| format!("text response: {fault}")),
+        };
+        self.check_window(session, pdu.exp_cmd_sn, pdu.max_cmd_sn);
+        self.check_stat_sn(session, pdu.stat_sn, true);
+        let asked = self.sessions[session].pending.remove(&pdu.initiator_task_tag.0);
+        let name = format!("TargetName={}\0", crate::admin::TARGET_NAME);
+        let right = matches!(asked, Some(Pending::Text))
+            && pdu.is_final
+            && !pdu.continues
+            && pdu.target_transfer_tag == TargetTransferTag::RESERVED
+            && data.starts_with(name.as_bytes());
+        if !right {
+            let text = String::from_utf8_lossy(data).into_owned();
+            self.fail(|_| format!("session {session}: {pdu:?} {text:?} answers {asked:?}"));
         }
     }
 

@@ -6,7 +6,7 @@ use crate::session::{Command, Kind, Management, Pending, Phase, Sequence};
 use crate::world::{Live, World};
 use iscsi::pdu::{
     DataOut, LogoutReason, LogoutRequest, NopOut, ScsiCommand, SnackKind, SnackRequest,
-    TaskAttribute, TaskManagementFunction, TaskManagementRequest,
+    TaskAttribute, TaskManagementFunction, TaskManagementRequest, TextRequest,
 };
 use iscsi::{Bhs, InitiatorTaskTag, TargetTransferTag};
 use units::{Lun, Serial32};
@@ -248,6 +248,33 @@ impl World {
         let tag = self.sessions[session].new_tag();
         self.send_nop_out(session, (tag, u32::MAX), immediate, &data);
         self.sessions[session].pending.insert(tag, Pending::Nop(data));
+        true
+    }
+
+    /// SendTargets: in a normal session it asks for the session's own target.
+    pub(crate) fn send_text(&mut self, session: usize) -> bool {
+        let state = &mut self.sessions[session];
+        let busy = state.pending.values().any(|p| matches!(p, Pending::Text));
+        if busy || !state.window_is_open() {
+            return false;
+        }
+        let tag = state.new_tag();
+        let text = b"SendTargets=\0";
+        let mut header = [0; 48];
+        TextRequest {
+            immediate: false,
+            is_final: true,
+            continues: false,
+            data_segment_length: word(text.len()),
+            lun: Lun::ZERO,
+            initiator_task_tag: InitiatorTaskTag(tag),
+            target_transfer_tag: TargetTransferTag::RESERVED,
+            cmd_sn: self.take_cmd_sn(session, false),
+            exp_stat_sn: self.exp_stat_sn(session),
+        }
+        .emit(&mut header);
+        self.sessions[session].pending.insert(tag, Pending::Text);
+        self.send_pdu(session, &header, text, false);
         true
     }
 
@@ -510,7 +537,9 @@ impl World {
                 header[1] = self.rng.pick(&[0x81, 0x82, 0x83, 0x88, 0x89, 0xff]);
             }
             header[4] = self.rng.pick(&[0, 0, 0, 1]);
-            header[5..7].fill(0);
+            // Sometimes more data than anybody may send.
+            let too_much = self.rng.chance(50);
+            header[5..7].fill(if too_much { 0xff } else { 0 });
             let tag = word(self.rng.below(u64::from(self.sessions[session].next_tag) + 2));
             header[16..20].copy_from_slice(&tag.to_be_bytes());
             let cmd_sn = self.sessions[session].cmd_sn;
@@ -518,8 +547,9 @@ impl World {
                 header[24..28].copy_from_slice(&cmd_sn.to_be_bytes());
             }
             let len = Bhs::new(header).data_segment_length();
-            let data = vec![0xab; size(len)];
-            self.send_pdu(session, &header, &data, false);
+            let data = vec![0xab; if too_much { 64 } else { size(len) }];
+            let spoil = self.rng.chance(50);
+            self.send_pdu(session, &header, &data, spoil);
         }
     }
 }

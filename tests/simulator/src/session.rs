@@ -97,6 +97,7 @@ pub(crate) enum Pending {
     Logout,
     Management(Management),
     Nop(Vec<u8>),
+    Text,
 }
 
 /// A task management function that has been asked for.
@@ -285,7 +286,7 @@ impl Session {
     pub(crate) fn depth(&self) -> usize {
         let counts = |p: &&Pending| match p {
             Pending::Command(c) => !c.maybe_aborted,
-            Pending::Logout | Pending::Management(_) | Pending::Nop(_) => true,
+            Pending::Logout | Pending::Management(_) | Pending::Nop(_) | Pending::Text => true,
         };
         self.pending.values().filter(counts).count()
     }
@@ -299,7 +300,7 @@ impl Session {
     pub(crate) fn immediate_count(&self) -> usize {
         let counts = |p: &&Pending| match p {
             Pending::Command(c) => c.immediate,
-            Pending::Logout | Pending::Management(_) | Pending::Nop(_) => true,
+            Pending::Logout | Pending::Management(_) | Pending::Nop(_) | Pending::Text => true,
         };
         self.pending.values().filter(counts).count()
     }
@@ -313,14 +314,16 @@ impl Session {
     pub(crate) fn command(&self, tag: u32) -> Option<&Command> {
         match self.pending.get(&tag) {
             Some(Pending::Command(command)) => Some(command),
-            Some(Pending::Logout | Pending::Management(_) | Pending::Nop(_)) | None => None,
+            Some(Pending::Logout | Pending::Management(_) | Pending::Nop(_) | Pending::Text)
+            | None => None,
         }
     }
 
     pub(crate) fn command_mut(&mut self, tag: u32) -> Option<&mut Command> {
         match self.pending.get_mut(&tag) {
             Some(Pending::Command(command)) => Some(command),
-            Some(Pending::Logout | Pending::Management(_) | Pending::Nop(_)) | None => None,
+            Some(Pending::Logout | Pending::Management(_) | Pending::Nop(_) | Pending::Text)
+            | None => None,
         }
     }
 }

@@ -381,7 +381,11 @@ impl World {
                 asked.ends.iter().filter(has_unit).copied().collect()
             }
             Some(
-                Pending::Command(_) | Pending::Logout | Pending::Management(_) | Pending::Nop(_),
+                Pending::Command(_)
+                | Pending::Logout
+                | Pending::Management(_)
+                | Pending::Nop(_)
+                | Pending::Text,
             )
             | None => Vec::new(),
         }
