@@ -89,6 +89,11 @@ impl World {
     }
 
     fn may_lose_patience(&mut self, session: usize) -> bool {
+        let state = &self.sessions[session];
+        if state.phase == Phase::Login && self.now - state.began > LOGIN_TIME_MAX {
+            // However long an operation of an older session hangs.
+            self.fail(|w| format!("session {session}: no answer to a login: {}", w.outstanding()));
+        }
         let chaos = self.stage == Stage::Chaos && self.plan.weights.cut > 0;
         if chaos && self.rng.chance(10) {
             self.break_off(session);
@@ -462,3 +467,7 @@ impl World {
 
 /// How long the shards may be busy with a login, in nanoseconds.
 const LATE_LOGIN: u64 = 20_000_000;
+
+/// How long a login may take: as long as the target waits for an older session, twice the longest
+/// stall of a connection, and some.
+const LOGIN_TIME_MAX: u64 = 30_000_000_000;

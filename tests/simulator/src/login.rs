@@ -15,7 +15,7 @@ impl World {
         let session = self.sessions.len();
         let link = self.connect(session);
         self.reservations_may_end();
-        self.sessions.push(Session::new(initiator, link, cmd_sn));
+        self.sessions.push(Session::new(initiator, link, cmd_sn, self.now));
         self.initiators[initiator].current = Some(session);
         self.trace(|_| format!("initiator {initiator} begins session {session}"));
         let name = format!("InitiatorName=iqn.2025-01.example:initiator{initiator}");

@@ -55,6 +55,8 @@ pub(crate) enum Phase {
 pub(crate) struct Session {
     pub(crate) initiator: usize,
     pub(crate) link: usize,
+    /// When its login began, in nanoseconds.
+    pub(crate) began: u64,
     pub(crate) phase: Phase,
     /// It has sent nonsense: whatever comes back is fine.
     pub(crate) wild: bool,
@@ -247,10 +249,11 @@ impl fmt::Debug for Command {
 }
 
 impl Session {
-    pub(crate) fn new(initiator: usize, link: usize, cmd_sn: u32) -> Self {
+    pub(crate) fn new(initiator: usize, link: usize, cmd_sn: u32, began: u64) -> Self {
         Self {
             initiator,
             link,
+            began,
             phase: Phase::Login,
             wild: false,
             terms: Terms::default(),
