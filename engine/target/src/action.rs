@@ -155,6 +155,9 @@ pub enum Action {
         offset: u64,
         /// The buffer.
         into: BufSlice,
+        /// The bytes are wanted for nothing but to be sent. A backend in memory may then leave
+        /// them where they are, and they are sent from there.
+        only_to_send: bool,
     },
     /// Fill a buffer by repeating a block, at once.
     Replicate {

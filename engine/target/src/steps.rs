@@ -175,7 +175,7 @@ impl Shard {
         let offset = task.range.offset;
         let op = begin_io(task, key, DATA, turn);
         let into = BufSlice { buf: second, offset: 0, len: half };
-        turn.push(Action::Read { op, volume, offset, into });
+        turn.push(Action::Read { op, volume, offset, into, only_to_send: false });
     }
 
     fn compare_and_write_done(
@@ -353,7 +353,8 @@ impl Shard {
         let buf = chunk.second.unwrap_or(chunk.buf);
         let len = u32::try_from(extent.len).unwrap_or(chunk.len);
         let into = BufSlice { buf, offset: 0, len };
-        turn.push(Action::Read { op, volume, offset: extent.offset, into });
+        let offset = extent.offset;
+        turn.push(Action::Read { op, volume, offset, into, only_to_send: false });
     }
 
     fn verify_done(&mut self, key: Key, result: IoResult, turn: &mut Turn<'_>) {

@@ -120,7 +120,8 @@ impl Shard {
         // The second buffer was lent together with the first.
         let buf = burst.second.unwrap_or(burst.buf);
         let into = BufSlice { buf, offset: 0, len: burst.len };
-        turn.push(Action::Read { op, volume, offset: extent.offset, into });
+        let offset = extent.offset;
+        turn.push(Action::Read { op, volume, offset, into, only_to_send: false });
     }
 
     /// An operation of a streaming task has ended well.
@@ -206,7 +207,8 @@ impl Shard {
             task.cursor += u64::from(len);
             let op = begin_io(task, key, slot, turn);
             let into = BufSlice { buf, offset: 0, len: disk_len };
-            turn.push(Action::Read { op, volume, offset: extent.offset, into });
+            let offset = extent.offset;
+            turn.push(Action::Read { op, volume, offset, into, only_to_send: true });
         }
     }
 

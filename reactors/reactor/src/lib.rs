@@ -7,6 +7,7 @@ mod backend;
 mod connection;
 mod departure;
 mod execute;
+mod in_place;
 mod mailbox;
 mod node;
 mod reactor;

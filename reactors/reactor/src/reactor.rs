@@ -5,6 +5,7 @@
 
 use crate::backend::{Backend, Io, SharedStore, zero_buffer};
 use crate::connection::Connection;
+use crate::in_place::InPlace;
 use crate::mailbox::{Bell, Doorbell, Inboxes, Outboxes};
 use crate::node::{Command, NodeOptions, PollMode, ReactorReport};
 use crate::stats::Recorder;
@@ -84,6 +85,8 @@ pub(crate) struct Reactor {
     /// Buffers whose bytes could not be made as the shard wanted them: what is next done with
     /// them fails. Always empty, unless the shard has lent one that is in use.
     pub(crate) spoiled: Vec<BufId>,
+    /// Reads whose bytes were left in their volume.
+    pub(crate) in_place: InPlace,
     /// Operations that the ring had no room for.
     pub(crate) deferred: VecDeque<Io>,
     /// Operations that ended at once.
@@ -135,6 +138,7 @@ impl Reactor {
             retired: Vec::new(),
             ios: Slab::new(IOS_MAX),
             spoiled: Vec::new(),
+            in_place: InPlace::default(),
             deferred: VecDeque::new(),
             done: VecDeque::new(),
             returned: VecDeque::new(),
@@ -302,7 +306,9 @@ impl Reactor {
             Action::Send { conn, header, data, sample } => {
                 self.queue_pdu(conn, &header, data, sample);
             }
-            Action::Read { op, volume, offset, into } => self.read(op, volume, offset, into),
+            Action::Read { op, volume, offset, into, only_to_send } => {
+                self.read(op, volume, offset, (into, only_to_send));
+            }
             Action::Write { op, volume, offset, from, durable } => {
                 self.write(op, volume, offset, (from, durable));
             }

@@ -388,7 +388,11 @@ impl Reactor {
         let key = self.key_of(conn);
         match key.and_then(|key| Some((key, self.connections.get_mut(key)?))) {
             Some((key, connection)) if !matches!(connection.fate, Fate::Closed) => {
-                if !connection.queue(&mut self.driver, header, data, sample) {
+                let place = match &data {
+                    SendData::Buffer { slice, .. } => self.in_place.find(*slice, &self.volumes),
+                    SendData::Bytes(_) | SendData::None => None,
+                };
+                if !connection.queue(&mut self.driver, header, (data, place), sample) {
                     // Better no connection than one that sends something else.
                     tracing::error!(reactor = self.id.0, "a PDU without its data digest");
                     self.driver.shutdown(connection.socket);

@@ -99,7 +99,7 @@ impl World {
             Action::QueryMap { op, volume, offset, len } => {
                 (op, Work::QueryMap { disk: usize::from(volume.0), offset, len })
             }
-            Action::Read { op, volume, offset, into } => {
+            Action::Read { op, volume, offset, into, .. } => {
                 (op, Work::Read { disk: usize::from(volume.0), offset, into })
             }
             Action::Space { op, volume, change, offset, len } => {
