@@ -139,6 +139,10 @@ impl Shard {
         let bytes = task.work.verify_bytes();
         match (burst.step, bytes) {
             (Step::Read, None) => {
+                if self.end_straight_read(key, slot, turn) {
+                    return;
+                }
+                let Some(task) = self.tasks.get_mut(key) else { return };
                 set_step(task, slot, Step::Send);
                 self.send_ready(key, turn);
             }
@@ -158,6 +162,7 @@ impl Shard {
                 }
                 self.complete_burst(key, slot, turn);
             }
+            (Step::Write, None) if self.end_straight_write(key, slot, turn) => {}
             (Step::Write, None)
             | (Step::Read, Some(VerifyBytes::None | VerifyBytes::CompareOneBlock)) => {
                 self.complete_burst(key, slot, turn);

@@ -94,23 +94,20 @@ impl MemoryStore {
         Ok(())
     }
 
-    /// Asks the processor to fetch a range that is to be read soon. The bytes of a random read are
-    /// nearly never in its cache, and fetching them takes longer than all else that is done for
-    /// the command: it goes on meanwhile.
+    /// Asks the processor to fetch the start of a range that is to be read soon: the bytes of a
+    /// random read are seldom in its cache. Some lines are enough for it to fetch the rest of the
+    /// page on its own.
     pub fn prefetch(&self, offset: u64, len: u32) {
-        let Ok(shared) = self.range(offset, len as usize) else { return };
-        static N: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-        let n = *N.get_or_init(|| {
-            std::env::var("PF").ok().and_then(|v| v.parse().ok()).unwrap_or(0usize)
-        });
+        let len = PREFETCH_BYTES_MAX.min(len as usize);
+        let Ok(shared) = self.range(offset, len) else { return };
         #[cfg(all(target_arch = "x86_64", not(miri)))]
-        for line in (0..(len as usize).min(n * CACHE_LINE_BYTES)).step_by(CACHE_LINE_BYTES) {
+        for line in (0..len).step_by(CACHE_LINE_BYTES) {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a prefetch of any address changes nothing but what the cache holds.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(shared.wrapping_add(line).cast()) };
+            // SAFETY: a prefetch changes nothing but what the cache holds, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(shared.wrapping_add(line).cast_const().cast()) };
         }
         #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        let _ = shared;
+        let _elsewhere_the_processor_finds_out_by_itself = shared;
     }
 
     /// Fills a range with zeros.
@@ -155,6 +152,9 @@ impl MemoryStore {
 }
 
 const CACHE_LINE_BYTES: usize = 64;
+
+/// More was no better: 8 lines gained 3 to 6 % for 4 KiB reads, 32 lines nothing.
+const PREFETCH_BYTES_MAX: usize = 8 * CACHE_LINE_BYTES;
 
 /// Bytes compared at a time: they stay in the first-level cache.
 const COMPARE_BYTES: usize = 4096;
