@@ -31,6 +31,7 @@ pub fn draw(title: &str, x: Axis, y: Axis, lines: &[Line<'_>]) -> String {
     };
     let left = |v: f64| MARGIN + at(v, x_low, x_high, x) * WIDTH;
     let top = |v: f64| MARGIN + (1.0 - at(v, y_low, y_high, y)) * HEIGHT;
+    let title = escaped(title);
     let (full_width, full_height) = (WIDTH + 2.0 * MARGIN, HEIGHT + 2.0 * MARGIN);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {full_width} {full_height}\" \
@@ -72,7 +73,7 @@ pub fn draw(title: &str, x: Axis, y: Axis, lines: &[Line<'_>]) -> String {
             path.join(" "),
             MARGIN + 12.0,
             MARGIN + 18.0 + 16.0 * index as f64,
-            line.name
+            escaped(line.name)
         );
     }
     let (x_name, y_name) = (x.name, y.name);
@@ -92,6 +93,9 @@ pub fn draw(title: &str, x: Axis, y: Axis, lines: &[Line<'_>]) -> String {
 fn range(values: impl Iterator<Item = f64>, axis: Axis) -> (f64, f64) {
     let (low, high) =
         values.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), v| (low.min(v), high.max(v)));
+    if low.is_infinite() {
+        return (1.0, 10.0);
+    }
     if axis.is_log { (low.clamp(1e-3, 1e12), high.max(low * 1.01)) } else { (0.0, high.max(1e-9)) }
 }
 
@@ -105,6 +109,11 @@ fn ticks(low: f64, high: f64, axis: Axis) -> Vec<f64> {
     let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= raw);
     let step = step.unwrap_or(raw);
     (0..10).map(|n| f64::from(n) * step).take_while(|v| *v <= high * 1.001).collect()
+}
+
+/// A text that names things, inside of an element.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 fn short(value: f64) -> String {
@@ -122,7 +131,8 @@ fn trimmed(value: f64) -> String {
 const WIDTH: f64 = 620.0;
 const HEIGHT: f64 = 340.0;
 const MARGIN: f64 = 64.0;
-const COLOURS: [&str; 4] = ["#1b6ca8", "#c8553d", "#4c956c", "#7a5195"];
+const COLOURS: [&str; 8] =
+    ["#1b6ca8", "#c8553d", "#4c956c", "#7a5195", "#b8860b", "#3b3b3b", "#d6618f", "#2aa1a1"];
 
 #[cfg(test)]
 mod tests {
@@ -134,6 +144,15 @@ mod tests {
         assert_eq!(ticks(9.0, 60.0, log), [10.0, 20.0, 50.0]);
         let linear = Axis { name: "", is_log: false };
         assert_eq!(ticks(0.0, 1.0, linear), [0.0, 0.2, 0.4, 0.600_000_000_000_000_1, 0.8, 1.0]);
+    }
+
+    #[test]
+    fn names_do_not_break_the_file() {
+        let axis = Axis { name: "", is_log: false };
+        let line = Line { name: "a<b", points: vec![(0.0, 0.0), (1.0, 2.0)] };
+        let svg = draw("R&D", axis, axis, &[line]);
+        assert!(svg.contains(">R&amp;D</text>") && svg.contains(">a&lt;b</text>"), "{svg}");
+        assert!(svg.contains("<polyline points=\"64.0,404.0 684.0,64.0\" "), "{svg}");
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(crate) enum Failure {
     Answer(String),
     /// No connection could be made.
     Connect { socket: PathBuf, source: io::Error },
+    /// A file cannot be written.
+    File { path: PathBuf, source: io::Error },
     /// The connection ended or stalled in the middle of a call.
     Lost { socket: PathBuf, source: io::Error },
     /// There is no place where a daemon's socket would be.
@@ -42,6 +44,10 @@ impl Failure {
                  version?"
             )),
             Self::Connect { socket, source } => Some(connect_sentence(socket, source)),
+            Self::File { path, source } => Some(format!(
+                "cannot write {}: {source}. Is the directory there, and may you write to it?",
+                path.display()
+            )),
             Self::Lost { socket, source } => Some(format!(
                 "the connection to the daemon at {} ended: {source}. Its log says why.",
                 socket.display()
@@ -59,7 +65,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-            Self::Refused(_) | Self::Output(_) => ExitCode::from(1),
+            Self::Refused(_) | Self::Output(_) | Self::File { .. } => ExitCode::from(1),
             Self::Usage(_) | Self::NoSocketName => ExitCode::from(2),
             Self::Answer(_) | Self::Connect { .. } | Self::Lost { .. } => ExitCode::from(3),
         }
