@@ -6,6 +6,7 @@ pub(crate) mod shutdown;
 pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod target;
+pub(crate) mod top;
 pub(crate) mod volume;
 
 use crate::cli::Cli;

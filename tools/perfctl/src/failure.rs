@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     Output(io::Error),
     /// The daemon said no.
     Refused(RpcError),
+    /// The terminal does not do what is needed of it.
+    Terminal(io::Error),
     /// The command line makes no sense.
     Usage(String),
 }
@@ -57,6 +59,9 @@ impl Failure {
                     .into(),
             ),
             Self::Refused(error) => Some(error.to_string()),
+            Self::Terminal(error) => Some(format!(
+                "cannot use the terminal: {error}; `perfctl stats --watch` needs none"
+            )),
             Self::Usage(sentence) => Some(sentence.clone()),
         }
     }
@@ -65,7 +70,9 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-            Self::Refused(_) | Self::Output(_) | Self::File { .. } => ExitCode::from(1),
+            Self::Refused(_) | Self::Output(_) | Self::File { .. } | Self::Terminal(_) => {
+                ExitCode::from(1)
+            }
             Self::Usage(_) | Self::NoSocketName => ExitCode::from(2),
             Self::Answer(_) | Self::Connect { .. } | Self::Lost { .. } => ExitCode::from(3),
         }
