@@ -102,3 +102,35 @@ fn top_draws_the_volume_and_gives_the_terminal_back_on_q() {
     screen.wait_for("\x1b[?1049l");
     assert!(child.wait().expect("its end").success());
 }
+
+#[test]
+fn bench_reads_from_the_only_lun_without_further_words() {
+    let daemon = Daemon::demo();
+    let ran = run(&daemon, &["bench", "--duration", "0.5", "--depth", "4"]);
+    let (out, err) = (text(&ran.stdout), text(&ran.stderr));
+    assert!(ran.status.success(), "{err}");
+    let portal = daemon.portal();
+    let head = format!("4KiB random read, QD4 on demo ({DEMO} LUN 0 at {portal}), 0.5");
+    assert!(out.starts_with(&head), "{out}");
+    assert!(out.contains("\nread ") && !out.contains("\nwrite "), "{out}");
+}
+
+#[test]
+fn bench_writes_only_when_told_and_only_where_nobody_else_is() {
+    let daemon = Daemon::demo();
+    let ran = run(&daemon, &["bench", "demo", "--read-percent", "50"]);
+    assert_eq!(ran.status.code(), Some(2), "{}", text(&ran.stderr));
+    let short = ["bench", "demo", "--duration", "0.3", "--depth", "4", "--json"];
+    let writing = [&short[..], &["--write"]].concat();
+    let session = Session::open(daemon.portal(), &Login::normal(DEMO)).expect("a login");
+    let ran = run(&daemon, &writing);
+    assert_eq!(ran.status.code(), Some(1));
+    assert!(text(&ran.stderr).contains("say --force"), "{}", text(&ran.stderr));
+    let reading = run(&daemon, &short);
+    assert!(reading.status.success(), "{}", text(&reading.stderr));
+    assert!(text(&reading.stdout).contains(r#""load":"4KiB random read, QD4""#));
+    let forced = run(&daemon, &[&writing[..], &["--force"]].concat());
+    assert!(forced.status.success(), "{}", text(&forced.stderr));
+    assert!(text(&forced.stdout).contains(r#""load":"4KiB random write, QD4""#));
+    drop(session);
+}

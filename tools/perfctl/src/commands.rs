@@ -1,6 +1,7 @@
 //! The subcommands: each asks, and renders the answer.
 
 pub(crate) mod apply;
+pub(crate) mod bench;
 pub(crate) mod session;
 pub(crate) mod shutdown;
 pub(crate) mod stats;

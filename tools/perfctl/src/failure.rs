@@ -14,6 +14,8 @@ pub(crate) enum Failure {
     Connect { socket: PathBuf, source: io::Error },
     /// A file cannot be written.
     File { path: PathBuf, source: io::Error },
+    /// No load can be made, or commands of it failed.
+    Load(String),
     /// The connection ended or stalled in the middle of a call.
     Lost { socket: PathBuf, source: io::Error },
     /// There is no place where a daemon's socket would be.
@@ -62,7 +64,7 @@ impl Failure {
             Self::Terminal(error) => Some(format!(
                 "cannot use the terminal: {error}; `perfctl stats --watch` needs none"
             )),
-            Self::Usage(sentence) => Some(sentence.clone()),
+            Self::Load(sentence) | Self::Usage(sentence) => Some(sentence.clone()),
         }
     }
 
@@ -70,9 +72,11 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-            Self::Refused(_) | Self::Output(_) | Self::File { .. } | Self::Terminal(_) => {
-                ExitCode::from(1)
-            }
+            Self::Refused(_)
+            | Self::Output(_)
+            | Self::File { .. }
+            | Self::Load(_)
+            | Self::Terminal(_) => ExitCode::from(1),
             Self::Usage(_) | Self::NoSocketName => ExitCode::from(2),
             Self::Answer(_) | Self::Connect { .. } | Self::Lost { .. } => ExitCode::from(3),
         }
