@@ -3,8 +3,8 @@
 //! Each test owns its daemon: free ports, a state directory of its own, killed by its process id
 //! when the test ends. The environment decides what is tested:
 //!
-//! * `POLLUXD`: the daemon's binary; else `polluxd` in the release directory of the build. `perfctl` is
-//!   taken from the same directory.
+//! * `POLLUXD`: the daemon's binary; else `polluxd` in the release directory of the build.
+//!   `perfctl` is taken from the same directory.
 //! * `POLLUXD_ARGUMENTS`: more words for its command line, such as `--cores 0,1`.
 //! * `E2E_PORTAL`, `E2E_TARGET`, `E2E_LUN`: another target that runs already. Tests that need a
 //!   daemon of their own are skipped, and breaches of the standard that only the session sees are

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::format::{bytes, lines, per_second, percent, table, time};
 use crate::output::Output;
 use clap::Args;
-use control_api::{OperationStats, Percentiles, ReactorStats, Stats, StatsQuery};
+use control_api::{OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, StatusQuery};
 use hdrhistogram::serialization::V2DeflateSerializer;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,12 @@ pub(crate) fn run(
     // Before the first question, so that a bad path is told at once.
     let mut file = File::create(path).map_err(|e| file_failure(path, e))?;
     let mut serializer = V2DeflateSerializer::new();
-    let started = SystemTime::now();
+    // One answer covers the time since the daemon's start.
+    let past = match args.watch {
+        Some(_) => Duration::ZERO,
+        None => Duration::from_secs(client.call(StatusQuery {})?.uptime_s),
+    };
+    let started = SystemTime::now() - past;
     let mut log = log_of(&mut file, &mut serializer, started).map_err(|e| file_failure(path, e))?;
     ask(args, client, output, |stats, interval| {
         interval.append(stats, &mut log).map_err(|e| file_failure(path, e))
