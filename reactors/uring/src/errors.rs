@@ -224,8 +224,8 @@ impl fmt::Display for Warning {
             ),
             Self::NoNapi { source } => write!(
                 f,
-                "the kernel does not poll network cards for a ring ({source}), so they interrupt as \
-                 without it; it needs Linux 6.9 with CONFIG_NET_RX_BUSY_POLL"
+                "the kernel does not poll network cards for a ring ({source}), so they interrupt \
+                 as ever; it needs Linux 6.9 with CONFIG_NET_RX_BUSY_POLL"
             ),
             Self::NoDeferredTaskRun { source } => write!(
                 f,

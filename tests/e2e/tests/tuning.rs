@@ -75,7 +75,7 @@ fn each_core_has_a_reactor_that_stays_there() {
     let daemon = start(&["--cores", &format!("{second},{first}")]);
     let allowed: Vec<_> = of_reactors(&daemon, "status")
         .iter()
-        .filter_map(|status| Some(status.split_once("Cpus_allowed_list:\t")?.1.lines().next()?))
+        .filter_map(|status| status.split_once("Cpus_allowed_list:\t")?.1.lines().next())
         .map(str::to_owned)
         .collect();
     assert_eq!(allowed, [second.to_string(), first.to_string()]);
