@@ -202,6 +202,8 @@ pub enum Action {
         from: BufSlice,
         /// Durable before the answer (FUA).
         durable: bool,
+        /// The bytes are wanted for nothing after this, so they need not have come to the buffer.
+        last_use: bool,
     },
     /// Fill a buffer with zeros, at once.
     ZeroFill(BufSlice),

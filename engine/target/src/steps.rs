@@ -205,7 +205,14 @@ impl Shard {
                 burst.step = Step::Write;
                 let op = begin_io(task, key, DATA, turn);
                 let from = BufSlice { buf, offset: half, len: half };
-                turn.push(Action::Write { op, volume, offset, from, durable: fua });
+                turn.push(Action::Write {
+                    op,
+                    volume,
+                    offset,
+                    from,
+                    durable: fua,
+                    last_use: false,
+                });
             }
             _ => self.finish(key, turn),
         }
@@ -320,7 +327,14 @@ impl Shard {
         // A chunk is at most as long as its buffer.
         let len = u32::try_from(extent.len).unwrap_or(chunk.len);
         let from = BufSlice { len, ..into };
-        turn.push(Action::Write { op, volume, offset: extent.offset, from, durable: through });
+        turn.push(Action::Write {
+            op,
+            volume,
+            offset: extent.offset,
+            from,
+            durable: through,
+            last_use: false,
+        });
     }
 
     /// VERIFY without data, or with one block for all: reads chunk by chunk.

@@ -105,9 +105,11 @@ impl Shard {
         };
         let Some(task) = self.tasks.get_mut(key) else { return };
         set_step(task, slot, Step::Write);
+        let last_use = task.work.verify_bytes().is_none();
         let op = begin_io(task, key, slot, turn);
         let from = BufSlice { buf: burst.buf, offset: 0, len: burst.len };
-        turn.push(Action::Write { op, volume, offset: extent.offset, from, durable });
+        let offset = extent.offset;
+        turn.push(Action::Write { op, volume, offset, from, durable, last_use });
     }
 
     /// Reads what the medium holds in place of a burst, to compare or just to see that it can.

@@ -14,6 +14,7 @@ mod reactor;
 pub mod stats;
 mod token;
 mod traffic;
+mod unplaced;
 
 pub use backend::Store;
 pub use node::{Node, NodeOptions, PollMode, ReactorReport, StartError, default_layout};

@@ -9,6 +9,7 @@ use crate::in_place::InPlace;
 use crate::mailbox::{Bell, Doorbell, Inboxes, Outboxes};
 use crate::node::{Command, NodeOptions, PollMode, ReactorReport};
 use crate::stats::Recorder;
+use crate::unplaced::Unplaced;
 use crossbeam_queue::ArrayQueue;
 use iscsi::Deframer;
 use std::collections::VecDeque;
@@ -87,6 +88,8 @@ pub(crate) struct Reactor {
     pub(crate) spoiled: Vec<BufId>,
     /// Reads whose bytes were left in their volume.
     pub(crate) in_place: InPlace,
+    /// A data segment that has not been copied to its buffer yet.
+    pub(crate) unplaced: Option<Unplaced>,
     /// Operations that the ring had no room for.
     pub(crate) deferred: VecDeque<Io>,
     /// Operations that ended at once.
@@ -139,6 +142,7 @@ impl Reactor {
             ios: Slab::new(IOS_MAX),
             spoiled: Vec::new(),
             in_place: InPlace::default(),
+            unplaced: None,
             deferred: VecDeque::new(),
             done: VecDeque::new(),
             returned: VecDeque::new(),
@@ -309,8 +313,10 @@ impl Reactor {
             Action::Read { op, volume, offset, into, only_to_send } => {
                 self.read(op, volume, offset, (into, only_to_send));
             }
-            Action::Write { op, volume, offset, from, durable } => {
-                self.write(op, volume, offset, (from, durable));
+            Action::Write { op, volume, offset, from, durable, last_use } => {
+                if !(last_use && self.write_unplaced(op, volume, offset, from)) {
+                    self.write(op, volume, offset, (from, durable));
+                }
             }
             Action::Flush { op, volume } => self.flush(op, volume),
             Action::Space { op, volume, change, offset, len } => {

@@ -105,7 +105,7 @@ impl World {
             Action::Space { op, volume, change, offset, len } => {
                 (op, Work::Space { disk: usize::from(volume.0), change, offset, len })
             }
-            Action::Write { op, volume, offset, from, durable } => {
+            Action::Write { op, volume, offset, from, durable, .. } => {
                 let disk = usize::from(volume.0);
                 let bytes = self.seats[seat].pool.bytes(from).to_vec();
                 self.check_write(disk, offset, &bytes);
