@@ -3,11 +3,13 @@
 //! * [`loadgen`] is an iSCSI initiator on io_uring that makes load and measures latency.
 //! * [`floor`] is a server that moves the same bytes and does nothing else.
 //! * [`compare`] runs targets in turns under the same load and prints their ratios.
+//! * [`plot`] draws what was measured.
 //!
 //! None of it is part of the product: the daemon depends on nothing here.
 
 pub mod compare;
 pub mod floor;
 pub mod loadgen;
+pub mod plot;
 pub mod process;
 pub mod size;

@@ -12,6 +12,7 @@ mod outgoing;
 mod report;
 mod runner;
 
+pub use histogram::Summary;
 pub use options::{Options, Pattern, Payload};
 pub use report::Report;
 pub use runner::run;
