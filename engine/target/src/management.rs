@@ -9,7 +9,7 @@ use crate::wait::Then;
 use iscsi::pdu::{
     TaskManagementFunction, TaskManagementOutcome, TaskManagementRequest, TaskManagementResponse,
 };
-use units::{ConnId, Key, limits};
+use units::{ConnId, Key, VolumeId, limits};
 use volume::Extent;
 
 impl Shard {
@@ -134,11 +134,31 @@ impl Shard {
         self.when_quiet(tasks, Then::AnswerManagement { task: key, outcome }, turn);
     }
 
-    /// TARGET WARM RESET: resets all logical units of the target.
+    /// TARGET WARM RESET: resets all logical units of the target. Tasks of LUNs that it maps no
+    /// longer have none that could be reset, so they are ended first.
     fn reset_target(&mut self, conn: ConnId, key: Key, turn: &mut Turn<'_>) {
-        let target = self.session_mut(conn).and_then(|s| s.target().cloned());
-        let volumes: Vec<_> =
-            target.iter().flat_map(|t| t.luns.values().map(|m| m.volume)).collect();
+        let volumes = self.target_volumes(conn);
+        let orphans: Vec<Key> = self
+            .session_tasks(conn)
+            .into_iter()
+            .filter(|&k| {
+                let volume = self.tasks.get(k).and_then(|t| t.volume);
+                k != key && volume.is_some_and(|v| !volumes.contains(&v))
+            })
+            .collect();
+        self.abort_tasks(&orphans, turn);
+        self.when_quiet(orphans, Then::ResetTarget { conn, task: key }, turn);
+    }
+
+    /// The volumes behind the LUNs of a session's target.
+    fn target_volumes(&mut self, conn: ConnId) -> Vec<VolumeId> {
+        let target = self.session_mut(conn).and_then(|s| s.target());
+        target.iter().flat_map(|t| t.luns.values().map(|m| m.volume)).collect()
+    }
+
+    /// Asks for the reset of each logical unit of a target.
+    pub(crate) fn reset_units(&mut self, conn: ConnId, key: Key, turn: &mut Turn<'_>) {
+        let volumes = self.target_volumes(conn);
         // Held up until all are asked: with one reactor an answer comes within the call.
         if let Some(task) = self.tasks.get_mut(key) {
             task.jobs_in_flight += 1;

@@ -18,6 +18,8 @@ pub(crate) struct Wait {
 pub(crate) enum Then {
     /// Answer a task management function.
     AnswerManagement { task: Key, outcome: TaskManagementOutcome },
+    /// Reset the logical units of a target.
+    ResetTarget { conn: ConnId, task: Key },
     /// Answer a logout and close.
     AnswerLogout { conn: ConnId, request: iscsi::pdu::LogoutRequest },
     /// End the reservations of a session that is gone, and tell the registrar.
@@ -34,6 +36,7 @@ impl Then {
         let jobs = match self {
             Self::AnswerLogout { .. }
             | Self::AnswerManagement { .. }
+            | Self::ResetTarget { .. }
             | Self::SessionOver { .. } => task.jobs_in_flight > 0,
             Self::JobDone { .. } => false,
         };
@@ -76,6 +79,7 @@ impl Shard {
             Then::AnswerManagement { task, outcome } => {
                 self.answer_management(task, outcome, turn);
             }
+            Then::ResetTarget { conn, task } => self.reset_units(conn, task, turn),
             Then::AnswerLogout { conn, request } => self.answer_logout(conn, &request, turn),
             Then::SessionOver { nexus, tsih } => self.session_is_over(nexus, tsih, turn),
             Then::JobDone { volume, number } => self.report_done(volume, number, turn),

@@ -73,10 +73,20 @@ pub(crate) struct Batch {
 pub(crate) struct Meaning {
     /// Buffers that go back to the shard.
     pub(crate) returns: Vec<BufId>,
-    /// What statistics learn.
-    pub(crate) samples: Vec<Sample>,
+    /// What statistics learn, and of how many commands: those of one turn are often alike.
+    pub(crate) samples: Vec<(Sample, u64)>,
     /// PDUs in the batch.
     pub(crate) pdus: u64,
+}
+
+impl Meaning {
+    fn learn(&mut self, sample: Option<Sample>) {
+        let Some(sample) = sample else { return };
+        match self.samples.last_mut() {
+            Some((last, count)) if *last == sample => *count += 1,
+            Some(_) | None => self.samples.push((sample, 1)),
+        }
+    }
 }
 
 impl Connection {
@@ -171,7 +181,7 @@ impl Connection {
         // might never leave.
         if let Some(batch) = self.batches.back_mut() {
             batch.meaning.returns.extend(returned);
-            batch.meaning.samples.extend(sample);
+            batch.meaning.learn(sample);
         }
         whole
     }

@@ -63,10 +63,10 @@ impl Latency {
         Self { histogram, sum_ns: 0 }
     }
 
-    fn record(&mut self, took: Duration) {
+    fn record(&mut self, took: Duration, count: u64) {
         let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).min(Self::LONGEST_NS);
-        self.histogram.saturating_record(ns);
-        self.sum_ns = self.sum_ns.saturating_add(ns);
+        self.histogram.saturating_record_n(ns, count);
+        self.sum_ns = self.sum_ns.saturating_add(ns.saturating_mul(count));
     }
 
     fn merge(&mut self, other: &Self) {
@@ -130,9 +130,9 @@ pub struct OperationStats {
 }
 
 impl OperationStats {
-    fn record(&mut self, sample: &Sample, sent_at: Instant) {
-        self.count += 1;
-        self.bytes += u64::from(sample.bytes);
+    fn record(&mut self, sample: &Sample, count: u64, sent_at: Instant) {
+        self.count += count;
+        self.bytes += u64::from(sample.bytes).saturating_mul(count);
         let took = [
             sent_at.since(sample.received_at),
             sample.submitted_at.since(sample.received_at),
@@ -140,7 +140,7 @@ impl OperationStats {
             sent_at.since(sample.completed_at),
         ];
         for (stage, took) in self.stages.iter_mut().zip(took) {
-            stage.record(took);
+            stage.record(took, count);
         }
     }
 
@@ -293,8 +293,9 @@ impl Recorder {
         Self { counters: Counters::default(), volumes }
     }
 
-    /// Records a command whose answer was handed to the kernel at `sent_at`.
-    pub fn record(&mut self, sample: &Sample, sent_at: Instant) {
+    /// Records `count` commands of which all the same is known, and whose answers were handed to
+    /// the kernel at `sent_at`.
+    pub fn record(&mut self, sample: &Sample, count: u64, sent_at: Instant) {
         let place = usize::from(sample.volume.0);
         if place >= self.volumes.len() {
             // A catalog has no further volumes, so a sample of one is a mistake of ours.
@@ -303,7 +304,7 @@ impl Recorder {
         }
         self.volumes[place].operations[sample.operation.index()]
             .get_or_insert_default()
-            .record(sample, sent_at);
+            .record(sample, count, sent_at);
     }
 
     /// A copy of all of it. It copies about 100 KiB for each operation of each volume, so it is

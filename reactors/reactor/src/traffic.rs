@@ -445,8 +445,8 @@ impl Reactor {
         }
         if whole {
             self.recorder.counters.pdus_sent += meaning.pdus;
-            for sample in &meaning.samples {
-                self.recorder.record(sample, self.now);
+            for (sample, count) in &meaning.samples {
+                self.recorder.record(sample, *count, self.now);
             }
         }
         let mut returns = std::mem::take(&mut meaning.returns);

@@ -48,8 +48,15 @@ impl Reactor {
     }
 
     /// Copies the data segment that has not been copied yet, if there is one, to where it belongs.
+    #[inline]
     pub(crate) fn place(&mut self) {
-        let Some(unplaced) = self.unplaced.take() else { return };
+        if let Some(unplaced) = self.unplaced.take() {
+            self.place_now(unplaced);
+        }
+    }
+
+    #[cold]
+    fn place_now(&mut self, unplaced: Unplaced) {
         let (receive, mut pool) = self.driver.parts();
         let pending = self.connections.get(unplaced.key).and_then(|c| c.pending.as_ref());
         let range = unplaced.start..unplaced.start + unplaced.slice.len as usize;

@@ -1,8 +1,8 @@
 //! Task management functions, and what they wait for.
 
 use super::initiator::{
-    Initiator, Order, Part, SCSI_RESPONSE, TASK_MANAGEMENT_RESPONSE, UNASKED, compare_and_write,
-    read_10, reserve, test_unit_ready, write_10,
+    Initiator, Order, Part, R2T, SCSI_RESPONSE, TASK_MANAGEMENT_RESPONSE, UNASKED,
+    compare_and_write, read_10, reserve, test_unit_ready, write_10,
 };
 use super::world::World;
 use iscsi::pdu::TaskManagementFunction as Function;
@@ -296,4 +296,26 @@ fn an_aborted_reserve_that_has_not_begun_never_does() {
     two.run(&mut world, test_unit_ready());
     assert_eq!(two.run(&mut world, read_10(0, 1)).status(), 0);
     world.assert_at_rest();
+}
+
+/// The LUN was taken away while data for it came in. The reset found no logical unit to reset, was
+/// answered as done, and the write asked for more data behind that answer.
+#[test]
+fn a_target_reset_ends_tasks_whose_lun_is_not_mapped_any_more() {
+    for reactors in [1, 2] {
+        let mut world = World::new(reactors);
+        let mut initiator =
+            Initiator::log_in(&mut world, 0, "a", "MaxBurstLength=512\0MaxOutstandingR2T=1\0");
+        let tag = initiator.start(&mut world, write_10(0, 4));
+        let asked = initiator.answer(&mut world).sent;
+        assert_eq!((asked.len(), asked[0].opcode()), (1, R2T));
+        world.switch_catalog(&super::world::catalog_with(2, false));
+        initiator.answer(&mut world);
+        initiator.manage(&mut world, Function::TargetWarmReset, None);
+        assert_eq!(outcome(&mut world, &initiator), Some(COMPLETE));
+        let data = Part { offset: 0, data_sn: 0, is_final: true, data: &[1; 512] };
+        initiator.data_out(&mut world, tag, asked[0].word(20), &data);
+        assert_eq!(initiator.answer(&mut world).opcodes(), []);
+        world.assert_at_rest();
+    }
 }

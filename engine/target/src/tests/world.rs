@@ -73,8 +73,13 @@ pub(super) struct World {
     pub(super) mail_is_held: bool,
 }
 
-/// Two volumes behind LUN 0 and 1, the first also behind a LUN that is read-only.
+/// Volumes behind LUN 0 and on, the first also behind a LUN that is read-only.
 pub(super) fn catalog(volumes: u16) -> Arc<Catalog> {
+    catalog_with(volumes, true)
+}
+
+/// Volumes, and a target that maps them or none.
+pub(super) fn catalog_with(volumes: u16, mapped: bool) -> Arc<Catalog> {
     let record = |id: u16| VolumeRecord {
         id: VolumeId(id),
         name: format!("volume{id}"),
@@ -94,6 +99,7 @@ pub(super) fn catalog(volumes: u16) -> Arc<Catalog> {
     let mapping = |id, read_only| LunMapping { volume: VolumeId(id), read_only };
     let mut luns: BTreeMap<_, _> = (0..volumes).map(|id| (id, mapping(id, false))).collect();
     luns.insert(READ_ONLY_LUN, mapping(0, true));
+    luns.retain(|_, _| mapped);
     let target = TargetRecord {
         name: TARGET.into(),
         alias: None,

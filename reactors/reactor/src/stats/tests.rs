@@ -19,7 +19,7 @@ fn sums_ns(stats: &OperationStats) -> [u64; 4] {
 #[test]
 fn a_sample_is_cut_into_its_stages() {
     let mut recorder = Recorder::new();
-    recorder.record(&sample(3, Operation::Read), Instant(1_087_000));
+    recorder.record(&sample(3, Operation::Read), 1, Instant(1_087_000));
     let snapshot = recorder.snapshot();
     let volumes: Vec<_> = snapshot.volumes().collect();
     assert_eq!(volumes.len(), 1);
@@ -34,7 +34,7 @@ fn a_sample_is_cut_into_its_stages() {
 fn percentiles_are_within_one_percent() {
     let mut recorder = Recorder::new();
     for i in 1..=1000u64 {
-        recorder.record(&sample(0, Operation::Write), Instant(1_000_000 + i * 1_000));
+        recorder.record(&sample(0, Operation::Write), 1, Instant(1_000_000 + i * 1_000));
     }
     let snapshot = recorder.snapshot();
     let total = snapshot.volumes().next().unwrap().1.operation(Operation::Write).unwrap();
@@ -85,11 +85,11 @@ fn merging_adds_volumes_that_only_one_reactor_served() {
 fn a_difference_holds_only_what_happened_in_between() {
     let mut recorder = Recorder::new();
     // A slow command first: its time must not be in the difference.
-    recorder.record(&sample(0, Operation::Read), Instant(9_000_000_000));
+    recorder.record(&sample(0, Operation::Read), 1, Instant(9_000_000_000));
     recorder.counters.syscalls = 10;
     let earlier = recorder.snapshot();
-    recorder.record(&sample(0, Operation::Read), Instant(1_100_000));
-    recorder.record(&sample(1, Operation::Write), Instant(1_100_000));
+    recorder.record(&sample(0, Operation::Read), 1, Instant(1_100_000));
+    recorder.record(&sample(1, Operation::Write), 1, Instant(1_100_000));
     recorder.counters.syscalls = 13;
     let difference = recorder.snapshot().since(&earlier);
     assert_eq!(difference.counters().syscalls, 3);
@@ -103,9 +103,27 @@ fn a_difference_holds_only_what_happened_in_between() {
 #[test]
 fn a_difference_to_itself_is_empty() {
     let mut recorder = Recorder::new();
-    recorder.record(&sample(0, Operation::Read), Instant(1_100_000));
+    recorder.record(&sample(0, Operation::Read), 1, Instant(1_100_000));
     let snapshot = recorder.snapshot();
     let difference = snapshot.since(&snapshot);
     let read = difference.volumes().next().unwrap().1.operation(Operation::Read).unwrap();
     assert_eq!((read.count(), read.stage(Stage::Total).count()), (0, 0));
+}
+
+#[test]
+fn commands_that_are_alike_are_recorded_together() {
+    let (mut together, mut apart) = (Recorder::new(), Recorder::new());
+    together.record(&sample(0, Operation::Read), 3, Instant(1_100_000));
+    for _ in 0..3 {
+        apart.record(&sample(0, Operation::Read), 1, Instant(1_100_000));
+    }
+    let of = |recorder: &Recorder| {
+        let snapshot = recorder.snapshot();
+        let (_, volume) = snapshot.volumes().next().unwrap();
+        let stats = volume.operation(Operation::Read).unwrap();
+        let total = stats.stage(Stage::Total);
+        (stats.count(), stats.bytes(), total.count(), total.sum_ns(), total.max_ns())
+    };
+    assert_eq!(of(&together), of(&apart));
+    assert_eq!(of(&together).0, 3);
 }
