@@ -50,7 +50,7 @@ fn percentiles_are_within_one_percent() {
 #[test]
 fn a_time_beyond_a_minute_counts_as_a_minute() {
     let mut latency = Latency::new();
-    latency.record(Duration::from_secs(300));
+    latency.record(Duration::from_secs(300), 1);
     assert_eq!((latency.count(), latency.sum_ns()), (1, 60_000_000_000));
 }
 
@@ -64,9 +64,9 @@ fn nothing_recorded_is_all_zeros() {
 #[test]
 fn merging_adds_volumes_that_only_one_reactor_served() {
     let (mut a, mut b) = (Recorder::new(), Recorder::new());
-    a.record(&sample(0, Operation::Read), Instant(1_090_000));
-    b.record(&sample(0, Operation::Read), Instant(1_090_000));
-    b.record(&sample(2, Operation::Flush), Instant(1_090_000));
+    a.record(&sample(0, Operation::Read), 1, Instant(1_090_000));
+    b.record(&sample(0, Operation::Read), 1, Instant(1_090_000));
+    b.record(&sample(2, Operation::Flush), 1, Instant(1_090_000));
     a.counters.bytes_copied = 5;
     b.counters.bytes_copied = 7;
     let mut merged = a.snapshot();
