@@ -66,6 +66,8 @@ pub(super) struct World {
     mail: VecDeque<(usize, usize, Message)>,
     pub(super) disks: Vec<Vec<u8>>,
     sent: BTreeMap<(usize, Key), VecDeque<Sent>>,
+    /// What statistics were told.
+    pub(super) samples: Vec<crate::Sample>,
     moved: BTreeMap<(usize, Key), Place>,
     closed: Vec<Place>,
     pub(super) backend_is_held: bool,
@@ -162,6 +164,7 @@ impl World {
             mail: VecDeque::new(),
             disks: vec![vec![0; VOLUME_BYTES]; 2],
             sent: BTreeMap::new(),
+            samples: Vec::new(),
             moved: BTreeMap::new(),
             closed: Vec::new(),
             backend_is_held: false,
@@ -293,7 +296,7 @@ impl World {
 
     /// The peer takes one more PDU that carries a buffer.
     pub(super) fn take_one_off_wire(&mut self, core: usize) {
-        let buf = self.cores[core].on_wire.pop_front().expect("a buffer is on the wire");
+        let Some(buf) = self.cores[core].on_wire.pop_front() else { return };
         let Core { shard, actions, .. } = &mut self.cores[core];
         shard.handle_buffer_returned(self.now, buf, actions);
         self.run();
@@ -366,7 +369,10 @@ impl World {
                 filled.chunks_mut(block.len()).for_each(|c| c.copy_from_slice(&block));
             }
             Action::Return { buf, .. } => self.cores[core].on_wire.push_back(buf),
-            Action::Send { conn, header, data, .. } => self.send((core, conn), header, data),
+            Action::Send { conn, header, data, sample } => {
+                self.samples.extend(sample);
+                self.send((core, conn), header, data);
+            }
             Action::ZeroFill(slice) => bytes_of(&mut self.cores[core].buffers, slice).fill(0),
             Action::Compare { op, .. }
             | Action::Flush { op, .. }

@@ -1,5 +1,7 @@
 //! A reactor without its thread, to see what it does when the kernel or the shard goes wrong.
 
+mod turn_end;
+
 use super::*;
 use crate::backend::{EIO, Store, with_zero_buffer};
 use crate::mailbox::PostOffice;
