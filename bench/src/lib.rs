@@ -2,12 +2,14 @@
 //!
 //! * [`loadgen`] is an iSCSI initiator on io_uring that makes load and measures latency.
 //! * [`floor`] is a server that moves the same bytes and does nothing else.
+//! * [`instructions`] counts what one command makes the processor execute.
 //! * [`compare`] runs targets in turns under the same load and prints their ratios.
 //!
 //! None of it is part of the product: the daemon depends on nothing here.
 
 pub mod compare;
 pub mod floor;
+pub mod instructions;
 pub mod loadgen;
 pub mod process;
 pub mod size;
