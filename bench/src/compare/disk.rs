@@ -44,7 +44,7 @@ impl Disk {
     ) -> Result<Self> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let path = folder.canonicalize()?.join(format!("compare-{}.img", std::process::id()));
+        let path = folder.canonicalize()?.join("compare-disk.img");
         let file = Image(path);
         fill(&file.0, bytes)
             .with_context(|| format!("cannot make the file {}", file.0.display()))?;
@@ -66,14 +66,15 @@ impl Disk {
         let mut command = Command::new(&self.fio);
         command
             .args(["--name=raw", "--ioengine=io_uring", "--direct=1", "--output-format=json"])
-            .args(["--time_based", "--ramp_time=0.2", "--randrepeat=0", "--norandommap"])
+            .args(["--time_based", "--ramp_time=200ms", "--randrepeat=0", "--norandommap"])
             .args(["--lat_percentiles=1", "--clat_percentiles=0"])
             .arg(format!("--percentile_list={}", PERCENTILES.map(|p| p.to_string()).join(":")))
             .arg(format!("--filename={}", self.file.0.display()))
             .arg(format!("--rw=rand{kind}"))
             .arg(format!("--bs={}", bytes))
             .arg(format!("--iodepth={}", workload.depth))
-            .arg(format!("--runtime={seconds}"))
+            // Of a fraction of a second fio would make 0, which has no end.
+            .arg(format!("--runtime={:.0}ms", seconds * 1000.0))
             .arg(format!("--cpus_allowed={}", self.core));
         let output = command.output().context("cannot run fio")?;
         let said = || String::from_utf8_lossy(&output.stderr).into_owned();
@@ -89,23 +90,26 @@ impl Disk {
 /// Preallocates a file and writes all of it once: blocks that nobody has written are read
 /// without a disk, and writing them changes the file system's tables.
 fn fill(path: &Path, bytes: u64) -> Result<()> {
+    let direct = i32::try_from(OFlags::DIRECT.bits())?;
     let mut options = File::options();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(path)?;
+    options.write(true).create(true).truncate(true).mode(0o600).custom_flags(direct);
+    let mut file =
+        options.open(path).context("O_DIRECT is needed: choose another disk with --disk")?;
     // Not every file system can; then the writes below allocate.
     let _allocated = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes);
+    // O_DIRECT wants an aligned address.
+    let mut buffer = vec![0_u8; CHUNK_BYTES + ALIGNMENT_BYTES];
+    let begin = buffer.as_ptr().align_offset(ALIGNMENT_BYTES);
+    let chunk = &mut buffer[begin..begin + CHUNK_BYTES];
     let mut seed = 1_u64;
-    let mut block = vec![0; 1 << 20];
-    for word in block.as_chunks_mut::<8>().0 {
+    for word in chunk.as_chunks_mut::<8>().0 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         *word = seed.to_le_bytes();
     }
-    for _ in 0..bytes >> 20 {
-        file.write_all(&block)?;
+    for _ in 0..bytes / CHUNK_BYTES as u64 {
+        file.write_all(chunk)?;
     }
     file.sync_all()?;
-    options.truncate(false).custom_flags(i32::try_from(OFlags::DIRECT.bits())?);
-    options.open(path).context("O_DIRECT is needed: choose another disk with --disk")?;
     Ok(())
 }
 
@@ -148,6 +152,9 @@ fn report(all: &Value, kind: &str) -> Option<Report> {
         ..Report::default()
     })
 }
+
+const CHUNK_BYTES: usize = 1 << 20;
+const ALIGNMENT_BYTES: usize = 4096;
 
 /// The points of the distribution that are asked for; fio takes up to 20.
 const PERCENTILES: [f64; 16] =

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// What was measured.
 #[derive(Debug, Serialize)]
@@ -59,9 +60,10 @@ pub(crate) fn run(loads: &Loads, rounds: usize, out: &Path) -> Result<()> {
     drop(idle);
     let (mut read, mut write) = (Pair::default(), Pair::default());
     for round in 1..=rounds {
-        for (pair, percent) in [(&mut read, "100"), (&mut write, "0")] {
+        for (pair, percent, payload) in [(&mut read, "100", "drop"), (&mut write, "0", "copy")] {
             eprintln!("compare: round {round} of {rounds}, {percent} % reads");
-            let arguments = ["--read-percent", percent].map(str::to_owned);
+            let arguments = ["--read-percent", percent, "--payload", payload];
+            let arguments = arguments.map(str::to_owned);
             pair.alone.push(loads.load(&target, &arguments)?.iops);
             let idle = Idle::start(loads, &target)?;
             logins.push(idle.rate());
@@ -112,7 +114,7 @@ fn text(scale: &Scale) -> String {
     text
 }
 
-/// Memory of a daemon with so many LUNs, each a sparse file, after a session has used it.
+/// Memory of a daemon with so many LUNs, each a sparse file.
 fn memory_with(place: &Place, luns: usize) -> Result<u64> {
     let mut volumes = Vec::new();
     for number in 0..luns {
@@ -124,8 +126,18 @@ fn memory_with(place: &Place, luns: usize) -> Result<u64> {
     memory(&Target::ours(place, &daemon)?)
 }
 
+/// Memory of a daemon once it has settled: its buffers are still being filled when it listens.
 fn memory(target: &Target) -> Result<u64> {
-    memory_bytes(target.pid()).context("the daemon is gone")
+    let mut last = 0;
+    for _ in 0..SETTLE_STEPS_MAX {
+        std::thread::park_timeout(Duration::from_millis(300));
+        let now = memory_bytes(target.pid()).context("the daemon is gone")?;
+        if now.abs_diff(last) < SETTLED_BYTES {
+            return Ok(now);
+        }
+        last = now;
+    }
+    Ok(last)
 }
 
 /// Idle sessions, in a process of their own.
@@ -172,6 +184,10 @@ impl Drop for Idle {
         let _status = self.child.wait();
     }
 }
+
+/// Memory that changes by less has settled; some pages of programs come and go.
+const SETTLED_BYTES: u64 = 64 << 10;
+const SETTLE_STEPS_MAX: usize = 20;
 
 const SESSIONS: u16 = 1000;
 const LUNS: usize = 256;
