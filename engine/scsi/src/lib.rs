@@ -20,6 +20,7 @@ mod mode;
 mod operation_codes;
 mod operations;
 mod parse;
+mod plain;
 mod plan;
 mod report_luns;
 mod sense;
@@ -38,6 +39,7 @@ pub use logical_unit::{Identity, Limits, LogicalUnit, NaaDesignator, Rotation, T
 pub use mode::{ModePages, ModeParameters};
 pub use operations::{Operation, operations};
 pub use parse::parse;
+pub use plain::PlainTransfer;
 pub use plan::{ParameterKind, Plan, parameters, plan, plan_without_logical_unit};
 pub use report_luns::report_luns;
 pub use sense::{FieldPointer, Sense, SenseData, SenseFormat, SenseKey, request_sense};

@@ -5,6 +5,7 @@ mod fixture;
 mod inquiry;
 mod mode;
 mod operation_codes;
+mod plain;
 mod properties;
 mod report;
 mod sense;

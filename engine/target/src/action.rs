@@ -155,6 +155,9 @@ pub enum Action {
         offset: u64,
         /// The buffer.
         into: BufSlice,
+        /// The bytes are wanted for nothing but to be sent. A backend in memory may then leave
+        /// them where they are, and they are sent from there.
+        only_to_send: bool,
     },
     /// Fill a buffer by repeating a block, at once.
     Replicate {
@@ -199,6 +202,8 @@ pub enum Action {
         from: BufSlice,
         /// Durable before the answer (FUA).
         durable: bool,
+        /// The bytes are wanted for nothing after this, so they need not have come to the buffer.
+        last_use: bool,
     },
     /// Fill a buffer with zeros, at once.
     ZeroFill(BufSlice),

@@ -44,6 +44,9 @@ impl Shard {
     /// first, because small ones are met by all buffers.
     pub(crate) fn give_back(&mut self, buf: BufId, turn: &mut Turn<'_>) {
         self.lender.give_back(buf);
+        if !self.lender.has_hungry() {
+            return;
+        }
         for class in (0..self.lender.classes()).rev() {
             while let Some(key) = self.lender.next_hungry(class) {
                 let Some(task) = self.tasks.get_mut(key) else { continue };

@@ -70,6 +70,9 @@ impl Shard {
             self.retire(conn, command.immediate);
             return self.reject(conn, bhs, reason, turn);
         }
+        if let Some(placement) = self.begin_straight(conn, &command, turn) {
+            return placement;
+        }
         let planned = self.plan(conn, &command);
         self.begin_task(conn, &command, planned, turn)
     }

@@ -85,6 +85,11 @@ impl Lender {
         if has_free { self.hungry[class].pop_front() } else { None }
     }
 
+    /// Whether a task waits for a buffer, or did and is gone.
+    pub(crate) fn has_hungry(&self) -> bool {
+        self.hungry.iter().any(|queue| !queue.is_empty())
+    }
+
     /// A task that has just joined a queue again goes to its front: it has waited before. The
     /// queue may be another one, because the task needs a buffer of another size by now.
     pub(crate) fn keep_place(&mut self, key: Key) {

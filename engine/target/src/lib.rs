@@ -24,6 +24,7 @@ mod respond;
 mod session;
 mod shard;
 mod steps;
+mod straight;
 mod streams;
 mod task;
 mod teardown;

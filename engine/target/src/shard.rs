@@ -28,6 +28,9 @@ pub struct ShardOptions {
     pub layout: PoolLayout,
     /// How long a login may take.
     pub login_time_max: Duration,
+    /// READ and WRITE that nothing stands in the way of take the straight way. Without it they
+    /// take the general one, as all others do: the answers are the same.
+    pub straight: bool,
     /// Fills a slice with random bytes that nobody can guess: challenges and tags.
     pub entropy: Entropy,
 }
@@ -50,6 +53,7 @@ pub struct Shard {
     pub(crate) reactors: u8,
     pub(crate) login_time_max: Duration,
     pub(crate) entropy: Entropy,
+    pub(crate) straight: bool,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) lender: Lender,
     pub(crate) connections: Slab<Connection>,
@@ -91,6 +95,7 @@ impl Shard {
             reactors: options.reactors,
             login_time_max: options.login_time_max,
             entropy: options.entropy,
+            straight: options.straight,
             catalog: Arc::new(Catalog::default()),
             lender: Lender::new(options.layout),
             connections: Slab::new(limits::CONNECTIONS_PER_REACTOR_MAX),

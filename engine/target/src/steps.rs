@@ -175,7 +175,7 @@ impl Shard {
         let offset = task.range.offset;
         let op = begin_io(task, key, DATA, turn);
         let into = BufSlice { buf: second, offset: 0, len: half };
-        turn.push(Action::Read { op, volume, offset, into });
+        turn.push(Action::Read { op, volume, offset, into, only_to_send: false });
     }
 
     fn compare_and_write_done(
@@ -205,7 +205,14 @@ impl Shard {
                 burst.step = Step::Write;
                 let op = begin_io(task, key, DATA, turn);
                 let from = BufSlice { buf, offset: half, len: half };
-                turn.push(Action::Write { op, volume, offset, from, durable: fua });
+                turn.push(Action::Write {
+                    op,
+                    volume,
+                    offset,
+                    from,
+                    durable: fua,
+                    last_use: false,
+                });
             }
             _ => self.finish(key, turn),
         }
@@ -320,7 +327,14 @@ impl Shard {
         // A chunk is at most as long as its buffer.
         let len = u32::try_from(extent.len).unwrap_or(chunk.len);
         let from = BufSlice { len, ..into };
-        turn.push(Action::Write { op, volume, offset: extent.offset, from, durable: through });
+        turn.push(Action::Write {
+            op,
+            volume,
+            offset: extent.offset,
+            from,
+            durable: through,
+            last_use: false,
+        });
     }
 
     /// VERIFY without data, or with one block for all: reads chunk by chunk.
@@ -353,7 +367,8 @@ impl Shard {
         let buf = chunk.second.unwrap_or(chunk.buf);
         let len = u32::try_from(extent.len).unwrap_or(chunk.len);
         let into = BufSlice { buf, offset: 0, len };
-        turn.push(Action::Read { op, volume, offset: extent.offset, into });
+        let offset = extent.offset;
+        turn.push(Action::Read { op, volume, offset, into, only_to_send: false });
     }
 
     fn verify_done(&mut self, key: Key, result: IoResult, turn: &mut Turn<'_>) {

@@ -105,9 +105,11 @@ impl Shard {
         };
         let Some(task) = self.tasks.get_mut(key) else { return };
         set_step(task, slot, Step::Write);
+        let last_use = task.work.verify_bytes().is_none();
         let op = begin_io(task, key, slot, turn);
         let from = BufSlice { buf: burst.buf, offset: 0, len: burst.len };
-        turn.push(Action::Write { op, volume, offset: extent.offset, from, durable });
+        let offset = extent.offset;
+        turn.push(Action::Write { op, volume, offset, from, durable, last_use });
     }
 
     /// Reads what the medium holds in place of a burst, to compare or just to see that it can.
@@ -120,7 +122,8 @@ impl Shard {
         // The second buffer was lent together with the first.
         let buf = burst.second.unwrap_or(burst.buf);
         let into = BufSlice { buf, offset: 0, len: burst.len };
-        turn.push(Action::Read { op, volume, offset: extent.offset, into });
+        let offset = extent.offset;
+        turn.push(Action::Read { op, volume, offset, into, only_to_send: false });
     }
 
     /// An operation of a streaming task has ended well.
@@ -136,6 +139,10 @@ impl Shard {
         let bytes = task.work.verify_bytes();
         match (burst.step, bytes) {
             (Step::Read, None) => {
+                if self.end_straight_read(key, slot, turn) {
+                    return;
+                }
+                let Some(task) = self.tasks.get_mut(key) else { return };
                 set_step(task, slot, Step::Send);
                 self.send_ready(key, turn);
             }
@@ -155,6 +162,7 @@ impl Shard {
                 }
                 self.complete_burst(key, slot, turn);
             }
+            (Step::Write, None) if self.end_straight_write(key, slot, turn) => {}
             (Step::Write, None)
             | (Step::Read, Some(VerifyBytes::None | VerifyBytes::CompareOneBlock)) => {
                 self.complete_burst(key, slot, turn);
@@ -206,7 +214,8 @@ impl Shard {
             task.cursor += u64::from(len);
             let op = begin_io(task, key, slot, turn);
             let into = BufSlice { buf, offset: 0, len: disk_len };
-            turn.push(Action::Read { op, volume, offset: extent.offset, into });
+            let offset = extent.offset;
+            turn.push(Action::Read { op, volume, offset, into, only_to_send: true });
         }
     }
 

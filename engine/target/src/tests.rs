@@ -7,5 +7,6 @@ mod initiator;
 mod logical_units;
 mod registration;
 mod sessions;
+mod straight;
 mod task_management;
 mod world;

@@ -71,6 +71,16 @@ impl<T> Slab<T> {
         Some(entry)
     }
 
+    /// Drops an entry where it is: cheaper than [`Self::remove`] for large ones.
+    pub fn discard(&mut self, key: Key) {
+        let Some(slot) = self.slots.get_mut(key.index as usize) else { return };
+        if slot.generation == key.generation && slot.entry.is_some() {
+            slot.entry = None;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(key.index);
+        }
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()

@@ -5,6 +5,7 @@
 //! lent buffer. Out: PDUs gather in batches; one batch at a time is with the kernel, the next one
 //! fills meanwhile.
 
+use crate::in_place::Place;
 use iscsi::digest::{DataDigest, header_digest};
 use iscsi::{Deframer, pad_bytes};
 use std::collections::VecDeque;
@@ -140,7 +141,7 @@ impl Connection {
         &mut self,
         driver: &mut Driver,
         header: &[u8; 48],
-        data: SendData,
+        (data, place): (SendData, Option<Place<'_>>),
         sample: Option<Sample>,
     ) -> bool {
         let (head, head_len) = self.head(header);
@@ -159,7 +160,10 @@ impl Connection {
                 None
             }
             SendData::Buffer { slice, last } => {
-                whole = self.queue_buffer(driver, head, slice);
+                whole = match place {
+                    Some(place) => self.queue_in_place(driver, head, slice, place),
+                    None => self.queue_buffer(driver, head, slice),
+                };
                 last.then_some(slice.buf)
             }
         };
@@ -197,6 +201,28 @@ impl Connection {
         }
         let sum = self.data_digest.then(|| data_digest(bytes));
         self.queue_tail(driver, u32::try_from(bytes.len()).unwrap_or(0), sum);
+    }
+
+    /// Bytes that are still in their volume leave from there, unless a digest must hold for
+    /// them: another command may change them before the kernel has read them. Then they are
+    /// copied to their buffer first. False where they are not there any more.
+    fn queue_in_place(
+        &mut self,
+        driver: &mut Driver,
+        head: &[u8],
+        slice: BufSlice,
+        place: Place<'_>,
+    ) -> bool {
+        let Some(store) = place.store else { return false };
+        if self.data_digest {
+            return store.read(place.offset, &mut driver.pool_mut(), slice).is_ok()
+                && self.queue_buffer(driver, head, slice);
+        }
+        let Some(batch) = self.batches.back_mut() else { return false };
+        let whole = batch.gather.push_inline(head)
+            && batch.gather.push_store(store, place.offset, slice.len);
+        self.queue_tail(driver, slice.len, None);
+        whole
     }
 
     /// False where the kernel writes to the buffer, so that it has no digest yet.

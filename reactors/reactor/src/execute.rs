@@ -18,11 +18,26 @@ impl Reactor {
         self.done.push_back((op, result));
     }
 
-    pub(crate) fn read(&mut self, op: OpId, volume: VolumeId, offset: u64, slice: BufSlice) {
+    pub(crate) fn read(
+        &mut self,
+        op: OpId,
+        volume: VolumeId,
+        offset: u64,
+        (slice, only_to_send): (BufSlice, bool),
+    ) {
+        // The buffer may be the one that a data segment has just been dropped from.
+        self.place();
+        self.in_place.forget(slice.buf);
         match self.volumes.get(usize::from(volume.0)) {
             Some(Some(Backend::File { id, .. })) => {
                 let file = *id;
                 self.start(op, file, IoKind::Read { offset, slice });
+            }
+            Some(Some(Backend::Memory(store))) if only_to_send => {
+                let ok = store.contains(offset, slice.len);
+                store.prefetch(offset, slice.len);
+                self.in_place.leave(slice, volume, offset);
+                self.end_now(op, ok);
             }
             Some(Some(Backend::Memory(store))) => {
                 let ok = store.read(offset, &mut self.driver.pool_mut(), slice).is_ok();
@@ -44,6 +59,7 @@ impl Reactor {
         offset: u64,
         (slice, durable): (BufSlice, bool),
     ) {
+        self.place();
         if self.is_spoiled(slice) {
             return self.end_now(op, false);
         }
@@ -115,6 +131,7 @@ impl Reactor {
     }
 
     pub(crate) fn compare(&mut self, op: OpId, expected: BufSlice, actual: BufSlice) {
+        self.place();
         if self.is_spoiled(expected) || self.is_spoiled(actual) {
             return self.end_now(op, false);
         }
@@ -133,6 +150,7 @@ impl Reactor {
     }
 
     pub(crate) fn replicate(&mut self, block: BufSlice, into: BufSlice) {
+        self.place();
         let mut pool = self.driver.pool_mut();
         let mut done = 0;
         while done < into.len {
@@ -148,6 +166,7 @@ impl Reactor {
     }
 
     pub(crate) fn zero_fill(&mut self, into: BufSlice) {
+        self.place();
         if !self.driver.pool_mut().zero(into) {
             self.spoil(into.buf);
         }
@@ -155,7 +174,7 @@ impl Reactor {
 
     /// The bytes of a buffer are not what the shard asked for. It is not told, so the operation
     /// that uses them fails: better an error than wrong data.
-    fn spoil(&mut self, buf: BufId) {
+    pub(crate) fn spoil(&mut self, buf: BufId) {
         tracing::error!(reactor = self.id.0, ?buf, "a buffer was lent while it was in use");
         self.spoiled.push(buf);
     }

@@ -7,12 +7,14 @@ mod backend;
 mod connection;
 mod departure;
 mod execute;
+mod in_place;
 mod mailbox;
 mod node;
 mod reactor;
 pub mod stats;
 mod token;
 mod traffic;
+mod unplaced;
 
 pub use backend::Store;
 pub use node::{Node, NodeOptions, PollMode, ReactorReport, StartError, default_layout};

@@ -5,9 +5,11 @@
 
 use crate::backend::{Backend, Io, SharedStore, zero_buffer};
 use crate::connection::Connection;
+use crate::in_place::InPlace;
 use crate::mailbox::{Bell, Doorbell, Inboxes, Outboxes};
 use crate::node::{Command, NodeOptions, PollMode, ReactorReport};
 use crate::stats::Recorder;
+use crate::unplaced::Unplaced;
 use crossbeam_queue::ArrayQueue;
 use iscsi::Deframer;
 use std::collections::VecDeque;
@@ -84,6 +86,10 @@ pub(crate) struct Reactor {
     /// Buffers whose bytes could not be made as the shard wanted them: what is next done with
     /// them fails. Always empty, unless the shard has lent one that is in use.
     pub(crate) spoiled: Vec<BufId>,
+    /// Reads whose bytes were left in their volume.
+    pub(crate) in_place: InPlace,
+    /// A data segment that has not been copied to its buffer yet.
+    pub(crate) unplaced: Option<Unplaced>,
     /// Operations that the ring had no room for.
     pub(crate) deferred: VecDeque<Io>,
     /// Operations that ended at once.
@@ -135,6 +141,8 @@ impl Reactor {
             retired: Vec::new(),
             ios: Slab::new(IOS_MAX),
             spoiled: Vec::new(),
+            in_place: InPlace::default(),
+            unplaced: None,
             deferred: VecDeque::new(),
             done: VecDeque::new(),
             returned: VecDeque::new(),
@@ -302,9 +310,13 @@ impl Reactor {
             Action::Send { conn, header, data, sample } => {
                 self.queue_pdu(conn, &header, data, sample);
             }
-            Action::Read { op, volume, offset, into } => self.read(op, volume, offset, into),
-            Action::Write { op, volume, offset, from, durable } => {
-                self.write(op, volume, offset, (from, durable));
+            Action::Read { op, volume, offset, into, only_to_send } => {
+                self.read(op, volume, offset, (into, only_to_send));
+            }
+            Action::Write { op, volume, offset, from, durable, last_use } => {
+                if !(last_use && self.write_unplaced(op, volume, offset, from)) {
+                    self.write(op, volume, offset, (from, durable));
+                }
             }
             Action::Flush { op, volume } => self.flush(op, volume),
             Action::Space { op, volume, change, offset, len } => {

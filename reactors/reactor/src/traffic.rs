@@ -3,6 +3,7 @@
 use crate::connection::{Batch, Connection, Fate, Pending};
 use crate::reactor::Reactor;
 use crate::token::{key_of_token, token_of};
+use crate::unplaced::Unplaced;
 use iscsi::{Bhs, DeframeFault, Piece};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -268,6 +269,7 @@ impl Reactor {
                     let now = self.now;
                     self.shard.handle_pdu_end(now, conn, data_digest_ok, &mut self.actions);
                     self.run_actions();
+                    self.place();
                 }
                 Found::NoPlace => {
                     // Better no connection than one that loses data.
@@ -290,6 +292,7 @@ impl Reactor {
     fn next_piece(&mut self, key: Key) -> Found {
         let (receive, mut pool) = self.driver.parts();
         let Some(connection) = self.connections.get_mut(key) else { return Found::NeedMore };
+        let is_in_receive_buffer = matches!(connection.pending, Some(Pending::Buffer(..)));
         let (bytes, at) = match &mut connection.pending {
             Some(Pending::Buffer(buffer, at)) => (receive.bytes(buffer), at),
             Some(Pending::Bytes(bytes, at)) => (bytes.as_slice(), at),
@@ -308,12 +311,17 @@ impl Reactor {
                         let len = u32::try_from(run.len()).unwrap_or(u32::MAX);
                         let offset = slice.offset + connection.filled;
                         let fits = len <= slice.len.saturating_sub(connection.filled);
-                        if !fits || !pool.fill(BufSlice { offset, len, ..slice }, run) {
+                        if len == slice.len && is_in_receive_buffer {
+                            // All of it is here, so what becomes of it is known in a moment.
+                            let start = bytes.len() - input.len() - run.len();
+                            self.unplaced = Some(Unplaced { key, slice, start });
+                        } else if fits && pool.fill(BufSlice { offset, len, ..slice }, run) {
+                            self.recorder.counters.bytes_copied += u64::from(len);
+                        } else {
                             debug_assert!(false, "a placement is inside of a buffer that is ours");
                             return Found::NoPlace;
                         }
                         connection.filled += len;
-                        self.recorder.counters.bytes_copied += u64::from(len);
                     }
                 }
                 Found::Run
@@ -337,6 +345,7 @@ impl Reactor {
     }
 
     pub(crate) fn recycle_pending(&mut self, key: Key) {
+        self.place();
         let pending = self.connections.get_mut(key).and_then(|c| c.pending.take());
         if let Some(Pending::Buffer(buffer, _)) = pending {
             self.driver.recycle(buffer);
@@ -388,7 +397,11 @@ impl Reactor {
         let key = self.key_of(conn);
         match key.and_then(|key| Some((key, self.connections.get_mut(key)?))) {
             Some((key, connection)) if !matches!(connection.fate, Fate::Closed) => {
-                if !connection.queue(&mut self.driver, header, data, sample) {
+                let place = match &data {
+                    SendData::Buffer { slice, .. } => self.in_place.find(*slice, &self.volumes),
+                    SendData::Bytes(_) | SendData::None => None,
+                };
+                if !connection.queue(&mut self.driver, header, (data, place), sample) {
                     // Better no connection than one that sends something else.
                     tracing::error!(reactor = self.id.0, "a PDU without its data digest");
                     self.driver.shutdown(connection.socket);

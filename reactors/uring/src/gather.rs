@@ -140,7 +140,8 @@ impl Gather {
         if len == 0 {
             return true;
         }
-        if !store.contains(offset, len) || !this.has_bytes_for(len) || this.is_full_for(0) {
+        let has_room = this.parts.len() < this.parts_max && this.has_bytes_for(len);
+        if !store.contains(offset, len) || !has_room {
             return false;
         }
         // Nearly always all parts are of one volume, so the last store is the one.
@@ -386,6 +387,18 @@ mod tests {
         gather.clear();
         assert!(gather.is_empty());
         assert!(gather.push_inline(&[1; 10]));
+    }
+
+    #[test]
+    fn bytes_of_a_store_fit_where_one_part_is_left() {
+        let (store, _) = MemoryStore::new(4096).unwrap();
+        store.write_bytes(1, b"store").unwrap();
+        let mut gather = Gather::new(2, 10);
+        assert!(gather.push_inline(b"head"));
+        assert!(!gather.push_store(&store, 4095, 2), "past its end");
+        assert!(gather.push_store(&store, 1, 5));
+        assert!(!gather.push_store(&store, 1, 5));
+        assert_eq!(outgoing(&mut gather, &mut pool()), (2, b"headstore".to_vec()));
     }
 
     #[test]

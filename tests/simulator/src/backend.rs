@@ -99,13 +99,13 @@ impl World {
             Action::QueryMap { op, volume, offset, len } => {
                 (op, Work::QueryMap { disk: usize::from(volume.0), offset, len })
             }
-            Action::Read { op, volume, offset, into } => {
+            Action::Read { op, volume, offset, into, .. } => {
                 (op, Work::Read { disk: usize::from(volume.0), offset, into })
             }
             Action::Space { op, volume, change, offset, len } => {
                 (op, Work::Space { disk: usize::from(volume.0), change, offset, len })
             }
-            Action::Write { op, volume, offset, from, durable } => {
+            Action::Write { op, volume, offset, from, durable, .. } => {
                 let disk = usize::from(volume.0);
                 let bytes = self.seats[seat].pool.bytes(from).to_vec();
                 self.check_write(disk, offset, &bytes);

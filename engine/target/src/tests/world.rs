@@ -23,7 +23,7 @@ pub(super) const VOLUME_BYTES: usize = 4 << 20;
 pub(super) const READ_ONLY_LUN: u16 = 9;
 
 /// A PDU that left the node.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Sent {
     pub(super) header: [u8; 48],
     pub(super) data: Vec<u8>,
@@ -117,7 +117,16 @@ impl World {
         Self::with_pool(reactors, plenty())
     }
 
+    /// A node whose commands all take the general way.
+    pub(super) fn general(reactors: u8) -> Self {
+        Self::with(reactors, plenty(), false)
+    }
+
     pub(super) fn with_pool(reactors: u8, classes: Vec<SizeClass>) -> Self {
+        Self::with(reactors, classes, true)
+    }
+
+    fn with(reactors: u8, classes: Vec<SizeClass>, straight: bool) -> Self {
         let core = |id: u8| {
             let layout = PoolLayout::new(classes.clone());
             let buffers = layout
@@ -130,6 +139,7 @@ impl World {
                 reactors,
                 layout,
                 login_time_max: Duration::from_secs(15),
+                straight,
                 entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
             };
             Core {

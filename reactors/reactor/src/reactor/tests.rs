@@ -30,6 +30,7 @@ fn reactor_with(driver: DriverOptions) -> Reactor {
             reactors: 1,
             layout: layout(),
             login_time_max: limits::LOGIN_TIME_MAX,
+            straight: true,
             entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
         },
         Arc::default(),
@@ -89,7 +90,7 @@ fn a_failed_read_or_write_says_nothing_about_other_data() {
     let directory = tempfile::tempdir().unwrap();
     let (mut one, _) = two_with_a_file(directory.path());
     let slice = BufSlice { buf: BufId(0), offset: 0, len: 4096 };
-    one.read(OP, VOLUME, 0, slice);
+    one.read(OP, VOLUME, 0, (slice, false));
     let key = one.ios.iter().next().unwrap().0;
     one.transferred(token_of(key), Err(Errno(EIO)));
     one.flush(OP, VOLUME);
@@ -104,8 +105,8 @@ fn a_buffer_that_could_not_be_filled_is_neither_written_nor_compared() {
     let (mut reactor, _) = two_with_a_file(directory.path());
     let slice = |buf| BufSlice { buf: BufId(buf), offset: 0, len: 4096 };
     // The kernel writes to both of them.
-    reactor.read(OP, VOLUME, 0, slice(0));
-    reactor.read(OP, VOLUME, 0, slice(1));
+    reactor.read(OP, VOLUME, 0, (slice(0), false));
+    reactor.read(OP, VOLUME, 0, (slice(1), false));
     reactor.replicate(BufSlice { len: 512, ..slice(2) }, slice(0));
     reactor.write(OP, VOLUME, 0, (slice(0), false));
     assert_eq!(reactor.done.pop_back(), FAILED);
@@ -185,7 +186,7 @@ fn a_connection_ends_where_a_data_digest_cannot_be_made() {
     let (conn, mut peer) = connect(&mut reactor);
     reactor.connection_mut(conn).unwrap().data_digest = true;
     let slice = BufSlice { buf: BufId(0), offset: 0, len: 4096 };
-    reactor.read(OP, VOLUME, 0, slice);
+    reactor.read(OP, VOLUME, 0, (slice, false));
     let data = SendData::Buffer { slice, last: false };
     reactor.queue_pdu(conn, &[0x25; 48], data, None);
     reactor.turn();
@@ -226,4 +227,124 @@ fn accepting_is_tried_again_when_the_ring_has_room() {
     turn_until(&mut reactor, "the connection has ended", |r| r.connections.is_empty());
     let _peer = std::net::TcpStream::connect(address).unwrap();
     turn_until(&mut reactor, "the next one is accepted", |r| r.connections.len() == 1);
+}
+
+fn memory_volume(reactor: &mut Reactor) -> Arc<uring::MemoryStore> {
+    let (store, _) = uring::MemoryStore::new(1 << 20).unwrap();
+    reactor.take_stores(vec![(VOLUME, Store::Memory(Arc::clone(&store)).into())]);
+    store
+}
+
+/// What a connection would send for a read of `VOLUME` at 4096 that is only sent.
+fn sent_for_a_read_in_place(reactor: &mut Reactor, retire: bool, digest: bool) -> Vec<u8> {
+    let (conn, mut peer) = connect(reactor);
+    reactor.connection_mut(conn).unwrap().data_digest = digest;
+    let slice = BufSlice { buf: BufId(0), offset: 0, len: 8 };
+    reactor.read(OP, VOLUME, 4096, (slice, true));
+    assert_eq!(reactor.done.pop_back(), Some((OP, IoResult::Done)));
+    if retire {
+        reactor.volumes.clear();
+    }
+    reactor.queue_pdu(conn, &[0x25; 48], SendData::Buffer { slice, last: true }, None);
+    reactor.turn();
+    let mut sent = Vec::new();
+    peer.set_nonblocking(false).unwrap();
+    let expected = if retire { 0 } else { 56 + if digest { 4 } else { 0 } };
+    sent.resize(expected, 0);
+    peer.read_exact(&mut sent).unwrap();
+    if retire {
+        assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "closed without a byte");
+    }
+    sent
+}
+
+#[test]
+fn a_read_that_is_only_sent_leaves_from_the_volume() {
+    let mut reactor = reactor();
+    let store = memory_volume(&mut reactor);
+    store.write_bytes(4096, b"12345678").unwrap();
+    let sent = sent_for_a_read_in_place(&mut reactor, false, false);
+    assert_eq!(&sent[48..], b"12345678");
+    assert_eq!(reactor.recorder.counters.bytes_copied, 0);
+}
+
+/// Between the digest and the send another command may change the volume.
+#[test]
+fn under_a_data_digest_the_bytes_are_copied_first() {
+    let mut reactor = reactor();
+    let store = memory_volume(&mut reactor);
+    store.write_bytes(4096, b"12345678").unwrap();
+    let sent = sent_for_a_read_in_place(&mut reactor, false, true);
+    // CRC32C of "12345678", least significant byte first.
+    assert_eq!(&sent[48..], [b"12345678".as_slice(), &[0x9a, 0x80, 0x87, 0x60]].concat());
+}
+
+#[test]
+fn what_a_volume_held_that_is_gone_is_not_sent() {
+    let mut reactor = reactor();
+    memory_volume(&mut reactor);
+    sent_for_a_read_in_place(&mut reactor, true, false);
+}
+
+/// A connection with a data segment of 4096 bytes of 7 that is whole in its receive buffer.
+fn with_unplaced(reactor: &mut Reactor) -> BufSlice {
+    let (conn, mut peer) = connect(reactor);
+    let key = reactor.key_of(conn).unwrap();
+    reactor.turn();
+    peer.write_all(&[7; 4196]).unwrap();
+    let until = uring::now().after(Duration::from_secs(20));
+    let is_whole = |r: &Reactor| match &r.connections.get(key).unwrap().pending {
+        Some(crate::connection::Pending::Buffer(buffer, _)) => {
+            assert_eq!(r.driver.received(buffer).len(), 4196, "loopback does not cut it");
+            true
+        }
+        Some(crate::connection::Pending::Bytes(..)) | None => false,
+    };
+    while !is_whole(reactor) {
+        assert!(uring::now() < until, "the bytes are here");
+        reactor.enter(Wait::AtMost(Duration::from_millis(10)));
+        reactor.reap();
+    }
+    let slice = BufSlice { buf: BufId(0), offset: 0, len: 4096 };
+    reactor.unplaced = Some(crate::unplaced::Unplaced { key, slice, start: 100 });
+    slice
+}
+
+#[test]
+fn a_last_write_to_memory_takes_its_data_from_the_receive_buffer() {
+    let mut reactor = reactor();
+    let store = memory_volume(&mut reactor);
+    let slice = with_unplaced(&mut reactor);
+    let other = BufSlice { len: 512, ..slice };
+    assert!(!reactor.write_unplaced(OP, VOLUME, 0, other), "it is not all of the segment");
+    assert!(reactor.write_unplaced(OP, VOLUME, 8192, slice));
+    assert_eq!(reactor.done.pop_back(), Some((OP, IoResult::Done)));
+    assert_eq!(store.compare(8192, &[7; 4096]), Ok(None));
+    assert_eq!(reactor.recorder.counters.bytes_copied, 4096);
+    assert!(reactor.unplaced.is_none());
+}
+
+#[test]
+fn everything_else_finds_the_data_in_its_buffer() {
+    let mut reactor = reactor();
+    let store = memory_volume(&mut reactor);
+    let slice = with_unplaced(&mut reactor);
+    // WRITE AND VERIFY needs the data again after it has been written.
+    reactor.write(OP, VOLUME, 0, (slice, false));
+    assert_eq!(reactor.done.pop_back(), Some((OP, IoResult::Done)));
+    assert_eq!(store.compare(0, &[7; 4096]), Ok(None));
+    assert_eq!(reactor.driver.pool().bytes(slice).unwrap(), [7; 4096]);
+}
+
+#[test]
+fn data_of_a_connection_that_is_gone_is_neither_written_nor_mistaken() {
+    let mut reactor = reactor();
+    let store = memory_volume(&mut reactor);
+    let slice = with_unplaced(&mut reactor);
+    let key = reactor.unplaced.unwrap().key;
+    reactor.connections.get_mut(key).unwrap().pending = None;
+    assert!(!reactor.write_unplaced(OP, VOLUME, 0, slice));
+    reactor.write(OP, VOLUME, 0, (slice, false));
+    assert_eq!(reactor.done.pop_back(), FAILED);
+    assert_eq!(store.compare(0, &[0; 4096]), Ok(None));
 }
