@@ -19,7 +19,7 @@ use clap::Args;
 use profile::{Counts, counts};
 use record::{Figures, Record};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What is done with the figures.
@@ -74,13 +74,45 @@ fn measure(programs: PathBuf, folder: &Path) -> Result<Record> {
     // One turn for each batch; turns of a reactor that spins would be counted, too.
     daemon.poll = "interrupt";
     daemon.under = under(folder);
-    let target = Target::ours(&place, &daemon)
-        .context("the daemon does not start under valgrind (the Debian package valgrind has it)")?;
-    let mut runs = Runs { place: &place, target: &target, seen: 0 };
-    runs.one(100, COMMANDS)?;
+    let (target, seen) = start(&place, &daemon)?;
+    let mut runs = Runs { place: &place, target: &target, seen };
     let read_4k = runs.difference("read", 100)?;
     let write_4k = runs.difference("write", 0)?;
     Ok(Record { rustc: rustc(), read_4k, write_4k })
+}
+
+/// A daemon that has answered, and how many profiles it has written. One that was started may not
+/// serve anybody: valgrind runs one thread at a time, and lets the reactor keep its turn while it
+/// sleeps in the ring, though the thread that would tell it to listen waits. Then it is killed.
+fn start(place: &Place, daemon: &Daemon) -> Result<(Target, usize)> {
+    for _ in 0..STARTS_MAX {
+        for file in std::fs::read_dir(&place.work)? {
+            let path = file?.path();
+            if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(PROFILE)) {
+                std::fs::remove_file(path)?;
+            }
+        }
+        let target = Target::ours(place, daemon).context(
+            "the daemon does not start under valgrind (the Debian package valgrind has it)",
+        )?;
+        let mut trial = Runs { place, target: &target, seen: 0 };
+        let mut load = trial.load(100, 32).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let begin = Instant::now();
+        let mut ended = None;
+        while ended.is_none() && begin.elapsed() < TRIAL_TIME_MAX {
+            std::thread::park_timeout(Duration::from_millis(20));
+            ended = load.try_wait()?;
+        }
+        if ended.is_some_and(|status| status.success()) {
+            trial.collect()?;
+            let seen = trial.seen;
+            return Ok((target, seen));
+        }
+        // It may have ended by itself.
+        let _killed = load.kill();
+        load.wait()?;
+    }
+    bail!("the daemon under valgrind did not answer a login in {STARTS_MAX} attempts")
 }
 
 /// valgrind with callgrind.
@@ -132,12 +164,7 @@ impl Runs<'_> {
 
     /// One session with so many commands.
     fn one(&mut self, read_percent: u8, count: u64) -> Result<Counts> {
-        let output = Command::new(self.place.programs.join("loadgen"))
-            .args(["--target", &format!("127.0.0.1:{}", self.target.port), "--iqn", IQN])
-            .args(["--read-percent", &read_percent.to_string(), "--count", &count.to_string()])
-            .args(["--warmup", "0", "--duration", "600", "--sleep"])
-            .output()
-            .context("cannot run loadgen")?;
+        let output = self.load(read_percent, count).output().context("cannot run loadgen")?;
         ensure!(
             output.status.success(),
             "{}\n{}",
@@ -145,6 +172,15 @@ impl Runs<'_> {
             self.target.said()
         );
         self.collect()
+    }
+
+    fn load(&self, read_percent: u8, count: u64) -> Command {
+        let mut command = Command::new(self.place.programs.join("loadgen"));
+        command
+            .args(["--target", &format!("127.0.0.1:{}", self.target.port), "--iqn", IQN])
+            .args(["--read-percent", &read_percent.to_string(), "--count", &count.to_string()])
+            .args(["--warmup", "0", "--duration", "600", "--sleep"]);
+        command
     }
 
     /// What was counted since the last run.
@@ -205,5 +241,9 @@ const PROFILE: &str = "profile";
 
 /// After a profile, how long no other one comes when a run is over.
 const QUIET: Duration = Duration::from_millis(300);
+
+/// How often the daemon is started until one answers, and how long each has for it.
+const STARTS_MAX: usize = 10;
+const TRIAL_TIME_MAX: Duration = Duration::from_secs(8);
 
 const PROFILE_TIME_MAX: Duration = Duration::from_secs(30);
