@@ -47,7 +47,7 @@ fn line(workload: &str, target: &str, figures: &Figures) -> String {
         if figures.errors > 0 { format!("  {} ERRORS", figures.errors) } else { String::new() };
     format!(
         "{workload:<34} {target:>6} {:>9.0} {range:>17} {:>9.1} {:>8.1} {:>9.1} {:>7} {:>8} \
-         {:>7.2} {:>6.2}{errors}\n",
+         {:>7.2} {:>6}{errors}\n",
         m(&figures.iops),
         m(&figures.megabytes),
         m(&figures.p50_us),
@@ -55,7 +55,7 @@ fn line(workload: &str, target: &str, figures: &Figures) -> String {
         optional(&figures.cpu_us),
         optional(&figures.syscalls),
         m(&figures.load_cpu_us),
-        m(&figures.shares),
+        optional(&figures.shares),
     )
 }
 
