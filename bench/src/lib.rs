@@ -4,6 +4,7 @@
 //! * [`floor`] is a server that moves the same bytes and does nothing else.
 //! * [`instructions`] counts what one command makes the processor execute.
 //! * [`compare`] runs targets in turns under the same load and prints their ratios.
+//! * [`plot`] draws what was measured.
 //!
 //! None of it is part of the product: the daemon depends on nothing here.
 
@@ -11,5 +12,6 @@ pub mod compare;
 pub mod floor;
 pub mod instructions;
 pub mod loadgen;
+pub mod plot;
 pub mod process;
 pub mod size;

@@ -70,10 +70,15 @@ impl Latencies {
     /// The distribution as HdrHistogram's own tools print and plot it, in microseconds.
     pub(crate) fn write_text(&self, out: &mut impl Write) -> Result<()> {
         let percentile = "Percentile";
-        writeln!(out, "{:>12} {percentile:>14} {:>10} {:>14}\n", "Value", "TotalCount", "1/(1-P)")?;
+        writeln!(
+            out,
+            "{:>12} {percentile:>14} {:>10} {:>14}\n",
+            "Value", "TotalCount", "1/(1-Percentile)"
+        )?;
+        let mut count = 0;
         for step in self.0.iter_quantiles(5) {
             let (value, quantile) = (step.value_iterated_to() as f64 / 1000.0, step.quantile());
-            let count = step.count_since_last_iteration();
+            count += step.count_since_last_iteration();
             writeln!(
                 out,
                 "{value:>12.3} {quantile:>14.12} {count:>10} {:>14.2}",
@@ -113,6 +118,21 @@ mod tests {
         assert!((499_000..=501_000).contains(&summary.p50_ns), "{}", summary.p50_ns);
         assert!((989_000..=991_000).contains(&summary.p99_ns), "{}", summary.p99_ns);
         assert!(summary.cdf.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 <= w[1].1));
+    }
+
+    #[test]
+    fn the_text_counts_up_to_all_values() {
+        let mut latencies = Latencies::new().unwrap();
+        for us in 1..=4u64 {
+            latencies.record(us * 1000);
+        }
+        let mut text = Vec::new();
+        latencies.write_text(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("       Value     Percentile TotalCount 1/(1-Percentile)"));
+        let last = lines.take_while(|line| !line.starts_with('#')).last();
+        assert_eq!(last, Some("       4.031 1.000000000000          4            inf"));
     }
 
     #[test]

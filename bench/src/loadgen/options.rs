@@ -1,7 +1,7 @@
 //! What load is made.
 
 use anyhow::{Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::{Args, FromArgMatches, ValueEnum};
 use std::path::PathBuf;
 
 /// The order of addresses.
@@ -114,6 +114,14 @@ pub struct Options {
 }
 
 impl Options {
+    /// The defaults of the command line, against LUN 0 of this target at this portal.
+    pub fn new(target: &str, iqn: &str) -> Self {
+        let words = ["loadgen", &format!("--target={target}"), &format!("--iqn={iqn}")];
+        let matches = Self::augment_args(clap::Command::new("loadgen")).get_matches_from(words);
+        // Every argument has a default or was given, and any text is good for those two.
+        Self::from_arg_matches(&matches).expect("the defaults are valid")
+    }
+
     /// Whether the options go together.
     pub fn check(&self) -> Result<()> {
         ensure!(

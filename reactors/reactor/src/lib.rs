@@ -19,4 +19,4 @@ mod unplaced;
 pub use backend::Store;
 pub use node::{Node, NodeOptions, PollMode, ReactorReport, StartError, default_layout};
 /// What a daemon needs to open volumes and listening sockets, so that it need not know the ring.
-pub use uring::{MemoryStore, affinity, file, limits, socket};
+pub use uring::{MemoryStore, Napi, affinity, file, limits, socket};

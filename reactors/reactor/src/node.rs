@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use target::{Entropy, SessionInfo, Shard, ShardOptions};
 use units::{ConnId, PoolLayout, ReactorId, SizeClass, VolumeId, limits};
-use uring::{Driver, DriverOptions, SetupError, Waker};
+use uring::{Driver, DriverOptions, Napi, SetupError, Waker};
 use volume::Catalog;
 
 /// What a reactor does while it has nothing to do.
@@ -43,6 +43,8 @@ pub struct NodeOptions {
     /// Sleep in the ring when only the disk has work, in every mode. Switch it off only where
     /// the kernel's workers have cores of their own.
     pub sleep_on_disk: bool,
+    /// How the kernel polls network cards while a reactor waits; interrupts only where `None`.
+    pub napi: Option<Napi>,
     /// How long a login may take.
     pub login_time_max: Duration,
 }
@@ -57,6 +59,7 @@ impl NodeOptions {
             spin: Duration::from_micros(50),
             layout: default_layout(1),
             sleep_on_disk: true,
+            napi: None,
             login_time_max: limits::LOGIN_TIME_MAX,
         }
     }
@@ -421,6 +424,7 @@ fn set_up(core: usize, options: &NodeOptions) -> Result<(Driver, Vec<String>), S
     }
     let mut driver_options = DriverOptions::new(with_zero_buffer(&options.layout));
     driver_options.entries = options.queue_depth;
+    driver_options.napi = options.napi;
     let (driver, said) = Driver::new(&driver_options)?;
     warnings.extend(said.iter().map(ToString::to_string));
     Ok((driver, warnings))

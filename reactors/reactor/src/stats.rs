@@ -47,7 +47,8 @@ impl Latency {
     pub const SHORTEST_NS: u64 = 64;
     /// Times above this are recorded as this, in nanoseconds: no initiator waits longer.
     pub const LONGEST_NS: u64 = 60_000_000_000;
-    const SIGNIFICANT_DIGITS: u8 = 2;
+    /// Digits to which a time is kept.
+    pub const SIGNIFICANT_DIGITS: u8 = 2;
 
     /// An empty one.
     pub fn new() -> Self {
@@ -100,6 +101,12 @@ impl Latency {
     /// there were none.
     pub fn quantile_ns(&self, share: f64) -> u64 {
         if self.histogram.is_empty() { 0 } else { self.histogram.value_at_quantile(share) }
+    }
+
+    /// The buckets that are not empty, in ascending order: their longest time in nanoseconds,
+    /// and how many there were.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.histogram.iter_recorded().map(|b| (b.value_iterated_to(), b.count_at_value()))
     }
 
     /// The longest time in nanoseconds.

@@ -15,6 +15,7 @@ use crate::completion::Completion;
 use crate::errors::{Refusal, SetupError, Warning};
 use crate::files::File;
 use crate::gather::Gather;
+use crate::napi::Napi;
 use crate::pool::{Pool, PoolMut, REGISTERED_BYTES_MAX};
 use crate::receive::{ReceiveBuffers, RecvBuffer};
 use crate::ring::{Cqe, Ring};
@@ -48,8 +49,8 @@ pub struct DriverOptions {
     pub partial_sends: bool,
     /// Let a thread of the kernel submit; it sleeps after this long without work.
     pub sqpoll: Option<Duration>,
-    /// Let the kernel poll network cards for this long while a reactor waits (NAPI).
-    pub napi: Option<Duration>,
+    /// Let the kernel poll network cards while a reactor waits.
+    pub napi: Option<Napi>,
     /// Cores for the kernel's own I/O workers; they inherit the reactor's core otherwise.
     pub worker_cores: Vec<usize>,
 }
@@ -436,13 +437,8 @@ fn register_file_table(ring: &Ring, options: &DriverOptions, warnings: &mut Vec<
 }
 
 fn apply_tuning(ring: &Ring, options: &DriverOptions, warnings: &mut Vec<Warning>) {
-    if let Some(busy) = options.napi {
-        let micros = u32::try_from(busy.as_micros()).unwrap_or(u32::MAX);
-        let mut napi =
-            io_uring::types::Napi::new().set_busy_poll_timeout(micros).set_prefer_busy_poll(true);
-        if let Err(source) = ring.submitter().register_napi(&mut napi) {
-            warnings.push(Warning::NoNapi { source });
-        }
+    if let Some(napi) = options.napi {
+        crate::napi::switch_on(ring, napi, warnings);
     }
     if !options.worker_cores.is_empty() {
         let cores = crate::affinity::core_set(&options.worker_cores);

@@ -224,7 +224,8 @@ impl fmt::Display for Warning {
             ),
             Self::NoNapi { source } => write!(
                 f,
-                "NAPI busy polling could not be switched on ({source}); it needs Linux 6.9"
+                "the kernel does not poll network cards for a ring ({source}), so they interrupt \
+                 as ever; it needs Linux 6.9 with CONFIG_NET_RX_BUSY_POLL"
             ),
             Self::NoDeferredTaskRun { source } => write!(
                 f,

@@ -94,6 +94,32 @@ pub fn tune(socket: impl AsFd, tuning: &Tuning) -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes of payload that the kernel buffers for one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferSizes {
+    /// Of what is to be sent and not yet acknowledged.
+    pub send_bytes: usize,
+    /// Of what has come and is not yet read.
+    pub receive_bytes: usize,
+}
+
+/// Gives a listening socket, and every connection that is accepted on it from then on, send and
+/// receive buffers of a fixed size instead of those that the kernel adapts. What the kernel made
+/// of it: at most `net.core.wmem_max` and `net.core.rmem_max`.
+///
+/// # Errors
+/// The kernel refuses it, which it does for no socket of TCP.
+pub fn set_buffers(socket: impl AsFd, bytes: usize) -> io::Result<BufferSizes> {
+    let socket = socket.as_fd();
+    sockopt::set_socket_send_buffer_size(socket, bytes)?;
+    sockopt::set_socket_recv_buffer_size(socket, bytes)?;
+    // The kernel doubles what it is given, for its own bookkeeping, and tells the double.
+    Ok(BufferSizes {
+        send_bytes: sockopt::socket_send_buffer_size(socket)? / 2,
+        receive_bytes: sockopt::socket_recv_buffer_size(socket)? / 2,
+    })
+}
+
 /// Why a socket does not listen.
 #[derive(Debug)]
 pub enum ListenError {
@@ -196,6 +222,18 @@ mod tests {
         let port = local_address(&six).unwrap().port();
         let four = listen(SocketAddr::from(([0, 0, 0, 0], port)), 16);
         assert!(!matches!(four, Err(ListenError::Kernel { .. })));
+    }
+
+    #[test]
+    fn connections_have_the_buffers_of_their_listener() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let sizes = set_buffers(&listener, 32 << 10).unwrap();
+        assert_eq!(sizes, BufferSizes { send_bytes: 32_768, receive_bytes: 32_768 });
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        tune(&accepted, &Tuning::default()).unwrap();
+        assert_eq!(sockopt::socket_send_buffer_size(&accepted).unwrap(), 65_536);
+        assert_eq!(sockopt::socket_recv_buffer_size(&accepted).unwrap(), 65_536);
     }
 
     #[test]

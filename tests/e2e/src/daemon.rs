@@ -355,6 +355,11 @@ fn free_portal() -> SocketAddr {
     free.expect("a free port on loopback")
 }
 
+/// The command-line tool's binary: it lies beside the daemon's.
+pub fn perfctl() -> PathBuf {
+    polluxd().with_file_name("perfctl")
+}
+
 /// The daemon's binary. A relative path counts from the workspace, as it was typed there: cargo
 /// runs tests in the directory of their crate.
 fn polluxd() -> PathBuf {

@@ -4,6 +4,7 @@
 //! when the test ends. The environment decides what is tested:
 //!
 //! * `POLLUXD`: the daemon's binary; else `polluxd` in the release directory of the build.
+//!   `perfctl` is taken from the same directory.
 //! * `POLLUXD_ARGUMENTS`: more words for its command line, such as `--cores 0,1`.
 //! * `E2E_PORTAL`, `E2E_TARGET`, `E2E_LUN`: another target that runs already. Tests that need a
 //!   daemon of their own are skipped, and breaches of the standard that only the session sees are
@@ -23,7 +24,7 @@ mod random;
 mod subject;
 
 pub use blocks::{BlockContent, fill_block, read_block};
-pub use daemon::{Daemon, Setup};
+pub use daemon::{Daemon, Setup, perfctl};
 pub use dialogue::{inquiry_is_answered, pattern};
 pub use outcome::Outcome;
 pub use programs::{Program, limit_of_a_program};

@@ -24,7 +24,7 @@ pub use paths::{CONTROL_SOCKET_NAME, default_state_dir};
 pub use rpc::{Id, Request, Response, Version};
 pub use session::{SessionDrop, SessionDropped, SessionInfo, SessionList, Sessions};
 pub use stats::{
-    LunName, OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, VolumeStats,
+    Histogram, LunName, OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, VolumeStats,
 };
 pub use status::{BufferClass, PortalInfo, Status, StatusQuery};
 pub use target::{

@@ -3,13 +3,24 @@
 use serde::{Deserialize, Serialize};
 
 /// `stats`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatsQuery {
     /// Only what happened since the last `stats` call on the same connection. The first such
     /// call covers the time since the daemon's start.
     #[serde(default)]
     pub since_last: bool,
+    /// With [`OperationStats::histogram`]: some 10 KiB more for each volume and operation.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub histograms: bool,
+    /// Only this volume, and all reactors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// The answer to `stats`.
@@ -60,6 +71,23 @@ pub struct OperationStats {
     pub device: Percentiles,
     /// From there to the answer handed to the kernel.
     pub send: Percentiles,
+    /// The distribution of `total`, where the query asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub histogram: Option<Histogram>,
+}
+
+/// A whole distribution of times, as an HdrHistogram of these bounds counts them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Histogram {
+    /// Times below this are told apart no further, in nanoseconds.
+    pub lowest_ns: u64,
+    /// Times above this are counted as this, in nanoseconds.
+    pub highest_ns: u64,
+    /// Digits to which a time is kept.
+    pub significant_digits: u8,
+    /// The buckets that are not empty, in ascending order: their longest time in nanoseconds,
+    /// and how many there were.
+    pub buckets: Vec<(u64, u64)>,
 }
 
 /// A distribution of times in nanoseconds.

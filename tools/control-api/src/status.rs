@@ -36,6 +36,12 @@ pub struct Status {
     pub poll: String,
     /// How long a reactor spins before it sleeps, in microseconds.
     pub spin_us: u64,
+    /// Bytes of the kernel's send and receive buffers of each connection; it adapts them by
+    /// itself where absent.
+    pub socket_buffer_bytes: Option<u32>,
+    /// How long the kernel polls network cards before a reactor sleeps, in microseconds; not at
+    /// all where absent.
+    pub napi_busy_poll_us: Option<u64>,
     /// How each reactor's pool is cut.
     pub buffers: Vec<BufferClass>,
     /// Where the node listens.

@@ -29,12 +29,15 @@ fn a_request_is_read_with_its_parameters() {
 fn parameters_may_be_left_out_where_none_are_needed() {
     let request = parse(r#"{"jsonrpc":"2.0","id":"a","method":"stats"}"#).unwrap();
     assert_eq!(request.id, Id::Text("a".into()));
-    assert_eq!(request.call, Call::StatsQuery(StatsQuery { since_last: false }));
+    assert_eq!(request.call, Call::StatsQuery(StatsQuery::default()));
 }
 
 #[test]
 fn a_request_is_written_as_json_rpc() {
-    let request = Request { id: Id::Number(1), call: StatsQuery { since_last: true }.into() };
+    let request = Request {
+        id: Id::Number(1),
+        call: StatsQuery { since_last: true, ..StatsQuery::default() }.into(),
+    };
     assert_eq!(
         request.to_value().unwrap().to_string(),
         r#"{"id":1,"jsonrpc":"2.0","method":"stats","params":{"since_last":true}}"#
@@ -99,7 +102,8 @@ fn bad_lines_get_the_codes_of_json_rpc() {
     assert_eq!(code, -32602);
     assert_eq!(
         message,
-        "these are not the parameters of stats: unknown field `sinse_last`, expected `since_last`"
+        "these are not the parameters of stats: unknown field `sinse_last`, expected one of \
+         `since_last`, `histograms`, `volume`"
     );
 }
 

@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use crate::commands::{apply, session, shutdown, stats, status, target, volume};
+use crate::commands::{apply, bench, session, shutdown, stats, status, target, top, volume};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -34,6 +34,10 @@ pub(crate) struct Connection {
 pub(crate) enum Command {
     /// Show IOPS, bandwidth and latency by volume, operation and stage
     Stats(stats::StatsArgs),
+    /// Watch reactors and volumes on the terminal, as top does with processes
+    Top(top::TopArgs),
+    /// Measure a LUN of the running daemon: makes load as an initiator on this machine does
+    Bench(Box<bench::BenchArgs>),
     /// Show how the daemon runs
     Status,
     /// List, create and delete volumes
@@ -60,6 +64,8 @@ impl Command {
     ) -> Result<(), crate::failure::Failure> {
         match self {
             Self::Stats(args) => stats::run(&args, client, output),
+            Self::Bench(args) => bench::run(&args, client, output),
+            Self::Top(args) => top::run(&args, client, output),
             Self::Status => status::run(client, output),
             Self::Volume(command) => volume::run(command, client, output),
             Self::Target(command) => target::run(command, client, output),

@@ -1,11 +1,13 @@
 //! The subcommands: each asks, and renders the answer.
 
 pub(crate) mod apply;
+pub(crate) mod bench;
 pub(crate) mod session;
 pub(crate) mod shutdown;
 pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod target;
+pub(crate) mod top;
 pub(crate) mod volume;
 
 use crate::cli::Cli;

@@ -12,6 +12,10 @@ pub(crate) enum Failure {
     Answer(String),
     /// No connection could be made.
     Connect { socket: PathBuf, source: io::Error },
+    /// A file cannot be written.
+    File { path: PathBuf, source: io::Error },
+    /// No load can be made, or commands of it failed.
+    Load(String),
     /// The connection ended or stalled in the middle of a call.
     Lost { socket: PathBuf, source: io::Error },
     /// There is no place where a daemon's socket would be.
@@ -20,6 +24,8 @@ pub(crate) enum Failure {
     Output(io::Error),
     /// The daemon said no.
     Refused(RpcError),
+    /// The terminal does not do what is needed of it.
+    Terminal(io::Error),
     /// The command line makes no sense.
     Usage(String),
 }
@@ -42,6 +48,10 @@ impl Failure {
                  version?"
             )),
             Self::Connect { socket, source } => Some(connect_sentence(socket, source)),
+            Self::File { path, source } => Some(format!(
+                "cannot write {}: {source}. Is the directory there, and may you write to it?",
+                path.display()
+            )),
             Self::Lost { socket, source } => Some(format!(
                 "the connection to the daemon at {} ended: {source}. Its log says why.",
                 socket.display()
@@ -51,7 +61,10 @@ impl Failure {
                     .into(),
             ),
             Self::Refused(error) => Some(error.to_string()),
-            Self::Usage(sentence) => Some(sentence.clone()),
+            Self::Terminal(error) => Some(format!(
+                "cannot use the terminal: {error}; `perfctl stats --watch` needs none"
+            )),
+            Self::Load(sentence) | Self::Usage(sentence) => Some(sentence.clone()),
         }
     }
 
@@ -59,7 +72,11 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-            Self::Refused(_) | Self::Output(_) => ExitCode::from(1),
+            Self::Refused(_)
+            | Self::Output(_)
+            | Self::File { .. }
+            | Self::Load(_)
+            | Self::Terminal(_) => ExitCode::from(1),
             Self::Usage(_) | Self::NoSocketName => ExitCode::from(2),
             Self::Answer(_) | Self::Connect { .. } | Self::Lost { .. } => ExitCode::from(3),
         }

@@ -3,6 +3,7 @@
 mod cli;
 mod client;
 mod commands;
+mod distribution;
 mod failure;
 mod format;
 mod output;

@@ -15,6 +15,11 @@ impl Output {
         Self { json }
     }
 
+    /// Whether it is for programs.
+    pub(crate) const fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints an answer: as one line of JSON, or as `render` writes it for people.
     pub(crate) fn answer<T: serde::Serialize>(
         &mut self,

@@ -135,6 +135,24 @@ fn an_answer_without_sense_is_exit_code_3() {
 }
 
 #[test]
+fn top_without_a_terminal_names_what_needs_none() {
+    let (code, out, err, _) = run(&["top"], &[]);
+    assert_eq!((code, &*out), (2, ""));
+    assert_eq!(
+        err,
+        "perfctl: top draws on a terminal, and the output is none; use `perfctl stats --watch`, \
+         for programs with --json\n"
+    );
+}
+
+#[test]
+fn a_histogram_file_that_cannot_be_made_is_told_before_the_question() {
+    let (code, out, err, requests) = run(&["stats", "--hdr", "/nowhere/a.hlog"], &["unused"]);
+    assert_eq!((code, &*out, requests.len()), (1, "", 0));
+    assert!(err.starts_with("perfctl: cannot write /nowhere/a.hlog: "), "{err}");
+}
+
+#[test]
 fn watching_asks_for_differences_on_one_connection() {
     let stats = |id, period: u64| {
         let result = format!(r#"{{"period_ns":{period},"volumes":[],"reactors":[]}}"#);

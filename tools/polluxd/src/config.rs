@@ -18,7 +18,9 @@ pub(crate) use check::{SecretFault, Source, check};
 pub(crate) use diff::difference;
 pub(crate) use fault::{Fault, Problem};
 pub(crate) use names::{check_iscsi_name, check_volume_name};
-pub(crate) use node::{NodeConfig, Poll, QUEUE_DEPTH, check_cores, parse_buffers};
+pub(crate) use node::{
+    NodeConfig, Poll, QUEUE_DEPTH, check_cores, parse_buffers, parse_socket_buffer,
+};
 pub(crate) use raw::{RawConfig, RawLun, RawLunTable, RawTarget, RawVolume};
 pub(crate) use write::{effective_text, to_text, unplaced};
 

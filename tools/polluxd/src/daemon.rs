@@ -77,7 +77,7 @@ impl Daemon {
             Call::SessionDrop(params) => json(&self.session_drop(params)?),
             Call::SessionList(params) => json(&self.sessions(params)),
             Call::Shutdown(_) => json(&ShutdownStarted { sessions: self.session_count() }),
-            Call::StatsQuery(params) => json(&self.stats(params, mark)),
+            Call::StatsQuery(params) => json(&self.stats(&params, mark)),
             Call::StatusQuery(_) => json(&self.status()),
             Call::TargetCreate(params) => json(&self.target_create(params)?),
             Call::TargetDelete(params) => {

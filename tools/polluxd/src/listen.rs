@@ -4,7 +4,7 @@ mod owner;
 
 use crate::settings::PortalWish;
 use owner::Owner;
-use reactor::socket::{ListenError, listen, local_address};
+use reactor::socket::{ListenError, listen, local_address, set_buffers};
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -48,12 +48,14 @@ impl fmt::Display for ListenFault {
     }
 }
 
-/// Listens on all portals. An optional one that cannot be had is a warning.
+/// Listens on all portals, with socket buffers of this size if one is given. An optional portal
+/// that cannot be had is a warning, as are buffers that the kernel makes smaller.
 ///
 /// # Errors
 /// The first portal that somebody asked for and that cannot be had.
 pub(crate) fn listen_on(
     wishes: &[PortalWish],
+    buffer_bytes: Option<u32>,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<(OwnedFd, Portal)>, ListenFault> {
     let mut listeners = Vec::new();
@@ -61,6 +63,9 @@ pub(crate) fn listen_on(
         let address = wish.portal.address;
         match listen_patiently(address) {
             Ok(socket) => {
+                if let Some(bytes) = buffer_bytes {
+                    warnings.extend(buffers_of(&socket, bytes));
+                }
                 // Port 0 asks for any free one: what was given is what initiators are told.
                 let address = local_address(&socket).unwrap_or(address);
                 listeners.push((socket, Portal { address, ..wish.portal }));
@@ -74,6 +79,23 @@ pub(crate) fn listen_on(
         }
     }
     Ok(listeners)
+}
+
+/// Sets the buffers; a sentence where they are not what was asked for.
+fn buffers_of(socket: &OwnedFd, bytes: u32) -> Option<String> {
+    // A number of 32 bits fits.
+    let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let sizes = match set_buffers(socket, wanted) {
+        Ok(sizes) => sizes,
+        Err(error) => return Some(format!("cannot set socket buffers of {bytes} bytes: {error}")),
+    };
+    let (send, receive) = (sizes.send_bytes, sizes.receive_bytes);
+    (send < wanted || receive < wanted).then(|| {
+        format!(
+            "socket buffers of {bytes} bytes were asked for, and the kernel gives {send} to send \
+             and {receive} to receive; raise net.core.wmem_max and net.core.rmem_max"
+        )
+    })
 }
 
 /// Listens, where need be after a port that no process has any more has become free.
@@ -106,7 +128,7 @@ mod tests {
     fn a_port_that_is_taken_is_named_with_who_has_it() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let fault = listen_on(&[wish(address, false)], &mut Vec::new()).unwrap_err();
+        let fault = listen_on(&[wish(address, false)], None, &mut Vec::new()).unwrap_err();
         let sentence = fault.to_string();
         // Whoever may not look into other processes gets the other sentence, but not for its own.
         let who = format!("{address} is in use by ");
@@ -116,12 +138,25 @@ mod tests {
     }
 
     #[test]
+    fn buffers_beyond_the_kernels_limit_are_told_with_what_to_raise() {
+        let free = "127.0.0.1:0".parse().unwrap();
+        let mut warnings = Vec::new();
+        listen_on(&[wish(free, false)], Some(1 << 14), &mut warnings).unwrap();
+        assert_eq!(warnings, [""; 0]);
+        // No kernel is set up for a whole GiB.
+        listen_on(&[wish(free, false)], Some(1 << 30), &mut warnings).unwrap();
+        assert!(warnings[0].starts_with("socket buffers of 1073741824 bytes were asked for"));
+        assert!(warnings[0].ends_with("raise net.core.wmem_max and net.core.rmem_max"));
+    }
+
+    #[test]
     fn an_optional_portal_that_cannot_be_had_is_a_warning() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let free = "127.0.0.1:0".parse().unwrap();
         let mut warnings = Vec::new();
-        let listeners = listen_on(&[wish(free, false), wish(address, true)], &mut warnings);
+        let wishes = [wish(free, false), wish(address, true)];
+        let listeners = listen_on(&wishes, None, &mut warnings);
         let listeners = listeners.unwrap();
         assert_eq!(listeners.len(), 1);
         assert_ne!(listeners[0].1.address.port(), 0);

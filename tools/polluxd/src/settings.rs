@@ -98,6 +98,10 @@ fn with_flags(mut node: NodeConfig, flags: &Flags) -> NodeConfig {
     node.poll = flags.poll.unwrap_or(node.poll);
     node.spin = flags.spin_us.map_or(node.spin, |us| Duration::from_micros(us.into()));
     node.buffers = flags.buffers.clone().unwrap_or(node.buffers);
+    node.socket_buffer_bytes = flags.socket_buffer.or(node.socket_buffer_bytes);
+    node.napi_busy_poll =
+        flags.napi_busy_poll_us.map_or(node.napi_busy_poll, |us| Duration::from_micros(us.into()));
+    node.napi_prefer_busy_poll |= flags.napi_prefer_busy_poll;
     node
 }
 

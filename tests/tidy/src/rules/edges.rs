@@ -14,7 +14,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("uring", &["units"]),
     ("reactor", &["units", "iscsi", "volume", "target", "uring"]),
     ("control-api", &[]),
-    ("perfctl", &["control-api"]),
+    ("perfctl", &["control-api", "bench"]),
     ("polluxd", &["units", "volume", "target", "reactor", "uring", "control-api"]),
 ];
 

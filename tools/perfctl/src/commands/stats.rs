@@ -2,12 +2,16 @@
 
 use super::lun_names;
 use crate::client::Client;
+use crate::distribution::{Interval, log_of, plot};
 use crate::failure::Failure;
 use crate::format::{bytes, lines, per_second, percent, table, time};
 use crate::output::Output;
 use clap::Args;
-use control_api::{OperationStats, Percentiles, ReactorStats, Stats, StatsQuery};
-use std::time::Duration;
+use control_api::{OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, StatusQuery};
+use hdrhistogram::serialization::V2DeflateSerializer;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// What can be asked of the statistics.
 #[derive(Args, Debug)]
@@ -19,6 +23,29 @@ pub(crate) struct StatsArgs {
     /// End after this many intervals
     #[arg(long, value_name = "N", requires = "watch")]
     count: Option<u64>,
+    /// Only this volume
+    #[arg(long, value_name = "NAME")]
+    volume: Option<String>,
+    /// Write how long commands took, from header to answer, to this file as well: an HdrHistogram
+    /// interval log (format 1.3, histograms in V2 compressed form, nanoseconds) that has one
+    /// histogram for each volume, operation and interval, tagged VOLUME/OPERATION.
+    /// HistogramLogProcessor and HistogramLogAnalyzer read it
+    #[arg(long, value_name = "FILE")]
+    hdr: Option<PathBuf>,
+    /// Draw the same as shares of commands against latency into this file; with --watch it shows
+    /// the last interval
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+impl StatsArgs {
+    fn query(&self, since_last: bool) -> StatsQuery {
+        StatsQuery {
+            since_last,
+            histograms: self.hdr.is_some() || self.svg.is_some(),
+            volume: self.volume.clone(),
+        }
+    }
 }
 
 /// Asks once, or at each interval.
@@ -27,17 +54,54 @@ pub(crate) fn run(
     client: &mut Client,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    let Some(path) = &args.hdr else { return ask(args, client, output, |_, _| Ok(())) };
+    // Before the first question, so that a bad path is told at once.
+    let mut file = File::create(path).map_err(|e| file_failure(path, e))?;
+    let mut serializer = V2DeflateSerializer::new();
+    // One answer covers the time since the daemon's start.
+    let past = match args.watch {
+        Some(_) => Duration::ZERO,
+        None => Duration::from_secs(client.call(StatusQuery {})?.uptime_s),
+    };
+    let started = SystemTime::now() - past;
+    let mut log = log_of(&mut file, &mut serializer, started).map_err(|e| file_failure(path, e))?;
+    ask(args, client, output, |stats, interval| {
+        interval.append(stats, &mut log).map_err(|e| file_failure(path, e))
+    })
+}
+
+fn file_failure(path: &Path, source: std::io::Error) -> Failure {
+    Failure::File { path: path.to_owned(), source }
+}
+
+/// Shows each answer, and hands it to whoever keeps it.
+fn ask(
+    args: &StatsArgs,
+    client: &mut Client,
+    output: &mut Output,
+    mut keep: impl FnMut(&Stats, Interval) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut shown = 0;
+    let mut interval = Interval::default();
+    let mut take = |stats: &Stats, interval: &mut Interval| {
+        interval.take(stats.period_ns);
+        keep(stats, *interval)?;
+        let Some(path) = &args.svg else { return Ok(()) };
+        std::fs::write(path, plot(stats)).map_err(|e| file_failure(path, e))
+    };
     let Some(seconds) = args.watch else {
-        return output.answer(&client.call(StatsQuery { since_last: false })?, render);
+        let stats = client.call(args.query(false))?;
+        output.answer(&stats, render)?;
+        return take(&stats, &mut interval);
     };
     // The first difference covers the time since the daemon's start: only a beginning.
-    client.call(StatsQuery { since_last: true })?;
-    let mut shown = 0;
+    client.call(StatsQuery { since_last: true, ..StatsQuery::default() })?;
     while args.count.is_none_or(|count| shown < count) {
         client.wait(Duration::from_secs(seconds.into()))?;
-        let stats = client.call(StatsQuery { since_last: true })?;
+        let stats = client.call(args.query(true))?;
         output.next_picture()?;
         output.answer(&stats, render)?;
+        take(&stats, &mut interval)?;
         shown += 1;
     }
     Ok(())
@@ -149,6 +213,7 @@ mod tests {
                     receive_to_submit: Percentiles::default(),
                     device: times(1),
                     send: Percentiles::default(),
+                    histogram: None,
                 }],
             }],
             reactors: vec![ReactorStats {

@@ -39,6 +39,7 @@ fn render(status: &Status) -> String {
         ("cores", cores.join(", ")),
         ("queue depth", status.queue_depth.to_string()),
         ("poll", format!("{}, spinning {} us", status.poll, status.spin_us)),
+        ("network", network(status)),
         ("buffers", buffers.join(", ")),
         ("portals", portals.join(", ")),
         ("targets", status.targets.to_string()),
@@ -55,6 +56,17 @@ fn render(status: &Status) -> String {
     text.push('\n');
     text += &volumes(&status.volumes);
     text
+}
+
+fn network(status: &Status) -> String {
+    let buffers = match status.socket_buffer_bytes {
+        Some(size) => format!("socket buffers of {}", bytes(size.into())),
+        None => "socket buffers adapted by the kernel".into(),
+    };
+    match status.napi_busy_poll_us {
+        Some(us) => format!("{buffers}, cards polled for {us} us"),
+        None => buffers,
+    }
 }
 
 fn up(seconds: u64) -> String {
@@ -87,6 +99,8 @@ mod tests {
             queue_depth: 1024,
             poll: "adaptive".into(),
             spin_us: 50,
+            socket_buffer_bytes: Some(4 << 20),
+            napi_busy_poll_us: Some(40),
             buffers: vec![BufferClass { bytes: 4096, count: 16 }],
             portals: vec![PortalInfo { address: "[::1]:3260".into(), portal_group: 1 }],
             sessions: 2,
@@ -106,6 +120,7 @@ generation     4
 cores          0, 1
 queue depth    1024
 poll           adaptive, spinning 50 us
+network        socket buffers of 4.00MiB, cards polled for 40 us
 buffers        16 of 4.00KiB
 portals        [::1]:3260 (group 1)
 targets        1

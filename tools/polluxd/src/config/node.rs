@@ -48,6 +48,13 @@ pub(crate) struct NodeConfig {
     /// A reactor that waits for the disk alone sleeps in every mode, because the kernel's own
     /// workers may need its core.
     pub(crate) sleep_on_disk: bool,
+    /// Bytes of the kernel's send and receive buffers of each connection; it adapts them by
+    /// itself where not given.
+    pub(crate) socket_buffer_bytes: Option<u32>,
+    /// How long the kernel polls network cards when a reactor begins to wait; not at all if zero.
+    pub(crate) napi_busy_poll: Duration,
+    /// Whether the cards' interrupts stay off meanwhile.
+    pub(crate) napi_prefer_busy_poll: bool,
     /// The IEEE OUI for NAA 6 names; NAA 3 names where there is none.
     pub(crate) naa_oui: Option<[u8; 3]>,
     /// The state directory; the user's own where not given.
@@ -65,6 +72,9 @@ impl Default for NodeConfig {
             spin: Duration::from_micros(50),
             buffers: reactor::default_layout(1),
             sleep_on_disk: true,
+            socket_buffer_bytes: None,
+            napi_busy_poll: Duration::ZERO,
+            napi_prefer_busy_poll: false,
             naa_oui: None,
             state_dir: None,
             control: None,
@@ -72,11 +82,27 @@ impl Default for NodeConfig {
     }
 }
 
-/// Entries of a ring: below the least, a single connection fills it; the most is the kernel's.
-pub(crate) const QUEUE_DEPTH: std::ops::RangeInclusive<u32> = 64..=32_768;
+/// Entries of a ring: below the least, a single connection fills it; above the most, the
+/// completions of all entries have no room in the kernel's largest queue.
+pub(crate) const QUEUE_DEPTH: std::ops::RangeInclusive<u32> = 64..=8192;
 
 /// A second of spinning is as good as mode busy.
-const SPIN_US_MAX: u32 = 1_000_000;
+pub(crate) const SPIN_US_MAX: u32 = 1_000_000;
+
+/// The least holds the header and the data of a few small commands; more than the most is a typo.
+const SOCKET_BUFFER_BYTES: std::ops::RangeInclusive<u32> = 16 << 10..=1 << 30;
+
+/// The bytes that a text such as `4MiB` means for the buffers of a socket.
+pub(crate) fn parse_socket_buffer(text: &str) -> Result<u32, Problem> {
+    let bytes = parse_size(text)?;
+    let most = *SOCKET_BUFFER_BYTES.end();
+    let bytes = u32::try_from(bytes).map_err(|_| Problem::OutOfRange {
+        value: bytes,
+        least: (*SOCKET_BUFFER_BYTES.start()).into(),
+        most: most.into(),
+    })?;
+    check_range(bytes, SOCKET_BUFFER_BYTES).map(|()| bytes)
+}
 
 impl Checker<'_> {
     pub(super) fn check_node(&mut self, raw: &RawNode) -> NodeConfig {
@@ -105,6 +131,7 @@ impl Checker<'_> {
                 Err(problem) => self.fault(buffers.span(), "node.buffers", problem),
             }
         }
+        self.check_network(raw, &mut node);
         if let Some(oui) = &raw.naa_oui {
             match parse_oui(oui.get_ref()) {
                 Ok(oui) => node.naa_oui = Some(oui),
@@ -116,6 +143,22 @@ impl Checker<'_> {
         node.poll = raw.poll.unwrap_or(node.poll);
         node.sleep_on_disk = raw.sleep_on_disk.unwrap_or(node.sleep_on_disk);
         node
+    }
+
+    fn check_network(&mut self, raw: &RawNode, node: &mut NodeConfig) {
+        if let Some(buffer) = &raw.socket_buffer {
+            match parse_socket_buffer(buffer.get_ref()) {
+                Ok(bytes) => node.socket_buffer_bytes = Some(bytes),
+                Err(problem) => self.fault(buffer.span(), "node.socket_buffer", problem),
+            }
+        }
+        if let Some(busy) = &raw.napi_busy_poll_us {
+            node.napi_busy_poll = Duration::from_micros(u64::from(*busy.get_ref()));
+            if let Err(problem) = check_range(*busy.get_ref(), 0..=SPIN_US_MAX) {
+                self.fault(busy.span(), "node.napi_busy_poll_us", problem);
+            }
+        }
+        node.napi_prefer_busy_poll = raw.napi_prefer_busy_poll.unwrap_or(false);
     }
 }
 

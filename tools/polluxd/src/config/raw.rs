@@ -41,6 +41,12 @@ pub(crate) struct RawNode {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sleep_on_disk: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) socket_buffer: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) napi_busy_poll_us: Option<Spanned<u32>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) napi_prefer_busy_poll: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) naa_oui: Option<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) state_dir: Option<Spanned<String>>,
@@ -57,6 +63,9 @@ impl RawNode {
             spin_us,
             buffers,
             sleep_on_disk,
+            socket_buffer,
+            napi_busy_poll_us,
+            napi_prefer_busy_poll,
             naa_oui,
             state_dir,
             control,
@@ -67,6 +76,9 @@ impl RawNode {
             && spin_us.is_none()
             && buffers.is_none()
             && sleep_on_disk.is_none()
+            && socket_buffer.is_none()
+            && napi_busy_poll_us.is_none()
+            && napi_prefer_busy_poll.is_none()
             && naa_oui.is_none()
             && state_dir.is_none()
             && control.is_none()

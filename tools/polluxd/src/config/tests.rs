@@ -51,6 +51,9 @@ poll = "busy"
 spin_us = 20
 buffers = "4KiB:8,256KiB:2"
 sleep_on_disk = false
+socket_buffer = "4MiB"
+napi_busy_poll_us = 40
+napi_prefer_busy_poll = true
 naa_oui = "00:a0:b1"
 state_dir = "/state"
 control = "pollux.sock"
@@ -94,6 +97,9 @@ fn a_full_text_means_what_it_says() {
     assert_eq!(config.node.queue_depth, 4096);
     assert_eq!(config.node.poll, Poll::Busy);
     assert_eq!(config.node.spin.as_micros(), 20);
+    assert_eq!(config.node.socket_buffer_bytes, Some(4_194_304));
+    assert_eq!(config.node.napi_busy_poll.as_micros(), 40);
+    assert!(config.node.napi_prefer_busy_poll);
     assert_eq!(config.node.buffers.buffer_count(), 10);
     assert!(!config.node.sleep_on_disk);
     assert_eq!(config.node.naa_oui, Some([0x00, 0xa0, 0xb1]));
@@ -144,7 +150,8 @@ fn an_unknown_key_is_refused_with_the_known_ones() {
     assert_eq!(
         fault("[node]\nqueue-depth = 5\n"),
         "2:1: unknown field `queue-depth`, expected one of `cores`, `queue_depth`, `poll`, \
-         `spin_us`, `buffers`, `sleep_on_disk`, `naa_oui`, `state_dir`, `control`"
+         `spin_us`, `buffers`, `sleep_on_disk`, `socket_buffer`, `napi_busy_poll_us`, \
+         `napi_prefer_busy_poll`, `naa_oui`, `state_dir`, `control`"
     );
 }
 
@@ -174,7 +181,7 @@ fn each_bad_node_key_is_named() {
         [
             "/etc/pollux/pollux.toml:2:9: node.cores: name at least one core, such as [0]",
             "/etc/pollux/pollux.toml:3:15: node.queue_depth: 5 is out of range; use a number \
-             from 64 to 32768",
+             from 64 to 8192",
             "/etc/pollux/pollux.toml:4:11: node.spin_us: 2000000 is out of range; use a number \
              from 0 to 1000000",
             "/etc/pollux/pollux.toml:5:11: node.buffers: \"4K\" is not SIZE:COUNT; write \

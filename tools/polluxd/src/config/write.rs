@@ -33,6 +33,12 @@ pub(crate) fn effective_text(
         spin_us: Some(unplaced(u32::try_from(node.spin.as_micros()).unwrap_or(u32::MAX))),
         buffers: Some(unplaced(buffers_text(&node.buffers))),
         sleep_on_disk: Some(node.sleep_on_disk),
+        socket_buffer: node.socket_buffer_bytes.map(|bytes| unplaced(format!("{bytes}B"))),
+        // As for the spin time.
+        napi_busy_poll_us: Some(unplaced(
+            u32::try_from(node.napi_busy_poll.as_micros()).unwrap_or(u32::MAX),
+        )),
+        napi_prefer_busy_poll: Some(node.napi_prefer_busy_poll),
         state_dir: node.state_dir.as_ref().map(path),
         control: node.control.as_ref().map(path),
         naa_oui: node.naa_oui.map(|[a, b, c]| unplaced(format!("{a:02x}{b:02x}{c:02x}"))),

@@ -26,6 +26,10 @@ impl Daemon {
             queue_depth: node.queue_depth,
             poll: node.poll.name().into(),
             spin_us: u64::try_from(microseconds).unwrap_or(u64::MAX),
+            socket_buffer_bytes: node.socket_buffer_bytes,
+            napi_busy_poll_us: Some(node.napi_busy_poll.as_micros())
+                .filter(|&us| us > 0)
+                .map(|us| u64::try_from(us).unwrap_or(u64::MAX)),
             buffers: node
                 .buffers
                 .classes()

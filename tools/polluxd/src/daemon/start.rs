@@ -1,7 +1,7 @@
 //! From flags to a daemon that serves.
 
 use super::{Daemon, catalog, identity};
-use crate::config::{RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced};
+use crate::config::{NodeConfig, Poll, RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced};
 use crate::flags::Flags;
 use crate::listen::listen_on;
 use crate::settings::{Loaded, Settings, load, load_text, state_dir};
@@ -9,7 +9,7 @@ use crate::start_fault::StartFault;
 use crate::state::{StateDir, TargetPorts, durable};
 use crate::storage::VolumeTable;
 use control_api::VolumeKind;
-use reactor::{Node, NodeOptions, PollMode};
+use reactor::{Napi, Node, NodeOptions, PollMode};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,7 +35,9 @@ impl Daemon {
         loaded: Loaded,
     ) -> Result<Self, StartFault> {
         let mut warnings = Vec::new();
-        let listeners = listen_on(&settings.portals, &mut warnings)?;
+        let buffer = settings.node.socket_buffer_bytes;
+        let listeners = listen_on(&settings.portals, buffer, &mut warnings)?;
+        warnings.extend(idle_options(&settings.node));
         let portals: Vec<_> = listeners.iter().map(|(_, portal)| *portal).collect();
         let mut ports = load_ports(&state)?;
         let identity = identity(settings.node.naa_oui);
@@ -200,20 +202,56 @@ fn node_options(settings: &Settings, cores: Vec<usize>) -> NodeOptions {
         cores,
         queue_depth: node.queue_depth,
         poll: match node.poll {
-            crate::config::Poll::Busy => PollMode::Busy,
-            crate::config::Poll::Adaptive => PollMode::Adaptive,
-            crate::config::Poll::Interrupt => PollMode::Interrupt,
+            Poll::Busy => PollMode::Busy,
+            Poll::Adaptive => PollMode::Adaptive,
+            Poll::Interrupt => PollMode::Interrupt,
         },
         spin: node.spin,
         layout: node.buffers.clone(),
         sleep_on_disk: node.sleep_on_disk,
+        napi: (!node.napi_busy_poll.is_zero()).then_some(Napi {
+            busy_poll: node.napi_busy_poll,
+            prefer_busy_poll: node.napi_prefer_busy_poll,
+        }),
         login_time_max: limits::LOGIN_TIME_MAX,
     }
+}
+
+/// A sentence for an option of the network that does nothing together with the others.
+fn idle_options(node: &NodeConfig) -> Option<String> {
+    if node.napi_busy_poll.is_zero() {
+        return node
+            .napi_prefer_busy_poll
+            .then(|| "napi_prefer_busy_poll does nothing without napi_busy_poll_us".to_owned());
+    }
+    (node.poll == Poll::Busy).then(|| {
+        "napi_busy_poll_us does nothing in poll mode busy, because a reactor that never waits \
+         never lets the kernel poll; use mode adaptive with spin_us = 0"
+            .to_owned()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn options_without_effect_are_told() {
+        let told = |poll, us, prefer| {
+            let node = NodeConfig {
+                poll,
+                napi_busy_poll: Duration::from_micros(us),
+                napi_prefer_busy_poll: prefer,
+                ..NodeConfig::default()
+            };
+            idle_options(&node).unwrap_or_default()
+        };
+        assert_eq!(told(Poll::Adaptive, 40, true), "");
+        assert_eq!(told(Poll::Busy, 0, false), "");
+        assert!(told(Poll::Busy, 40, false).contains("poll mode busy"));
+        assert!(told(Poll::Adaptive, 0, true).contains("without napi_busy_poll_us"));
+    }
 
     #[test]
     fn the_embedded_default_is_a_good_configuration() {

@@ -2,7 +2,7 @@
 
 use super::Daemon;
 use control_api::{
-    LunName, OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, VolumeStats,
+    Histogram, LunName, OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, VolumeStats,
 };
 use reactor::ReactorReport;
 use reactor::stats::{Latency, OperationStats as Recorded, Snapshot, Stage};
@@ -20,7 +20,7 @@ pub(crate) struct StatsMark {
 }
 
 impl Daemon {
-    pub(super) fn stats(&self, query: StatsQuery, mark: &mut Option<StatsMark>) -> Stats {
+    pub(super) fn stats(&self, query: &StatsQuery, mark: &mut Option<StatsMark>) -> Stats {
         let reports = self.node.report();
         let now = Instant::now();
         let since = match mark.as_ref().filter(|_| query.since_last) {
@@ -38,7 +38,7 @@ impl Daemon {
         let period_ns = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
         let stats = Stats {
             period_ns,
-            volumes: volume_stats(&snapshots, |id| self.names_of(id)),
+            volumes: volume_stats(&snapshots, query, |id| self.names_of(id)),
             reactors: reports.iter().zip(&snapshots).map(|(r, s)| reactor_stats(r, s)).collect(),
         };
         if query.since_last {
@@ -61,6 +61,7 @@ impl Daemon {
 /// saw nothing in the period are left out.
 fn volume_stats(
     snapshots: &[Snapshot],
+    query: &StatsQuery,
     names: impl Fn(VolumeId) -> (String, Vec<LunName>),
 ) -> Vec<VolumeStats> {
     let mut all = Snapshot::default();
@@ -68,29 +69,45 @@ fn volume_stats(
         all.merge(snapshot);
     }
     all.volumes()
-        .map(|(id, volume)| {
+        .map(|(id, volume)| (names(id), volume))
+        .filter(|((name, _), _)| query.volume.as_ref().is_none_or(|wanted| wanted == name))
+        .map(|((name, luns), volume)| {
             let recorded =
                 Operation::ALL.into_iter().filter_map(|o| Some((o, volume.operation(o)?)));
             let operations: Vec<_> = recorded
                 .filter(|(_, recorded)| recorded.count() > 0)
-                .map(|(operation, recorded)| operation_stats(operation, recorded))
+                .map(|(operation, recorded)| operation_stats(operation, recorded, query))
                 .collect();
-            let (volume, luns) = names(id);
-            VolumeStats { volume, luns, operations }
+            VolumeStats { volume: name, luns, operations }
         })
         .filter(|volume| !volume.operations.is_empty())
         .collect()
 }
 
-fn operation_stats(operation: Operation, recorded: &Recorded) -> OperationStats {
+fn operation_stats(
+    operation: Operation,
+    recorded: &Recorded,
+    query: &StatsQuery,
+) -> OperationStats {
+    let total = recorded.stage(Stage::Total);
     OperationStats {
         operation: operation.name().into(),
         count: recorded.count(),
         bytes: recorded.bytes(),
-        total: percentiles(recorded.stage(Stage::Total)),
+        total: percentiles(total),
         receive_to_submit: percentiles(recorded.stage(Stage::ReceiveToSubmit)),
         device: percentiles(recorded.stage(Stage::Device)),
         send: percentiles(recorded.stage(Stage::Send)),
+        histogram: query.histograms.then(|| histogram(total)),
+    }
+}
+
+fn histogram(latency: &Latency) -> Histogram {
+    Histogram {
+        lowest_ns: Latency::SHORTEST_NS,
+        highest_ns: Latency::LONGEST_NS,
+        significant_digits: Latency::SIGNIFICANT_DIGITS,
+        buckets: latency.buckets().collect(),
     }
 }
 
@@ -150,7 +167,8 @@ mod tests {
         let before = b.snapshot();
         b.record(&sample(2, Operation::Flush), units::Instant(88_000));
         let period = [a.snapshot(), b.snapshot().since(&before)];
-        let stats = volume_stats(&period, |id| (format!("v{}", id.0), vec![]));
+        let names = |id: VolumeId| (format!("v{}", id.0), vec![]);
+        let stats = volume_stats(&period, &StatsQuery::default(), names);
         let shown: Vec<_> = stats
             .iter()
             .flat_map(|v| v.operations.iter().map(|o| (&*v.volume, &*o.operation, o.count)))
@@ -164,5 +182,33 @@ mod tests {
         assert_eq!(read.send.sum_ns, 5_000);
         assert_eq!(read.device.count, 1);
         assert!(read.device.p999_ns.abs_diff(80_000) <= 800);
+        assert_eq!(read.histogram, None);
+    }
+
+    #[test]
+    fn histograms_of_one_volume_come_on_request() {
+        let mut recorder = Recorder::new();
+        for volume in [0, 1] {
+            let sample = Sample {
+                volume: VolumeId(volume),
+                operation: Operation::Read,
+                bytes: 512,
+                received_at: units::Instant(0),
+                submitted_at: units::Instant(0),
+                completed_at: units::Instant(0),
+            };
+            recorder.record(&sample, units::Instant(10_000));
+            recorder.record(&sample, units::Instant(10_001));
+            recorder.record(&sample, units::Instant(1_000_000));
+        }
+        let query =
+            StatsQuery { histograms: true, volume: Some("v1".into()), ..StatsQuery::default() };
+        let names = |id: VolumeId| (format!("v{}", id.0), vec![]);
+        let stats = volume_stats(&[recorder.snapshot()], &query, names);
+        assert_eq!(stats.len(), 1);
+        assert_eq!(stats[0].volume, "v1");
+        let histogram = stats[0].operations[0].histogram.as_ref().unwrap();
+        // Two digits: 64 ns wide at 10 us, 4096 ns wide at 1 ms.
+        assert_eq!(histogram.buckets, [(10_047, 2), (1_003_519, 1)]);
     }
 }

@@ -1,0 +1,120 @@
+//! The terminal: taken, drawn on, listened to, and given back as it was.
+
+use super::screen::Line;
+use crossterm::cursor::{Hide, MoveTo, Show};
+use crossterm::event::{Event, KeyCode, KeyModifiers, poll, read};
+use crossterm::style::{Attribute, Print, SetAttribute};
+use crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+    enable_raw_mode, size,
+};
+use crossterm::{execute, queue};
+use std::io::{self, IsTerminal, Write, stdout};
+use std::time::Instant;
+
+/// What came before the next picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Nothing: it is time for the next picture.
+    Nothing,
+    /// The user wants to leave.
+    Quit,
+    /// The terminal has another size.
+    Resized,
+    /// The user wants another order.
+    Sort,
+}
+
+/// The terminal, as long as it is ours: a second screen without a cursor, keys one by one.
+#[derive(Debug)]
+pub(super) struct Terminal(());
+
+impl Terminal {
+    /// Whether the output goes to one.
+    pub(super) fn is_there() -> bool {
+        stdout().is_terminal()
+    }
+
+    /// Takes it.
+    pub(super) fn enter() -> io::Result<Self> {
+        enable_raw_mode()?;
+        // From here on dropping gives it back, also where the next step fails.
+        let terminal = Self(());
+        execute!(stdout(), EnterAlternateScreen, Hide)?;
+        Ok(terminal)
+    }
+
+    /// Columns and rows. A terminal that does not know them, such as a serial console, is taken
+    /// for one of 80 by 24.
+    pub(super) fn size() -> io::Result<(usize, usize)> {
+        let (columns, rows) = size()?;
+        Ok(if columns == 0 || rows == 0 { (80, 24) } else { (columns.into(), rows.into()) })
+    }
+
+    /// Draws a picture over the last one, so that nothing flickers.
+    pub(super) fn draw(&mut self, lines: &[Line]) -> io::Result<()> {
+        let mut out = stdout().lock();
+        for (row, line) in (0u16..).zip(lines) {
+            let style = if line.is_head { Attribute::Reverse } else { Attribute::Reset };
+            queue!(out, MoveTo(0, row), SetAttribute(style), Print(&line.text))?;
+            queue!(out, SetAttribute(Attribute::Reset), Clear(ClearType::UntilNewLine))?;
+        }
+        if let Ok(rows) = u16::try_from(lines.len())
+            && size().is_ok_and(|(_, all)| rows < all)
+        {
+            queue!(out, MoveTo(0, rows), Clear(ClearType::FromCursorDown))?;
+        }
+        out.flush()
+    }
+
+    /// Waits for a key that means something, until it is time for the next picture.
+    pub(super) fn listen(until: Instant) -> io::Result<Heard> {
+        while poll(until.saturating_duration_since(Instant::now()))? {
+            if let Some(heard) = meaning(&read()?) {
+                return Ok(heard);
+            }
+        }
+        Ok(Heard::Nothing)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Where the terminal is gone there is nothing to give back.
+        let _given = execute!(stdout(), Show, LeaveAlternateScreen);
+        let _given = disable_raw_mode();
+    }
+}
+
+fn meaning(event: &Event) -> Option<Heard> {
+    if let Event::Resize(..) = event {
+        return Some(Heard::Resized);
+    }
+    let key = event.as_key_press_event()?;
+    let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
+    if is_control {
+        return (key.code == KeyCode::Char('c')).then_some(Heard::Quit);
+    }
+    let quits = [KeyCode::Char('q'), KeyCode::Esc].contains(&key.code);
+    if quits {
+        return Some(Heard::Quit);
+    }
+    (key.code == KeyCode::Char('s')).then_some(Heard::Sort)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossterm::event::KeyEvent;
+
+    #[test]
+    fn keys_mean_what_the_head_of_the_screen_says() {
+        let pressed = |code, modifiers| meaning(&Event::Key(KeyEvent::new(code, modifiers)));
+        assert_eq!(pressed(KeyCode::Char('q'), KeyModifiers::NONE), Some(Heard::Quit));
+        assert_eq!(pressed(KeyCode::Esc, KeyModifiers::NONE), Some(Heard::Quit));
+        assert_eq!(pressed(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Heard::Quit));
+        assert_eq!(pressed(KeyCode::Char('c'), KeyModifiers::NONE), None);
+        assert_eq!(pressed(KeyCode::Char('s'), KeyModifiers::NONE), Some(Heard::Sort));
+        assert_eq!(meaning(&Event::Resize(80, 24)), Some(Heard::Resized));
+    }
+}
