@@ -2,6 +2,7 @@
 //!
 //! * [`loadgen`] is an iSCSI initiator on io_uring that makes load and measures latency.
 //! * [`floor`] is a server that moves the same bytes and does nothing else.
+//! * [`instructions`] counts what one command makes the processor execute.
 //! * [`compare`] runs targets in turns under the same load and prints their ratios.
 //! * [`plot`] draws what was measured.
 //!
@@ -9,6 +10,7 @@
 
 pub mod compare;
 pub mod floor;
+pub mod instructions;
 pub mod loadgen;
 pub mod plot;
 pub mod process;

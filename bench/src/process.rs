@@ -28,6 +28,13 @@ pub fn context_switches(pid: u32) -> Option<u64> {
     Some(sum)
 }
 
+/// Bytes of memory that a process has, its part of what it shares; `None` where it is gone.
+pub fn memory_bytes(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? << 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,6 +43,7 @@ mod tests {
     fn this_process_has_used_the_processor() {
         assert!(cpu_ns(std::process::id()).is_some_and(|ns| ns > 0));
         assert!(context_switches(std::process::id()).is_some());
+        assert!(memory_bytes(std::process::id()).is_some_and(|bytes| bytes > 4096));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Makes load on an iSCSI target and measures how it answers.
 
 use anyhow::Result;
-use bench::loadgen::{Options, run};
+use bench::loadgen::{Options, hold, run};
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -24,6 +24,10 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &Options) -> Result<ExitCode> {
+    if let Some(sessions) = options.idle_sessions {
+        hold(options, sessions)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let report = run(options)?;
     match options.json.as_deref() {
         Some(path) if path.as_os_str() == "-" => println!("{}", serde_json::to_string(&report)?),

@@ -4,11 +4,15 @@
 //! workload runs against each target in turn, while the others are stopped, so that a busy
 //! machine disturbs all alike; what is told are the medians of the rounds.
 
+mod comparison;
+pub(crate) mod daemon;
+mod disk;
 mod plot;
 mod results;
 mod run;
+mod scale;
 mod table;
-mod targets;
+pub(crate) mod targets;
 mod workload;
 
 pub use run::{Options, run};

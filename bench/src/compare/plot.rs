@@ -25,3 +25,15 @@ pub(crate) fn depths(results: &Results) -> String {
     let y = Axis { name: "IOPS, 4 KiB random read", is_log: false };
     draw("IOPS against queue depth", x, y, &lines.collect::<Vec<_>>())
 }
+
+/// IOPS against reactors. The load generator has a core of its own only while one is left.
+pub(crate) fn cores(results: &Results) -> String {
+    let points = results.cores.iter().map(|&(cores, iops)| (f64::from(cores), iops)).collect();
+    let x = Axis { name: "reactors, one core each", is_log: false };
+    let y = Axis { name: "IOPS, 4 KiB random read, QD32 x 4 for each reactor", is_log: false };
+    let title = format!(
+        "IOPS against cores (load generator on one of this machine's {}, shared by the last point)",
+        results.cores.len()
+    );
+    draw(&title, x, y, &[Line { name: "ours", points }])
+}

@@ -15,6 +15,8 @@ pub(crate) struct Results {
     pub(crate) workloads: Vec<Outcome>,
     /// IOPS of 4 KiB random reads for each target: queue depth and rate.
     pub(crate) depths: BTreeMap<String, Vec<(u16, f64)>>,
+    /// IOPS of 4 KiB random reads of ours: reactors and rate.
+    pub(crate) cores: Vec<(u16, f64)>,
 }
 
 /// One workload against all targets.
@@ -69,6 +71,11 @@ impl Outcome {
         }
         Some(iops(of)? / iops(to)?)
     }
+}
+
+/// The highest value.
+pub(crate) fn highest(values: &[f64]) -> f64 {
+    values.iter().copied().fold(0.0, f64::max)
 }
 
 /// The middle value; of an even number, the mean of the two in the middle.

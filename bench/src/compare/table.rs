@@ -26,7 +26,7 @@ pub(crate) fn text(results: &Results) -> String {
         "cores"
     );
     for outcome in &results.workloads {
-        for name in ["ours", "floor", "tgt"] {
+        for &name in outcome.workload.contestants() {
             if let Some(figures) = outcome.targets.get(name) {
                 out += &line(&outcome.name, name, figures);
             }
@@ -47,7 +47,7 @@ fn line(workload: &str, target: &str, figures: &Figures) -> String {
         if figures.errors > 0 { format!("  {} ERRORS", figures.errors) } else { String::new() };
     format!(
         "{workload:<34} {target:>6} {:>9.0} {range:>17} {:>9.1} {:>8.1} {:>9.1} {:>7} {:>8} \
-         {:>7.2} {:>6.2}{errors}\n",
+         {:>7.2} {:>6}{errors}\n",
         m(&figures.iops),
         m(&figures.megabytes),
         m(&figures.p50_us),
@@ -55,7 +55,7 @@ fn line(workload: &str, target: &str, figures: &Figures) -> String {
         optional(&figures.cpu_us),
         optional(&figures.syscalls),
         m(&figures.load_cpu_us),
-        m(&figures.shares),
+        optional(&figures.shares),
     )
 }
 
@@ -64,8 +64,14 @@ fn ratios(outcome: &Outcome) -> String {
     let goal = &outcome.workload.goal;
     let ours = outcome.targets.get("ours").cloned().unwrap_or_default();
     let floor = outcome.targets.get("floor").cloned().unwrap_or_default();
+    let fio = outcome.targets.get("fio").cloned().unwrap_or_default();
     let mut parts = Vec::new();
-    for (to, least) in [("floor", goal.of_floor), ("tgt", goal.of_tgt)] {
+    for (to, least) in [
+        ("floor", goal.of_floor),
+        ("plain", goal.of_plain),
+        ("fio", goal.of_fio),
+        ("tgt", goal.of_tgt),
+    ] {
         if let Some(ratio) = outcome.ratio("ours", to) {
             parts.push(judged(&format!("ours/{to}"), ratio, least, true));
         }
@@ -83,6 +89,7 @@ fn ratios(outcome: &Outcome) -> String {
         ("calls/IO", median(&ours.syscalls), goal.syscalls),
         ("p50 above floor us", above(&ours.p50_us, &floor.p50_us), goal.p50_above_floor_us),
         ("p99 above floor us", above(&ours.p99_us, &floor.p99_us), goal.p99_above_floor_us),
+        ("p50 above fio us", above(&ours.p50_us, &fio.p50_us), goal.p50_above_fio_us),
         ("p99/p50", p99_of_p50, goal.p99_of_p50),
     ] {
         if let (Some(value), Some(most)) = (value, most) {

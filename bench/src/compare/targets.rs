@@ -1,5 +1,6 @@
 //! The targets that are compared: started, stopped in between, and ended.
 
+use super::daemon::Daemon;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
@@ -14,6 +15,8 @@ pub(crate) struct Target {
     pub(crate) name: &'static str,
     pub(crate) port: u16,
     pub(crate) lun: u16,
+    /// Whether it never sleeps, so that it needs its core for all of the time.
+    pub(crate) spins: bool,
     child: Child,
     log: PathBuf,
     /// How its system calls are counted.
@@ -35,28 +38,25 @@ pub(crate) struct Place {
 pub(crate) const IQN: &str = "iqn.2026-11.local.pollux:bench";
 
 impl Target {
-    /// polluxd with a memory volume, spinning.
-    pub(crate) fn ours(place: &Place) -> Result<Self> {
-        let (port, work) = (free_port()?, &place.work);
-        let control = work.join("control.sock");
-        let config = work.join("pollux.toml");
-        let size = place.size;
-        let core = place.core;
-        fs::write(
-            &config,
-            format!(
-                "[node]\ncores = [{core}]\npoll = \"busy\"\nstate_dir = \"{}\"\n\
-                 control = \"{}\"\n[[portal]]\naddress = \"127.0.0.1:{port}\"\ngroup = 1\n\
-                 [[volume]]\nname = \"bench\"\nkind = \"memory\"\nsize = \"{}\"\n\
-                 [[target]]\nname = \"{IQN}\"\nportal_group = 1\nluns = {{ 0 = \"bench\" }}\n",
-                work.join("state").display(),
-                control.display(),
-                crate::size::text(size),
-            ),
-        )?;
-        let mut command = Command::new(place.programs.join("polluxd"));
+    /// polluxd as it is told to be.
+    pub(crate) fn ours(place: &Place, daemon: &Daemon) -> Result<Self> {
+        let (port, name) = (free_port()?, daemon.name);
+        let control = place.work.join(format!("{name}.sock"));
+        let config = place.work.join(format!("{name}.toml"));
+        let state = place.work.join(format!("{name}-state"));
+        fs::write(&config, daemon.config(port, &state, &control))?;
+        let program = place.programs.join("polluxd");
+        let mut command = match daemon.under.split_first() {
+            Some((tool, words)) => {
+                let mut command = Command::new(tool);
+                command.args(words).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command.arg("--config").arg(&config);
-        let mut target = Self::start("ours", command, work, port)?;
+        let mut target = Self::start(name, command, &place.work, port)?;
+        target.spins = daemon.poll == "busy";
         target.perfctl = Some((place.programs.join("perfctl"), control));
         Ok(target)
     }
@@ -69,7 +69,9 @@ impl Target {
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--core", &place.core.to_string()])
             .args(["--size", &place.size.to_string()]);
-        Self::start("floor", command, &place.work, port)
+        let mut target = Self::start("floor", command, &place.work, port)?;
+        target.spins = true;
+        Ok(target)
     }
 
     /// tgtd with a file in memory.
@@ -113,7 +115,7 @@ impl Target {
             .stdout(output)
             .spawn()
             .with_context(|| format!("cannot run {:?}", command.get_program()))?;
-        let mut target = Self { name, port, lun: 0, child, log, perfctl: None };
+        let mut target = Self { name, port, lun: 0, spins: false, child, log, perfctl: None };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let until = Instant::now() + START_TIME_MAX;
         while TcpStream::connect(address).is_err() {
@@ -175,12 +177,12 @@ impl Drop for Target {
     }
 }
 
-/// tgtd, if it is installed.
-pub(crate) fn find_tgtd() -> Option<PathBuf> {
+/// A program, if it is installed.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain([PathBuf::from("/usr/sbin")])
-        .map(|folder| folder.join("tgtd"))
+        .map(|folder| folder.join(name))
         .find(|program| program.is_file())
 }
 

@@ -25,15 +25,27 @@ pub(crate) struct Workload {
     pub(crate) header_digest: bool,
     #[serde(default)]
     pub(crate) data_digest: bool,
-    /// Whether the floor can take part; it knows no digests.
-    #[serde(default = "yes")]
-    pub(crate) floor: bool,
+    /// What the blocks are kept on, and with it, who takes part.
+    #[serde(default)]
+    pub(crate) on: On,
     /// An open loop at this share of what the same target reaches without a limit.
     pub(crate) rate_share: Option<f64>,
     /// `smoke`, `quick` or `full`: the smallest set that it belongs to.
     pub(crate) set: Set,
     #[serde(default)]
     pub(crate) goal: Goal,
+}
+
+/// What the blocks of a workload are kept on.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum On {
+    /// Memory: against the floor and tgt. With digests, which the floor does not know, against
+    /// the same without digests and tgt.
+    #[default]
+    Memory,
+    /// A file: against fio on the same file.
+    Disk,
 }
 
 /// Which comparisons a workload is part of: each set has those before it, too.
@@ -55,6 +67,10 @@ pub(crate) struct Goal {
     pub(crate) of_floor_min: Option<f64>,
     /// Times the rate of tgt.
     pub(crate) of_tgt: Option<f64>,
+    /// Of the rate of the same without digests.
+    pub(crate) of_plain: Option<f64>,
+    /// Of the rate of fio on the file itself.
+    pub(crate) of_fio: Option<f64>,
     /// Microseconds of the target's CPU per command.
     pub(crate) cpu_us: Option<f64>,
     /// System calls per command.
@@ -62,11 +78,32 @@ pub(crate) struct Goal {
     /// Microseconds above the floor's median and its 99th percentile.
     pub(crate) p50_above_floor_us: Option<f64>,
     pub(crate) p99_above_floor_us: Option<f64>,
+    /// Microseconds above fio's median.
+    pub(crate) p50_above_fio_us: Option<f64>,
     /// Times its own median.
     pub(crate) p99_of_p50: Option<f64>,
 }
 
 impl Workload {
+    /// Whether it asks for digests.
+    pub(crate) const fn has_digests(&self) -> bool {
+        self.header_digest || self.data_digest
+    }
+
+    /// The same without digests.
+    pub(crate) fn without_digests(&self) -> Self {
+        Self { header_digest: false, data_digest: false, ..self.clone() }
+    }
+
+    /// Who it is measured with, in the order of the table.
+    pub(crate) fn contestants(&self) -> &'static [&'static str] {
+        match (self.on, self.has_digests()) {
+            (On::Memory, false) => &["ours", "floor", "tgt"],
+            (On::Memory, true) => &["ours", "plain", "tgt"],
+            (On::Disk, _) => &["ours", "fio"],
+        }
+    }
+
     /// The arguments of `loadgen`.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let mut arguments: Vec<String> = [
@@ -114,10 +151,6 @@ pub(crate) fn load(folder: &Path, set: Set) -> Result<Vec<Workload>> {
 
 const fn one() -> u16 {
     1
-}
-
-const fn yes() -> bool {
-    true
 }
 
 fn random() -> String {

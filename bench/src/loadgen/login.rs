@@ -5,11 +5,13 @@
 use anyhow::{Context, Result, bail, ensure};
 use iscsi::digest::{DataDigest, header_digest};
 use iscsi::pdu::{
-    DataIn, LoginRequest, LoginResponse, LoginStatus, ScsiCommand, ScsiResponse, Stage,
-    TaskAttribute,
+    DataIn, LoginRequest, LoginResponse, LoginStatus, NopIn, NopOut, ScsiCommand, ScsiResponse,
+    Stage, TaskAttribute,
 };
 use iscsi::text::{Pairs, TextWriter, parse_boolean, parse_number};
-use iscsi::{BHS_BYTES, Bhs, Deframer, InitiatorTaskTag, Opcode, Piece, pad_bytes};
+use iscsi::{
+    BHS_BYTES, Bhs, Deframer, InitiatorTaskTag, Opcode, Piece, TargetTransferTag, pad_bytes,
+};
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
@@ -108,6 +110,28 @@ impl Session {
         let block_bytes = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         ensure!(block_bytes > 0, "READ CAPACITY(16) returned a block length of 0");
         Ok(Capacity { blocks: u64::from_be_bytes(*last).saturating_add(1), block_bytes })
+    }
+
+    /// Takes one PDU of an idle session, and answers it if it is a ping (RFC 7143 11.19).
+    pub(crate) fn answer_ping(&mut self) -> Result<()> {
+        let (bhs, _) = self.receive()?;
+        ensure!(bhs.opcode() == Opcode::NopIn, "the target sent {:?} unasked", bhs.opcode());
+        let ping = NopIn::parse(&bhs)?;
+        if ping.target_transfer_tag == TargetTransferTag::RESERVED {
+            return Ok(());
+        }
+        let answer = NopOut {
+            immediate: true,
+            data_segment_length: 0,
+            lun: ping.lun,
+            initiator_task_tag: InitiatorTaskTag::RESERVED,
+            target_transfer_tag: ping.target_transfer_tag,
+            cmd_sn: self.cmd_sn,
+            exp_stat_sn: self.exp_stat_sn,
+        };
+        let mut header = [0; BHS_BYTES];
+        answer.emit(&mut header);
+        self.send(&header, &[])
     }
 
     fn log_in(&mut self, options: &Options, number: u16) -> Result<()> {

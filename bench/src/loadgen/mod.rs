@@ -5,6 +5,7 @@ mod access;
 mod blocks;
 mod connection;
 mod histogram;
+mod idle;
 mod incoming;
 mod login;
 mod options;
@@ -13,6 +14,7 @@ mod report;
 mod runner;
 
 pub use histogram::Summary;
+pub use idle::{IdleReport, hold};
 pub use options::{Options, Pattern, Payload};
 pub use report::Report;
 pub use runner::run;

@@ -43,6 +43,10 @@ pub struct Options {
     /// Sessions, of one connection each
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub connections: u16,
+    /// Instead of load: log so many sessions in, say how long that took, and answer pings until
+    /// standard input ends
+    #[arg(long, value_name = "SESSIONS")]
+    pub idle_sessions: Option<u16>,
     /// Commands in flight on each connection
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub depth: u16,
