@@ -214,7 +214,8 @@ impl Connection {
     }
 
     /// Bytes that are still in their volume leave from there, unless a digest must hold for
-    /// them: another command may change them before the kernel has read them. Then they are
+    /// them, or others wait to be sent: another command may change them before the kernel has
+    /// read them, and the longer that takes the more the initiator may wonder. Then they are
     /// copied to their buffer first. False where they are not there any more.
     fn queue_in_place(
         &mut self,
@@ -224,7 +225,7 @@ impl Connection {
         place: Place<'_>,
     ) -> bool {
         let Some(store) = place.store else { return false };
-        if self.data_digest {
+        if self.data_digest || self.sending.is_some() || self.batches.len() > 1 {
             return store.read(place.offset, &mut driver.pool_mut(), slice).is_ok()
                 && self.queue_buffer(driver, head, slice);
         }
