@@ -40,8 +40,8 @@ pub struct NodeOptions {
     pub spin: Duration,
     /// How each reactor's buffer pool is cut.
     pub layout: PoolLayout,
-    /// Sleep in the ring when only the disk has work, in every mode. Switch it off only where
-    /// the kernel's workers have cores of their own.
+    /// Sleep in the ring when only the disk has had work for 100 us, in every mode. Switch it off
+    /// only where the kernel's workers have cores of their own.
     pub sleep_on_disk: bool,
     /// How the kernel polls network cards while a reactor waits; interrupts only where `None`.
     pub napi: Option<Napi>,
