@@ -213,10 +213,15 @@ impl Connection {
         self.queue_tail(driver, u32::try_from(bytes.len()).unwrap_or(0), sum);
     }
 
-    /// Bytes that are still in their volume leave from there, unless a digest must hold for
-    /// them, or others wait to be sent: another command may change them before the kernel has
-    /// read them, and the longer that takes the more the initiator may wonder. Then they are
-    /// copied to their buffer first. False where they are not there any more.
+    /// Whether bytes must be in their buffer before they are queued, and cannot stay in their
+    /// volume: a digest must hold for them, or others wait to be sent. Another command may change
+    /// them before the kernel has read them, and a slow peer must not get the bytes of much later.
+    pub(crate) fn needs_copies(&self) -> bool {
+        self.data_digest || self.sending.is_some() || self.batches.len() > 1
+    }
+
+    /// Queues bytes that are still in their volume, and leave from there. False where they are
+    /// not there any more.
     fn queue_in_place(
         &mut self,
         driver: &mut Driver,
@@ -225,10 +230,6 @@ impl Connection {
         place: Place<'_>,
     ) -> bool {
         let Some(store) = place.store else { return false };
-        if self.data_digest || self.sending.is_some() || self.batches.len() > 1 {
-            return store.read(place.offset, &mut driver.pool_mut(), slice).is_ok()
-                && self.queue_buffer(driver, head, slice);
-        }
         let Some(batch) = self.batches.back_mut() else { return false };
         let whole = batch.gather.push_inline(head)
             && batch.gather.push_store(store, place.offset, slice.len);

@@ -1,6 +1,7 @@
 //! Connections' traffic: accepting, receiving, parsing, sending, handing over, closing.
 
 use crate::connection::{Batch, Connection, Fate, Pending};
+use crate::in_place::Place;
 use crate::reactor::Reactor;
 use crate::token::{key_of_token, token_of};
 use crate::unplaced::Unplaced;
@@ -399,13 +400,23 @@ impl Reactor {
         let key = self.key_of(conn);
         match key.and_then(|key| Some((key, self.connections.get_mut(key)?))) {
             Some((key, connection)) if !matches!(connection.fate, Fate::Closed) => {
-                let place = match &data {
-                    SendData::Buffer { slice, .. } => self.in_place.find(*slice, &self.volumes),
-                    SendData::Bytes(_) | SendData::None => None,
-                };
+                let mut place = None;
+                if let SendData::Buffer { slice, .. } = &data {
+                    place = self.in_place.find(*slice, &self.volumes);
+                    if connection.needs_copies()
+                        && let Some(Place { store: Some(store), offset }) = place
+                        && store.read(offset, &mut self.driver.pool_mut(), *slice).is_ok()
+                    {
+                        self.recorder.counters.bytes_copied += u64::from(slice.len);
+                        place = None;
+                    }
+                }
                 if !connection.queue(&mut self.driver, header, (data, place), sample) {
                     // Better no connection than one that sends something else.
-                    tracing::error!(reactor = self.id.0, "a PDU without its data digest");
+                    tracing::error!(
+                        reactor = self.id.0,
+                        "a PDU could not be made whole, so its connection ends"
+                    );
                     self.driver.shutdown(connection.socket);
                 }
                 self.list(key);
