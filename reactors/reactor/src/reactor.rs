@@ -106,7 +106,10 @@ pub(crate) struct Reactor {
     /// Connections refused since the log was last told, and when that was.
     pub(crate) refusals: u64,
     pub(crate) refusal_told_at: Instant,
+    /// When a turn that found something to do began, the last time.
     worked_at: Instant,
+    /// The last turn found something to do.
+    worked: bool,
     stopping: bool,
     warnings: Vec<String>,
 }
@@ -160,6 +163,7 @@ impl Reactor {
             refusals: 0,
             refusal_told_at: Instant(0),
             worked_at: now,
+            worked: false,
             stopping: false,
             warnings: parts.warnings,
         }
@@ -173,8 +177,10 @@ impl Reactor {
     }
 
     fn turn(&mut self) {
-        let began = uring::now();
-        self.now = began;
+        // The clock is read once in a turn: in one that finds nothing, it is most of the turn.
+        let now = uring::now();
+        self.account(now);
+        self.now = now;
         let mut worked = self.read_commands();
         worked |= self.read_mail();
         worked |= self.reap();
@@ -184,16 +190,21 @@ impl Reactor {
         worked |= self.serve_listed();
         self.close_retired();
         self.outboxes.deliver();
-        let ended = uring::now();
+        self.worked = worked;
         if worked {
-            self.worked_at = ended;
-            self.recorder.counters.busy_ns += ns(ended.since(began));
+            self.worked_at = now;
             self.enter(Wait::No);
-            return;
+        } else {
+            self.wait(now);
         }
-        self.wait(ended);
-        let woken = uring::now();
-        self.recorder.counters.idle_ns += ns(woken.since(began));
+    }
+
+    /// Counts the time since the last turn began, the kernel's part included, as what that was.
+    fn account(&mut self, now: Instant) {
+        let took = ns(now.since(self.now));
+        let counters = &mut self.recorder.counters;
+        let counter = if self.worked { &mut counters.busy_ns } else { &mut counters.idle_ns };
+        *counter += took;
     }
 
     /// Nothing was done: spins on, or sleeps.
@@ -258,9 +269,6 @@ impl Reactor {
     fn reap(&mut self) -> bool {
         let mut completions = std::mem::take(&mut self.completions);
         let worked = self.driver.reap(COMPLETIONS_PER_TURN_MAX, &mut completions) > 0;
-        if worked {
-            self.now = uring::now();
-        }
         for completion in completions.drain(..) {
             self.completed(completion);
         }
