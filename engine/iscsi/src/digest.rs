@@ -1,6 +1,7 @@
 //! CRC32C digests of headers and data (RFC 7143 13.1).
 
 use crate::bhs::BHS_BYTES;
+use crc_fast::{CrcAlgorithm, Digest, crc32_iscsi};
 
 /// Bytes of a digest on the wire.
 pub const DIGEST_BYTES: usize = 4;
@@ -8,7 +9,7 @@ pub const DIGEST_BYTES: usize = 4;
 /// The digest of a header: the BHS and all additional header segments (RFC 7143 11.2.3), in
 /// the order in which its bytes are sent.
 pub fn header_digest(bhs: &[u8; BHS_BYTES], ahs: &[u8]) -> [u8; DIGEST_BYTES] {
-    wire_order(crc32c::crc32c_append(crc32c::crc32c(bhs), ahs))
+    wire_order(append(crc32_iscsi(bhs), ahs))
 }
 
 /// The digest of a data segment, padding included (RFC 7143 11.2.3), built run by run.
@@ -26,7 +27,7 @@ impl DataDigest {
 
     /// Takes the next run of data, or of padding as it was received.
     pub fn update(&mut self, run: &[u8]) {
-        self.crc = crc32c::crc32c_append(self.crc, run);
+        self.crc = if self.bytes == 0 { crc32_iscsi(run) } else { append(self.crc, run) };
         // Only the two lowest bits count, to find the padding.
         #[expect(clippy::cast_possible_truncation, reason = "modulo four is all that is needed")]
         let run_bytes = run.len() as u32;
@@ -43,6 +44,17 @@ impl DataDigest {
     pub fn wire(self) -> [u8; DIGEST_BYTES] {
         wire_order(self.crc)
     }
+}
+
+/// The CRC32C of bytes with this CRC and of `run` behind them.
+fn append(crc: u32, run: &[u8]) -> u32 {
+    if run.is_empty() {
+        return crc;
+    }
+    let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, u64::from(!crc));
+    digest.update(run);
+    // Of a CRC of 32 bits, the upper half is empty.
+    u32::try_from(digest.finalize()).unwrap_or_default()
 }
 
 /// The CRC is bit-reflected, and so its least significant byte is sent first; the examples of
