@@ -285,8 +285,8 @@ impl Reactor {
                 }
             }
         }
-        // The connection has had its share of this turn. A data segment whose end is yet to be looked
-        // at must not wait as it is: the next connection may bring one of its own.
+        // The connection has had its share of this turn. A data segment whose end is yet to be
+        // looked at must not wait as it is: the next connection may bring one of its own.
         self.place();
         self.list(key);
     }

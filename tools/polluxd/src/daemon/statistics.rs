@@ -161,11 +161,11 @@ mod tests {
             completed_at: units::Instant(83_000),
         };
         let (mut a, mut b) = (Recorder::new(), Recorder::new());
-        a.record(&sample(2, Operation::Read), units::Instant(88_000));
-        b.record(&sample(2, Operation::Read), units::Instant(88_000));
-        b.record(&sample(0, Operation::Write), units::Instant(88_000));
+        a.record(&sample(2, Operation::Read), 1, units::Instant(88_000));
+        b.record(&sample(2, Operation::Read), 1, units::Instant(88_000));
+        b.record(&sample(0, Operation::Write), 1, units::Instant(88_000));
         let before = b.snapshot();
-        b.record(&sample(2, Operation::Flush), units::Instant(88_000));
+        b.record(&sample(2, Operation::Flush), 1, units::Instant(88_000));
         let period = [a.snapshot(), b.snapshot().since(&before)];
         let names = |id: VolumeId| (format!("v{}", id.0), vec![]);
         let stats = volume_stats(&period, &StatsQuery::default(), names);
@@ -197,9 +197,9 @@ mod tests {
                 submitted_at: units::Instant(0),
                 completed_at: units::Instant(0),
             };
-            recorder.record(&sample, units::Instant(10_000));
-            recorder.record(&sample, units::Instant(10_001));
-            recorder.record(&sample, units::Instant(1_000_000));
+            recorder.record(&sample, 1, units::Instant(10_000));
+            recorder.record(&sample, 1, units::Instant(10_001));
+            recorder.record(&sample, 1, units::Instant(1_000_000));
         }
         let query =
             StatsQuery { histograms: true, volume: Some("v1".into()), ..StatsQuery::default() };
