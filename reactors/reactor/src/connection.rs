@@ -221,7 +221,7 @@ impl Connection {
     }
 
     /// Queues bytes that are still in their volume, and leave from there. False where they are
-    /// not there any more.
+    /// not there any more, or need a digest: that is made of a copy.
     fn queue_in_place(
         &mut self,
         driver: &mut Driver,
@@ -229,7 +229,7 @@ impl Connection {
         slice: BufSlice,
         place: Place<'_>,
     ) -> bool {
-        let Some(store) = place.store else { return false };
+        let Some(store) = place.store.filter(|_| !self.data_digest) else { return false };
         let Some(batch) = self.batches.back_mut() else { return false };
         let whole = batch.gather.push_inline(head)
             && batch.gather.push_store(store, place.offset, slice.len);

@@ -288,6 +288,27 @@ fn what_a_volume_held_that_is_gone_is_not_sent() {
     sent_for_a_read_in_place(&mut reactor, true, false);
 }
 
+/// Where the copy failed, the bytes left from the volume after all, and without the digest that
+/// the peer expected behind them.
+#[test]
+fn a_connection_ends_where_bytes_in_place_cannot_be_copied_for_their_digest() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut reactor, _) = two_with_a_file(directory.path());
+    let (store, _) = uring::MemoryStore::new(1 << 20).unwrap();
+    let memory = VolumeId(VOLUME.0 + 1);
+    reactor.take_stores(vec![(memory, Store::Memory(store).into())]);
+    let (conn, mut peer) = connect(&mut reactor);
+    reactor.connection_mut(conn).unwrap().data_digest = true;
+    let slice = BufSlice { buf: BufId(0), offset: 0, len: 4096 };
+    // The kernel has the buffer.
+    reactor.read(OP, VOLUME, 0, (slice, false));
+    reactor.read(OP, memory, 0, (slice, true));
+    let data = SendData::Buffer { slice, last: false };
+    reactor.queue_pdu(conn, &[0x25; 48], data, None);
+    reactor.turn();
+    assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "closed without a byte");
+}
+
 /// A connection with a data segment of 4096 bytes of 7 that is whole in its receive buffer.
 fn with_unplaced(reactor: &mut Reactor) -> BufSlice {
     let (conn, mut peer) = connect(reactor);
