@@ -3,7 +3,7 @@
 use crate::backend::{Backend, EIO, Io, IoKind, Progress, fallocate_mode, io_result};
 use crate::reactor::Reactor;
 use crate::token::{key_of_token, token_of};
-use target::{IoResult, OpId, SpaceChange};
+use shard::{IoResult, OpId, SpaceChange};
 use units::{BufId, BufSlice, VolumeId};
 use uring::{Errno, FileId, Refusal};
 

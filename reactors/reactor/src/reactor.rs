@@ -12,12 +12,12 @@ use crate::stats::Recorder;
 use crate::unplaced::Unplaced;
 use crossbeam_queue::ArrayQueue;
 use iscsi::Deframer;
+use shard::{Action, Actions, HandedOver, IoResult, Message, OpId, Shard};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
-use target::{Action, Actions, HandedOver, IoResult, Message, OpId, Shard};
 use units::{BufId, BufSlice, ConnId, Instant, Key, ReactorId, Slab, VolumeId, limits};
 use uring::{Completion, Driver, Refusal, SocketId, Wait, Waker};
 

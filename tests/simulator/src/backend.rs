@@ -6,7 +6,7 @@ use crate::pool::Use;
 use crate::rng::size;
 use crate::sectors::{Mark, SECTOR, SECTOR_BYTES, ZEROS};
 use crate::world::{Event, Stage, World};
-use target::{Action, IoResult, OpId, SpaceChange};
+use shard::{Action, IoResult, OpId, SpaceChange};
 use units::BufSlice;
 
 /// One backend operation under way.

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use iscsi::Bhs;
+use shard::{Action, Actions, IoResult, OpId, Placement, SendData, Shard, ShardOptions};
 use std::sync::Arc;
 use std::time::Duration;
-use target::{Action, Actions, IoResult, OpId, Placement, SendData, Shard, ShardOptions};
 use units::{BlockSize, ConnId, Instant, PoolLayout, ReactorId, SizeClass, VolumeId};
 use volume::{
     Access, BackendKind, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord,
