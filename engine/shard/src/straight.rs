@@ -15,7 +15,7 @@ use iscsi::TargetTransferTag;
 use iscsi::pdu::{DataIn, DataInStatus, Residual, ScsiCommand, ScsiResponse, ServiceResponse};
 use scsi::PlainTransfer;
 use units::{BufSlice, ConnId, Key, Lun, Serial32, VolumeId, limits};
-use volume::Extent;
+use volume::{BlockRequest, Extent};
 
 /// A transfer that can go straight.
 struct Found {
@@ -80,7 +80,8 @@ impl Shard {
         let placement = if reads {
             let op = OpId { task: key, part: 0 };
             let offset = range.offset;
-            turn.push(Action::Read { op, volume, offset, into: slice, only_to_send: true });
+            let request = BlockRequest::Read { offset, into: slice, only_to_send: true };
+            turn.push(Action::Io { op, volume, request });
             Placement::Discard
         } else {
             connection.incoming = Incoming::Command { task: key, immediate_len: len };

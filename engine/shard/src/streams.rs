@@ -10,7 +10,7 @@ use iscsi::TargetTransferTag;
 use iscsi::pdu::{DataIn, DataInStatus};
 use scsi::{Sense, VerifyBytes};
 use units::{BufSlice, Key, Lun, Serial32, VolumeId, limits};
-use volume::Extent;
+use volume::{BlockRequest, Extent};
 
 impl Shard {
     /// Takes a task as far as it goes now. Everything that may have changed something for a
@@ -109,7 +109,8 @@ impl Shard {
         let op = begin_io(task, key, slot, turn);
         let from = BufSlice { buf: burst.buf, offset: 0, len: burst.len };
         let offset = extent.offset;
-        turn.push(Action::Write { op, volume, offset, from, durable, last_use });
+        let request = BlockRequest::Write { offset, from, durable, last_use };
+        turn.push(Action::Io { op, volume, request });
     }
 
     /// Reads what the medium holds in place of a burst, to compare or just to see that it can.
@@ -123,7 +124,8 @@ impl Shard {
         let buf = burst.second.unwrap_or(burst.buf);
         let into = BufSlice { buf, offset: 0, len: burst.len };
         let offset = extent.offset;
-        turn.push(Action::Read { op, volume, offset, into, only_to_send: false });
+        let request = BlockRequest::Read { offset, into, only_to_send: false };
+        turn.push(Action::Io { op, volume, request });
     }
 
     /// An operation of a streaming task has ended well.
@@ -215,7 +217,8 @@ impl Shard {
             let op = begin_io(task, key, slot, turn);
             let into = BufSlice { buf, offset: 0, len: disk_len };
             let offset = extent.offset;
-            turn.push(Action::Read { op, volume, offset, into, only_to_send: true });
+            let request = BlockRequest::Read { offset, into, only_to_send: true };
+            turn.push(Action::Io { op, volume, request });
         }
     }
 

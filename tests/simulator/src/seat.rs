@@ -114,12 +114,7 @@ impl World {
                 self.check(result);
                 self.seats[seat].pool.bytes(slice).fill(0);
             }
-            Action::Compare { .. }
-            | Action::Flush { .. }
-            | Action::QueryMap { .. }
-            | Action::Read { .. }
-            | Action::Space { .. }
-            | Action::Write { .. } => self.start_io(seat, action),
+            Action::Compare { .. } | Action::Io { .. } => self.start_io(seat, action),
         }
     }
 
