@@ -31,6 +31,7 @@ mod teardown;
 #[cfg(test)]
 mod tests;
 mod wait;
+pub mod wire;
 
 pub use action::{Action, Actions, IoResult, Placement, Sample, SendData};
 pub use directory::SessionInfo;
