@@ -46,6 +46,6 @@ pub use memory::{MemoryStore, OutOfStore};
 pub use napi::Napi;
 pub use op::fallocate::Fallocate;
 pub use pool::{Pool, PoolMut};
-pub use receive::{ReceiveBuffers, RecvBuffer};
+pub use receive::{ReceiveBuffers, RecvBuffer, RecvSlice};
 pub use sockets::SocketId;
 pub use waker::Waker;
