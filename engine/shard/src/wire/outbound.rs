@@ -75,6 +75,12 @@ impl<B> Outbound<B> {
         &mut self.waiting[last].bytes
     }
 
+    /// The last batch, if there is one: the one that was opened last.
+    #[inline]
+    pub fn last(&mut self) -> Option<&mut B> {
+        self.waiting.back_mut().map(|batch| &mut batch.bytes)
+    }
+
     /// All bytes of a PDU are in their batches. What it means belongs to the batch that holds its
     /// end, even if that is full: another one might never leave.
     ///
