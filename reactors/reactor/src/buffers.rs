@@ -281,9 +281,7 @@ impl Buffers {
     ) -> bool {
         let slice = sendable.slice;
         match sendable.store {
-            Some((store, offset)) => {
-                parcel.0.push_inline(head) && parcel.0.push_store(store, offset, slice.len)
-            }
+            Some((store, offset)) => parcel.0.push_framed_store(head, store, offset, slice.len),
             None if slice.offset == 0 => {
                 parcel.0.push_framed(&mut self.ring.pool_mut(), head, slice)
             }

@@ -6,7 +6,7 @@ use crate::buffers::{Buffers, Parcel, Payload};
 use crate::handover::Destination;
 use crate::streams::{Connection, Pending, Stream};
 use iscsi::digest::{DataDigest, header_digest};
-use iscsi::{Bhs, DeframeFault, Deframer, Piece};
+use iscsi::{DeframeFault, Deframer, Piece};
 use shard::wire::{Inbound, Run};
 use shard::{Sample, SendData, Shard};
 use units::{BufId, BufSlice, ConnId, Key};
@@ -31,7 +31,8 @@ pub(crate) enum Found {
         data_digest_ok: bool,
     },
     Fault(DeframeFault),
-    Header(Bhs),
+    /// A header: `deframer.header()`.
+    Header,
     /// All bytes are taken.
     NeedMore,
     /// Payload that could not be put where the shard wants it.
@@ -42,8 +43,8 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Pdu<'a> {
     pub(crate) header: &'a [u8; 48],
-    pub(crate) data: SendData,
-    pub(crate) sample: Option<Sample>,
+    pub(crate) data: &'a SendData,
+    pub(crate) sample: Option<&'a Sample>,
 }
 
 /// What a receive straight into a buffer has come to.
@@ -112,9 +113,9 @@ impl InitiatorLink {
                     *at = end;
                     return Found::NeedMore;
                 }
-                Some(Piece::Header(bhs)) => {
+                Some(Piece::Header(_)) => {
                     *at = end;
-                    return Found::Header(bhs);
+                    return Found::Header;
                 }
                 Some(Piece::End { data_digest_ok }) => {
                     *at = end;
@@ -185,19 +186,24 @@ impl InitiatorLink {
 impl Connection<InitiatorLink> {
     /// Queues a PDU. Padding and digests are added here. False where that could not be done:
     /// what the peer would get from here on makes no sense, so the connection must end.
-    pub(crate) fn queue(&mut self, pdu: Pdu<'_>, buffers: &mut Buffers, volumes: &Volumes) -> bool {
+    pub(crate) fn queue(
+        &mut self,
+        pdu: &Pdu<'_>,
+        buffers: &mut Buffers,
+        volumes: &Volumes,
+    ) -> bool {
         let Self { stream, link } = self;
         let (head, head_len) = link.head(pdu.header);
         let head = &head[..head_len];
         let mut outlet = Outlet { stream, buffers, data_digest: link.data_digest };
-        let whole = match &pdu.data {
+        let whole = match pdu.data {
             SendData::None => outlet.parcel(head_len).push_inline(head),
             SendData::Bytes(bytes) => {
                 outlet.parcel(head_len).push_inline(head) && outlet.queue_bytes(bytes)
             }
             SendData::Buffer { slice, .. } => outlet.queue_buffer(head, *slice, volumes),
         };
-        stream.out.end_pdu(&pdu.data, pdu.sample);
+        stream.out.end_pdu(pdu.data, pdu.sample);
         whole
     }
 }
@@ -229,6 +235,7 @@ impl Outlet<'_> {
 
     /// False where the kernel writes to the buffer, so that it has no digest yet, or the bytes are
     /// not there.
+    #[inline]
     fn queue_buffer(&mut self, head: &[u8], slice: BufSlice, volumes: &Volumes) -> bool {
         self.parcel(head.len());
         let must_copy = self.stream.out.must_copy(self.data_digest);
@@ -243,9 +250,8 @@ impl Outlet<'_> {
                 return false;
             }
         }
-        let Self { stream, buffers, .. } = self;
-        let Some(parcel) = stream.out.last() else { return false };
-        buffers.push(parcel, head, sendable) && self.queue_tail(slice.len as usize, sum)
+        let Some(parcel) = self.stream.out.last() else { return false };
+        self.buffers.push(parcel, head, sendable) && self.queue_tail(slice.len as usize, sum)
     }
 
     /// Padding and data digest of a data segment.

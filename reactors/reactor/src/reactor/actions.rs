@@ -19,29 +19,34 @@ impl Reactor {
 
     fn run_queued(&mut self) {
         loop {
-            if let Some(action) = self.actions.pop() {
-                self.execute(action);
-            } else if let Some(buf) = self.returned.pop_front() {
-                self.shard.handle_buffer_returned(self.now, buf, &mut self.actions);
-            } else if let Some((op, result)) = self.done.pop_front() {
-                self.shard.handle_io(self.now, op, result, &mut self.actions);
-            } else {
-                return;
+            match self.actions.front() {
+                Some(Action::Send { .. }) => self.send_first(),
+                Some(&Action::Io { op, volume, request }) => {
+                    self.actions.drop_front();
+                    let request = Request { op, volume, request };
+                    if let Some(result) = self.backends.submit(request, &mut self.buffers) {
+                        self.io_done(op, result);
+                    }
+                }
+                Some(_) => self.execute_first(),
+                None => {
+                    if let Some(buf) = self.returned.pop_front() {
+                        self.shard.handle_buffer_returned(self.now, buf, &mut self.actions);
+                    } else if let Some((op, result)) = self.done.pop_front() {
+                        self.shard.handle_io(self.now, op, result, &mut self.actions);
+                    } else {
+                        return;
+                    }
+                }
             }
         }
     }
 
-    fn execute(&mut self, action: Action) {
+    /// Carries out the oldest action.
+    fn execute_first(&mut self) {
+        let Some(action) = self.actions.pop() else { return };
         match action {
-            Action::Send { conn, header, data, sample } => {
-                self.send(conn, Pdu { header: &header, data, sample });
-            }
-            Action::Io { op, volume, request } => {
-                let request = Request { op, volume, request };
-                if let Some(result) = self.backends.submit(request, &mut self.buffers) {
-                    self.io_done(op, result);
-                }
-            }
+            Action::Send { .. } | Action::Io { .. } => unreachable!("carried out in place"),
             Action::Compare { op, expected, actual } => {
                 let result = self.buffers.compare(expected, actual, &self.backends.volumes);
                 self.io_done(op, result);
@@ -86,26 +91,35 @@ impl Reactor {
         }
     }
 
-    /// Queues a PDU on a connection.
-    pub(super) fn send(&mut self, conn: ConnId, pdu: Pdu<'_>) {
-        let key = self.names.find(conn);
-        let found = key.and_then(|key| Some((key, self.streams.get_mut(key)?)));
-        let Some((key, connection)) = found.filter(|(_, c)| c.stream.fate != Fate::Closed) else {
-            // The connection has ended meanwhile; the buffer goes back all the same.
-            if let SendData::Buffer { slice, last: true } = pdu.data {
-                self.returned.push_back(slice.buf);
-            }
+    /// Queues the PDU of the oldest action on its connection.
+    #[inline]
+    fn send_first(&mut self) {
+        let Some(Action::Send { conn, header, data, sample }) = self.actions.front() else {
             return;
         };
-        if !connection.queue(pdu, &mut self.buffers, &self.backends.volumes) {
-            // Better no connection than one that sends something else.
-            tracing::error!(
-                reactor = self.id.0,
-                "closing a connection: the data of a PDU is not available to be sent"
-            );
-            self.buffers.ring.shutdown(connection.stream.socket);
+        let key = self.names.find(*conn);
+        let found = key.and_then(|key| Some((key, self.streams.get_mut(key)?)));
+        match found.filter(|(_, connection)| connection.stream.fate != Fate::Closed) {
+            Some((key, connection)) => {
+                let pdu = Pdu { header, data, sample: sample.as_ref() };
+                if !connection.queue(&pdu, &mut self.buffers, &self.backends.volumes) {
+                    // Better no connection than one that sends something else.
+                    tracing::error!(
+                        reactor = self.id.0,
+                        "closing a connection: the data of a PDU is not available to be sent"
+                    );
+                    self.buffers.ring.shutdown(connection.stream.socket);
+                }
+                self.streams.list(key);
+            }
+            // The connection has ended meanwhile; the buffer goes back nevertheless.
+            None => {
+                if let SendData::Buffer { slice, last: true } = data {
+                    self.returned.push_back(slice.buf);
+                }
+            }
         }
-        self.streams.list(key);
+        self.actions.drop_front();
     }
 
     /// The shard has forgotten a connection: what is queued leaves, then it is closed.

@@ -124,10 +124,10 @@ impl Reactor {
             let conn = link.id;
             match link.find(stream, &mut self.buffers, &mut self.shard) {
                 Found::NeedMore => return self.streams.drop_received(key, &mut self.buffers),
-                Found::Header(bhs) => {
+                Found::Header => {
                     self.recorder.counters.pdus_received += 1;
-                    let now = self.now;
-                    let placement = self.shard.handle_header(now, conn, &bhs, &mut self.actions);
+                    let (now, bhs) = (self.now, link.deframer.header());
+                    let placement = self.shard.handle_header(now, conn, bhs, &mut self.actions);
                     link.inbound.begin(placement);
                 }
                 Found::End { data_digest_ok } => {

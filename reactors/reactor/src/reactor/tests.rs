@@ -4,10 +4,10 @@ mod left_data;
 
 use super::*;
 use crate::backends::{Request, Store, with_zero_buffer};
-use crate::initiator_link::{Agreed, Pdu};
+use crate::initiator_link::Agreed;
 use crate::mailbox::PostOffice;
 use crate::streams::Connection;
-use shard::{SendData, ShardOptions};
+use shard::{Action, SendData, ShardOptions};
 use std::io::{Read, Write};
 use units::{BufSlice, ConnId, Key, PoolLayout, SizeClass, VolumeId, limits};
 use uring::DriverOptions;
@@ -73,7 +73,8 @@ fn read(reactor: &mut Reactor, volume: VolumeId, into: BufSlice, only_to_send: b
 /// Queues a Data-In PDU.
 fn send(reactor: &mut Reactor, conn: ConnId, slice: BufSlice) {
     let data = SendData::Buffer { slice, last: false };
-    reactor.send(conn, Pdu { header: &[0x25; 48], data, sample: None });
+    reactor.actions.push(Action::Send { conn, header: [0x25; 48], data, sample: None });
+    reactor.run_actions();
 }
 
 fn connection(reactor: &mut Reactor, conn: ConnId) -> &mut Connection<InitiatorLink> {
