@@ -192,7 +192,11 @@ impl Actions {
     /// Drops the oldest action, which has been carried out.
     #[inline]
     pub fn drop_front(&mut self) {
-        self.first = if self.rest.is_empty() { None } else { self.rest.pop_front() };
+        if self.rest.is_empty() {
+            self.first = None;
+        } else {
+            self.first = self.rest.pop_front();
+        }
     }
 
     /// Takes the oldest action.
