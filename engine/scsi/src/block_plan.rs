@@ -5,7 +5,9 @@
 
 use units::{BlockCount, Lba};
 
-use crate::command::{Extent, MediumAccess, PowerCondition, StartStopUnit, VerifyBytes, WriteSame};
+use crate::command::{
+    BlockRange, MediumAccess, PowerCondition, StartStopUnit, VerifyBytes, WriteSame,
+};
 use crate::logical_unit::LogicalUnit;
 use crate::plan::Plan;
 use crate::sense::Sense;
@@ -27,7 +29,7 @@ pub(crate) fn write(access: MediumAccess, lu: &LogicalUnit) -> Result<Plan, Sens
 
 /// SBC-3, VERIFY.
 pub(crate) fn verify(
-    extent: Extent,
+    extent: BlockRange,
     bytes: VerifyBytes,
     dpo: bool,
     lu: &LogicalUnit,
@@ -38,7 +40,7 @@ pub(crate) fn verify(
 
 /// SBC-3, WRITE AND VERIFY.
 pub(crate) fn write_and_verify(
-    extent: Extent,
+    extent: BlockRange,
     bytes: VerifyBytes,
     dpo: bool,
     lu: &LogicalUnit,
@@ -89,7 +91,7 @@ pub(crate) fn write_same(request: WriteSame, lu: &LogicalUnit) -> Result<Plan, S
 
 /// SBC-3, SYNCHRONIZE CACHE.
 pub(crate) fn synchronize_cache(
-    extent: Extent,
+    extent: BlockRange,
     immediate: bool,
     lu: &LogicalUnit,
 ) -> Result<Plan, Sense> {
@@ -100,7 +102,7 @@ pub(crate) fn synchronize_cache(
 
 /// SBC-3, PRE-FETCH: GOOD says that the blocks did not all fit into the cache, which is true of a
 /// cache that is not ours to fill; CONDITION MET would promise that they did.
-pub(crate) fn pre_fetch(extent: Extent, lu: &LogicalUnit) -> Result<Plan, Sense> {
+pub(crate) fn pre_fetch(extent: BlockRange, lu: &LogicalUnit) -> Result<Plan, Sense> {
     check_range(extent, lu)?;
     Ok(Plan::Good)
 }
@@ -111,7 +113,7 @@ pub(crate) fn lba_status(
     allocation_length: u32,
     lu: &LogicalUnit,
 ) -> Result<Plan, Sense> {
-    check_range(Extent { lba, blocks: BlockCount(1) }, lu)?;
+    check_range(BlockRange { lba, blocks: BlockCount(1) }, lu)?;
     Ok(Plan::GetLbaStatus { lba, allocation_length })
 }
 
@@ -133,7 +135,7 @@ pub(crate) fn start_stop(request: StartStopUnit, lu: &LogicalUnit) -> Result<Pla
     if request.start || request.no_flush {
         return Ok(Plan::Good);
     }
-    let whole = Extent { lba: Lba(0), blocks: lu.blocks };
+    let whole = BlockRange { lba: Lba(0), blocks: lu.blocks };
     synchronize_cache(whole, request.immediate, lu)
 }
 
@@ -148,12 +150,12 @@ pub(crate) fn check_writable(lu: &LogicalUnit) -> Result<(), Sense> {
     }
 }
 
-pub(crate) fn check_range(extent: Extent, lu: &LogicalUnit) -> Result<(), Sense> {
+pub(crate) fn check_range(extent: BlockRange, lu: &LogicalUnit) -> Result<(), Sense> {
     if lu.contains(extent) { Ok(()) } else { Err(Sense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE) }
 }
 
 /// The range, and MAXIMUM TRANSFER LENGTH (SBC-3, Block Limits VPD page).
-fn check_transfer(extent: Extent, lu: &LogicalUnit) -> Result<(), Sense> {
+fn check_transfer(extent: BlockRange, lu: &LogicalUnit) -> Result<(), Sense> {
     check_range(extent, lu)?;
     let blocks_max = u64::from(lu.limits.transfer_blocks_max);
     if blocks_max != 0 && extent.blocks.0 > blocks_max {
@@ -164,13 +166,13 @@ fn check_transfer(extent: Extent, lu: &LogicalUnit) -> Result<(), Sense> {
 
 /// Zero blocks mean "up to the last one" for the commands that say so. The extent has passed
 /// `check_range`, so its address is at most the capacity.
-fn to_the_end_if_empty(extent: Extent, lu: &LogicalUnit) -> Extent {
+fn to_the_end_if_empty(extent: BlockRange, lu: &LogicalUnit) -> BlockRange {
     if extent.blocks.0 != 0 {
         return extent;
     }
-    Extent { lba: extent.lba, blocks: BlockCount(lu.blocks.0.saturating_sub(extent.lba.0)) }
+    BlockRange { lba: extent.lba, blocks: BlockCount(lu.blocks.0.saturating_sub(extent.lba.0)) }
 }
 
-fn unless_empty(extent: Extent, plan: Plan) -> Plan {
+fn unless_empty(extent: BlockRange, plan: Plan) -> Plan {
     if extent.blocks.0 == 0 { Plan::Good } else { plan }
 }

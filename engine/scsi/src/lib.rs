@@ -30,7 +30,7 @@ mod vpd;
 
 pub use access::Access;
 pub use command::{
-    Command, Extent, Inquiry, MediumAccess, ModeSelect, ModeSense, OperationCodesReport,
+    BlockRange, Command, Inquiry, MediumAccess, ModeSelect, ModeSense, OperationCodesReport,
     PageControl, PowerCondition, ReportingOptions, StartStopUnit, Transfer, VerifyBytes, WriteSame,
 };
 pub use inquiry::inquiry;

@@ -5,7 +5,7 @@
 
 use units::{BlockCount, BlockSize, Lba, limits};
 
-use crate::command::Extent;
+use crate::command::BlockRange;
 use crate::mode::ModePages;
 use crate::sense::SenseFormat;
 
@@ -118,7 +118,7 @@ pub struct TargetPort {
 impl LogicalUnit {
     /// Whether `extent` is inside of the logical unit. An empty extent may lie just behind the
     /// last block.
-    pub fn contains(&self, extent: Extent) -> bool {
+    pub fn contains(&self, extent: BlockRange) -> bool {
         match extent.lba.0.checked_add(extent.blocks.0) {
             Some(end) => end <= self.blocks.0,
             None => false,

@@ -4,7 +4,7 @@
 //! is found here is the same, only sooner, and whatever is not found here goes their way.
 
 use crate::block_plan::check_writable;
-use crate::command::Extent;
+use crate::command::BlockRange;
 use crate::logical_unit::LogicalUnit;
 use units::{BlockCount, Lba};
 
@@ -14,7 +14,7 @@ pub struct PlainTransfer {
     /// WRITE, not READ.
     pub write: bool,
     /// The blocks: at least one, inside of the logical unit and within its limits.
-    pub extent: Extent,
+    pub extent: BlockRange,
     /// Of a WRITE: durable before status.
     pub fua: bool,
 }
@@ -50,7 +50,7 @@ impl PlainTransfer {
         if !is_plain || !is_inside || !is_within || (write && check_writable(lu).is_err()) {
             return None;
         }
-        let extent = Extent { lba: Lba(lba), blocks: BlockCount(blocks) };
+        let extent = BlockRange { lba: Lba(lba), blocks: BlockCount(blocks) };
         Some(Self { write, extent, fua: cdb[1] & FUA != 0 })
     }
 }

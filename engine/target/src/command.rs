@@ -344,7 +344,7 @@ fn medium_work(plan: &Plan, unit: &LogicalUnit) -> Planned {
         Plan::SynchronizeCache { extent, .. } => (Work::Flush, extent, Some(0), Operation::Flush),
         Plan::GetLbaStatus { lba, allocation_length } => {
             let work = Work::LbaStatus { lba, allocation_length, found: Vec::new() };
-            let extent = scsi::Extent { lba, blocks: units::BlockCount(0) };
+            let extent = scsi::BlockRange { lba, blocks: units::BlockCount(0) };
             (work, extent, Some(0), Operation::Other)
         }
         Plan::CheckCondition(_)

@@ -426,7 +426,7 @@ impl Shard {
         let blocks = len.div_ceil(u64::from(size.bytes())).max(1);
         let first = Lba(lba.0 + (task.cursor >> size.shift()));
         let provisioning = if allocated { Provisioning::Mapped } else { Provisioning::Deallocated };
-        let extent = scsi::Extent { lba: first, blocks: BlockCount(blocks) };
+        let extent = scsi::BlockRange { lba: first, blocks: BlockCount(blocks) };
         found.push(LbaStatus { extent, provisioning });
         task.cursor += blocks << size.shift();
         self.query_map(key, turn);

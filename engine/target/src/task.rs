@@ -11,7 +11,7 @@
 use crate::message::Job;
 use crate::operation::Operation;
 use iscsi::{InitiatorTaskTag, TargetTransferTag};
-use scsi::{Extent, ParameterKind, Sense, VerifyBytes};
+use scsi::{BlockRange, ParameterKind, Sense, VerifyBytes};
 use smallvec::SmallVec;
 use units::{BufId, ConnId, Instant, Lun, Serial32, VolumeId, limits};
 use volume::Extent as ByteExtent;
@@ -314,7 +314,7 @@ impl Task {
 }
 
 /// The range of a command on its volume.
-pub(crate) fn range_of(geometry: &volume::Geometry, extent: Extent) -> ByteExtent {
+pub(crate) fn range_of(geometry: &volume::Geometry, extent: BlockRange) -> ByteExtent {
     geometry
         .extent(extent.lba, extent.blocks)
         .unwrap_or_else(|| ByteExtent { offset: geometry.bytes(), len: 0 })

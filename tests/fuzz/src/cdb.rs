@@ -1,7 +1,7 @@
 //! CDBs and parameter lists, as far as the device server goes without data.
 
 use scsi::{
-    Extent, Identity, Limits, LogicalUnit, ModePages, ModeParameters, NaaDesignator, ParameterKind,
+    BlockRange, Identity, Limits, LogicalUnit, ModePages, ModeParameters, NaaDesignator, ParameterKind,
     Plan, Rotation, TargetPort,
 };
 use units::{BlockCount, BlockSize};
@@ -31,7 +31,7 @@ pub(crate) fn parameter_lists(data: &[u8]) {
 
 /// Every extent of a plan is inside of the logical unit and not empty.
 fn check(plan: &Plan, lu: &LogicalUnit) {
-    let inside = |extent: &Extent| {
+    let inside = |extent: &BlockRange| {
         assert!(extent.blocks.0 > 0, "an empty extent in {plan:?}");
         assert!(lu.contains(*extent), "an extent outside of the unit in {plan:?}");
     };

@@ -3,7 +3,7 @@
 use units::{BlockCount, BlockSize, Lba};
 
 use crate::{
-    Extent, Identity, Limits, LogicalUnit, ModePages, ModeParameters, NaaDesignator, Plan,
+    BlockRange, Identity, Limits, LogicalUnit, ModePages, ModeParameters, NaaDesignator, Plan,
     Rotation, Sense, TargetPort, parse, plan,
 };
 
@@ -95,8 +95,8 @@ pub(super) fn codes(sense: Sense) -> (u8, u8, u8) {
     (sense.key as u8, sense.asc, sense.ascq)
 }
 
-pub(super) fn extent(lba: u64, blocks: u64) -> Extent {
-    Extent { lba: Lba(lba), blocks: BlockCount(blocks) }
+pub(super) fn extent(lba: u64, blocks: u64) -> BlockRange {
+    BlockRange { lba: Lba(lba), blocks: BlockCount(blocks) }
 }
 
 pub(super) const INVALID_OPERATION_CODE: (u8, u8, u8) = (0x5, 0x20, 0x00);

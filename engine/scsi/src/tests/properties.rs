@@ -8,8 +8,8 @@ use units::BlockSize;
 
 use super::fixture::logical_unit;
 use crate::{
-    Command, Extent, Limits, LogicalUnit, ModeSelect, ParameterKind, Plan, Transfer, operations,
-    parameters, parse, plan, plan_without_logical_unit,
+    BlockRange, Command, Limits, LogicalUnit, ModeSelect, ParameterKind, Plan, Transfer,
+    operations, parameters, parse, plan, plan_without_logical_unit,
 };
 
 /// CDBs of listed commands, in which all other bits are arbitrary.
@@ -26,7 +26,7 @@ fn listed_cdbs() -> impl Strategy<Value = [u8; 16]> {
 }
 
 /// The extent that a plan lets the executor touch.
-fn extents(plan: &Plan) -> Vec<Extent> {
+fn extents(plan: &Plan) -> Vec<BlockRange> {
     match plan {
         Plan::CompareAndWrite { extent, .. }
         | Plan::Read { extent, .. }
