@@ -9,7 +9,7 @@ use crate::streams::begin_io;
 use crate::task::{Burst, Fault, Step, Work, range_of};
 use scsi::{LbaStatus, Plan, Provisioning, Sense, VerifyBytes};
 use units::{BlockCount, BufId, BufSlice, Key, Lba, VolumeId, limits};
-use volume::Extent;
+use volume::ByteRange;
 
 /// Slot 0 holds the data that the initiator sent, slot 1 what is made of it chunk by chunk.
 const DATA: usize = 0;
@@ -253,11 +253,11 @@ impl Shard {
     }
 
     /// The next chunk of the task's range, at most as long as the chunk buffer.
-    fn next_chunk(&self, key: Key, chunk: u32) -> Option<(VolumeId, Extent)> {
+    fn next_chunk(&self, key: Key, chunk: u32) -> Option<(VolumeId, ByteRange)> {
         let task = self.tasks.get(key)?;
         let left = task.range.len - task.cursor;
         let len = left.min(u64::from(chunk));
-        Some((task.volume?, Extent { offset: task.range.offset + task.cursor, len }))
+        Some((task.volume?, ByteRange { offset: task.range.offset + task.cursor, len }))
     }
 
     fn write_same_next(&mut self, key: Key, turn: &mut Turn<'_>) {

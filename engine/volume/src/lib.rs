@@ -11,6 +11,6 @@ mod volume_record;
 pub use catalog::{
     Access, Catalog, CatalogFault, Chap, ChapSecret, LunMapping, Portal, TargetRecord,
 };
-pub use geometry::{Extent, Geometry};
+pub use geometry::{ByteRange, Geometry};
 pub use map::RangeSet;
 pub use volume_record::{BackendKind, Capabilities, Naa, VolumeRecord, Wwid};
