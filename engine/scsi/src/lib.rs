@@ -37,7 +37,7 @@ pub use inquiry::inquiry;
 pub use lba_status::{LbaStatus, Provisioning, lba_status_data, lba_status_descriptors_max};
 pub use logical_unit::{Identity, Limits, LogicalUnit, NaaDesignator, Rotation, TargetPort};
 pub use mode::{ModePages, ModeParameters};
-pub use operations::{Operation, operations};
+pub use operations::{CdbFormat, cdb_formats};
 pub use parse::parse;
 pub use plain::PlainTransfer;
 pub use plan::{ParameterKind, Plan, parameters, plan, plan_without_logical_unit};

@@ -9,13 +9,13 @@ use units::BlockSize;
 use super::fixture::logical_unit;
 use crate::{
     BlockRange, Command, Limits, LogicalUnit, ModeSelect, ParameterKind, Plan, Transfer,
-    operations, parameters, parse, plan, plan_without_logical_unit,
+    cdb_formats, parameters, parse, plan, plan_without_logical_unit,
 };
 
 /// CDBs of listed commands, in which all other bits are arbitrary.
 fn listed_cdbs() -> impl Strategy<Value = [u8; 16]> {
     let codes: Vec<_> =
-        operations().iter().map(|one| (one.operation_code(), one.service_action)).collect();
+        cdb_formats().iter().map(|one| (one.operation_code(), one.service_action)).collect();
     (select(codes), uniform16(any::<u8>())).prop_map(|((code, service_action), mut cdb)| {
         cdb[0] = code;
         if let Some(service_action) = service_action {
