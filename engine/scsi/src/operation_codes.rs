@@ -1,17 +1,17 @@
 //! REPORT SUPPORTED OPERATION CODES and REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS.
 
 use crate::command::{OperationCodesReport, ReportingOptions};
-use crate::logical_unit::LogicalUnit;
 use crate::operations::{self, CdbFormat};
 use crate::plan::truncated;
 use crate::sense::Sense;
+use crate::unit_model::UnitModel;
 
 /// The parameter data (SPC-4, REPORT SUPPORTED OPERATION CODES), cut to the allocation length.
 ///
 /// # Errors
 /// INVALID FIELD IN CDB if the reporting options ask for a service action where there is none,
 /// or for none where there is one.
-pub(crate) fn report(request: &OperationCodesReport, lu: &LogicalUnit) -> Result<Vec<u8>, Sense> {
+pub(crate) fn report(request: &OperationCodesReport, lu: &UnitModel) -> Result<Vec<u8>, Sense> {
     let data = match request.options {
         ReportingOptions::All => all(request.timeouts, lu),
         ReportingOptions::OperationCode => one(operation_code_only(request)?, request, lu),
@@ -22,7 +22,7 @@ pub(crate) fn report(request: &OperationCodesReport, lu: &LogicalUnit) -> Result
 }
 
 /// Every command that the logical unit has (SPC-4, all_commands parameter data format).
-fn all(timeouts: bool, lu: &LogicalUnit) -> Vec<u8> {
+fn all(timeouts: bool, lu: &UnitModel) -> Vec<u8> {
     let mut descriptors = Vec::new();
     for operation in operations::cdb_formats().iter().filter(|one| one.is_supported(lu)) {
         let service_action = operation.service_action;
@@ -41,7 +41,7 @@ fn all(timeouts: bool, lu: &LogicalUnit) -> Vec<u8> {
 }
 
 /// One command, or that there is no such (SPC-4, one_command parameter data format).
-fn one(operation: Option<&CdbFormat>, request: &OperationCodesReport, lu: &LogicalUnit) -> Vec<u8> {
+fn one(operation: Option<&CdbFormat>, request: &OperationCodesReport, lu: &UnitModel) -> Vec<u8> {
     let Some(operation) = operation.filter(|one| one.is_supported(lu)) else {
         return vec![0, NOT_SUPPORTED, 0, 0];
     };

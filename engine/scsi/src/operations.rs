@@ -2,9 +2,9 @@
 //! reports.
 
 use crate::command::Command;
-use crate::logical_unit::LogicalUnit;
 use crate::parse;
 use crate::sense::Sense;
+use crate::unit_model::UnitModel;
 
 /// One command in one of its CDB sizes.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl CdbFormat {
 
     /// Whether the logical unit has the command: UNMAP needs thin provisioning, COMPARE AND
     /// WRITE a limit that is not zero.
-    pub fn is_supported(&self, lu: &LogicalUnit) -> bool {
+    pub fn is_supported(&self, lu: &UnitModel) -> bool {
         match self.operation_code() {
             UNMAP => lu.thin,
             COMPARE_AND_WRITE => lu.limits.compare_and_write_blocks_max != 0,

@@ -5,7 +5,7 @@
 
 use crate::block_plan::check_writable;
 use crate::command::BlockRange;
-use crate::logical_unit::LogicalUnit;
+use crate::unit_model::UnitModel;
 use units::{BlockCount, Lba};
 
 /// A READ or WRITE that the logical unit can carry out.
@@ -23,7 +23,7 @@ impl PlainTransfer {
     /// Finds READ and WRITE of 10 and 16 bytes (SBC-3 5.8, 5.10, 5.33, 5.35) without protection
     /// information, that `lu` takes.
     #[inline]
-    pub fn find(cdb: &[u8; 16], lu: &LogicalUnit) -> Option<Self> {
+    pub fn find(cdb: &[u8; 16], lu: &UnitModel) -> Option<Self> {
         let (lba, blocks, control) = match cdb[0] {
             READ_10 | WRITE_10 => (
                 u32::from_be_bytes([cdb[2], cdb[3], cdb[4], cdb[5]]).into(),

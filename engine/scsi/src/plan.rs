@@ -9,10 +9,10 @@ use crate::block_plan;
 use crate::capacity;
 use crate::command::{BlockRange, Command, ModeSelect, VerifyBytes};
 use crate::inquiry::inquiry;
-use crate::logical_unit::LogicalUnit;
 use crate::mode::{self, ModeParameters};
 use crate::operation_codes;
 use crate::sense::{Sense, SenseFormat, request_sense};
+use crate::unit_model::UnitModel;
 use crate::unmap;
 
 /// What the executor has to do. Every extent is inside of the logical unit, within its limits
@@ -140,11 +140,11 @@ pub enum ParameterKind {
 }
 
 /// What `command` means for `lu`.
-pub fn plan(command: &Command, lu: &LogicalUnit) -> Plan {
+pub fn plan(command: &Command, lu: &UnitModel) -> Plan {
     checked_plan(command, lu).unwrap_or_else(Plan::CheckCondition)
 }
 
-fn checked_plan(command: &Command, lu: &LogicalUnit) -> Result<Plan, Sense> {
+fn checked_plan(command: &Command, lu: &UnitModel) -> Result<Plan, Sense> {
     match *command {
         Command::CompareAndWrite(access) => block_plan::compare_and_write(access, lu),
         Command::GetLbaStatus { lba, allocation_length } => {
@@ -236,7 +236,7 @@ pub fn plan_without_logical_unit(command: &Command) -> Plan {
 ///
 /// `list` is what arrived, which may be less than was asked for: a structure that it cuts off
 /// is an error where the standard says so.
-pub fn parameters(kind: &ParameterKind, list: &[u8], lu: &LogicalUnit) -> Plan {
+pub fn parameters(kind: &ParameterKind, list: &[u8], lu: &UnitModel) -> Plan {
     match kind {
         ParameterKind::ModeSelect(select) => match mode::select(select, list, lu) {
             Ok(parameters) if parameters == lu.mode.current => Plan::Good,

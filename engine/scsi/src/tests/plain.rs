@@ -2,12 +2,12 @@
 
 use super::fixture::logical_unit;
 use crate::Plan;
-use crate::{BlockRange, LogicalUnit, PlainTransfer};
+use crate::{BlockRange, PlainTransfer, UnitModel};
 use proptest::prelude::*;
 use units::{BlockCount, Lba};
 
 /// The same, as the general way has it.
-fn general(cdb: &[u8; 16], lu: &LogicalUnit) -> Option<PlainTransfer> {
+fn general(cdb: &[u8; 16], lu: &UnitModel) -> Option<PlainTransfer> {
     let plan = crate::plan(&crate::parse(cdb).ok()?, lu);
     let found = |write, extent, fua| Some(PlainTransfer { write, extent, fua });
     if let Plan::Read { extent, fua, .. } = plan {

@@ -8,8 +8,8 @@ use units::BlockSize;
 
 use super::fixture::logical_unit;
 use crate::{
-    BlockRange, Command, Limits, LogicalUnit, ModeSelect, ParameterKind, Plan, Transfer,
-    cdb_formats, parameters, parse, plan, plan_without_logical_unit,
+    BlockRange, Command, Limits, ModeSelect, ParameterKind, Plan, Transfer, UnitModel, cdb_formats,
+    parameters, parse, plan, plan_without_logical_unit,
 };
 
 /// CDBs of listed commands, in which all other bits are arbitrary.
@@ -49,14 +49,14 @@ fn extents(plan: &Plan) -> Vec<BlockRange> {
     }
 }
 
-fn stays_inside(plan: &Plan, lu: &LogicalUnit) -> bool {
+fn stays_inside(plan: &Plan, lu: &UnitModel) -> bool {
     extents(plan).iter().all(|extent| extent.blocks.0 != 0 && lu.contains(*extent))
 }
 
 proptest! {
     #[test]
     fn no_plan_leaves_the_logical_unit(cdb in listed_cdbs(), blocks in any::<u64>()) {
-        let lu = LogicalUnit {
+        let lu = UnitModel {
             blocks: units::BlockCount(blocks),
             limits: Limits::new(BlockSize::B512, 3),
             ..logical_unit()
