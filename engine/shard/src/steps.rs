@@ -9,7 +9,7 @@ use crate::streams::begin_io;
 use crate::task::{Burst, Fault, Step, Work, range_of};
 use scsi::{LbaStatus, Plan, Provisioning, Sense, VerifyBytes};
 use units::{BlockCount, BufId, BufSlice, Key, Lba, VolumeId, limits};
-use volume::{BlockRequest, Extent, SpaceChange};
+use volume::{BlockRequest, ByteRange, SpaceChange};
 
 /// Slot 0 holds the data that the initiator sent, slot 1 what is made of it chunk by chunk.
 const DATA: usize = 0;
@@ -248,11 +248,11 @@ impl Shard {
     }
 
     /// The next chunk of the task's range, at most as long as the chunk buffer.
-    fn next_chunk(&self, key: Key, chunk: u32) -> Option<(VolumeId, Extent)> {
+    fn next_chunk(&self, key: Key, chunk: u32) -> Option<(VolumeId, ByteRange)> {
         let task = self.tasks.get(key)?;
         let left = task.range.len - task.cursor;
         let len = left.min(u64::from(chunk));
-        Some((task.volume?, Extent { offset: task.range.offset + task.cursor, len }))
+        Some((task.volume?, ByteRange { offset: task.range.offset + task.cursor, len }))
     }
 
     fn write_same_next(&mut self, key: Key, turn: &mut Turn<'_>) {
@@ -403,7 +403,7 @@ impl Shard {
         }
         let Some(task) = self.tasks.get_mut(key) else { return };
         let op = begin_io(task, key, DATA, turn);
-        let request = BlockRequest::MapQuery(Extent { offset, len });
+        let request = BlockRequest::MapQuery(ByteRange { offset, len });
         turn.push(Action::Io { op, volume, request });
     }
 
@@ -419,7 +419,7 @@ impl Shard {
         let blocks = len.div_ceil(u64::from(size.bytes())).max(1);
         let first = Lba(lba.0 + (task.cursor >> size.shift()));
         let provisioning = if allocated { Provisioning::Mapped } else { Provisioning::Deallocated };
-        let extent = scsi::Extent { lba: first, blocks: BlockCount(blocks) };
+        let extent = scsi::BlockRange { lba: first, blocks: BlockCount(blocks) };
         found.push(LbaStatus { extent, provisioning });
         task.cursor += blocks << size.shift();
         self.query_map(key, turn);

@@ -15,12 +15,12 @@ use iscsi::TargetTransferTag;
 use iscsi::pdu::{DataIn, DataInStatus, Residual, ScsiCommand, ScsiResponse, ServiceResponse};
 use scsi::PlainTransfer;
 use units::{BufSlice, ConnId, Key, Lun, Serial32, VolumeId, limits};
-use volume::{BlockRequest, Extent};
+use volume::{BlockRequest, ByteRange};
 
 /// A transfer that can go straight.
 struct Found {
     volume: VolumeId,
-    range: Extent,
+    range: ByteRange,
     len: u32,
     work: Work,
 }
@@ -107,7 +107,7 @@ impl Shard {
         }
         let transfer = PlainTransfer::find(&command.cdb, &unit.unit)?;
         let PlainTransfer { write, extent, fua } = transfer;
-        let range = unit.geometry.extent(extent.lba, extent.blocks)?;
+        let range = unit.geometry.byte_range(extent.lba, extent.blocks)?;
         let len = u32::try_from(range.len).ok().filter(|&len| len <= limits::BURST_LENGTH_MAX)?;
         let fits = command.expected_data_transfer_length == len
             && command.write == write

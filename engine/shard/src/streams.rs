@@ -10,7 +10,7 @@ use iscsi::TargetTransferTag;
 use iscsi::pdu::{DataIn, DataInStatus};
 use scsi::{Sense, VerifyBytes};
 use units::{BufSlice, Key, Lun, Serial32, VolumeId, limits};
-use volume::{BlockRequest, Extent};
+use volume::{BlockRequest, ByteRange};
 
 impl Shard {
     /// Takes a task as far as it goes now. Everything that may have changed something for a
@@ -68,7 +68,7 @@ impl Shard {
     }
 
     /// Whether a range is free for the task; if another one holds it, the task waits.
-    pub(crate) fn range_is_free(&mut self, key: Key, volume: VolumeId, extent: Extent) -> bool {
+    pub(crate) fn range_is_free(&mut self, key: Key, volume: VolumeId, extent: ByteRange) -> bool {
         let Some(unit) = self.unit_mut(volume) else { return true };
         if unit.held.is_empty() || !unit.held.overlaps(extent) {
             return true;
@@ -201,7 +201,7 @@ impl Shard {
             let disk_len = u32::try_from(disk_len).unwrap_or(limits::BURST_LENGTH_MAX);
             let len = u32::try_from(left.min(u64::from(disk_len))).unwrap_or(disk_len);
             let extent =
-                Extent { offset: task.range.offset + task.cursor, len: u64::from(disk_len) };
+                ByteRange { offset: task.range.offset + task.cursor, len: u64::from(disk_len) };
             if !self.range_is_free(key, volume, extent) {
                 return;
             }
@@ -338,8 +338,8 @@ impl Payload {
 }
 
 /// The bytes of the volume that a burst stands for.
-pub(crate) fn burst_extent(task: &Task, burst: &Burst) -> Extent {
-    Extent { offset: task.range.offset + u64::from(burst.offset), len: u64::from(burst.len) }
+pub(crate) fn burst_extent(task: &Task, burst: &Burst) -> ByteRange {
+    ByteRange { offset: task.range.offset + u64::from(burst.offset), len: u64::from(burst.len) }
 }
 
 /// Counts one more operation of a task, and names it.

@@ -8,7 +8,7 @@ use crate::sectors::{Mark, SECTOR, SECTOR_BYTES, ZEROS};
 use crate::world::{Event, Stage, World};
 use shard::{Action, IoResult, OpId};
 use units::BufSlice;
-use volume::{BlockRequest, Extent, SpaceChange};
+use volume::{BlockRequest, ByteRange, SpaceChange};
 
 /// One backend operation under way.
 #[derive(Debug)]
@@ -110,9 +110,11 @@ impl World {
     fn work_of_request(&mut self, seat: usize, disk: usize, request: BlockRequest) -> Work {
         match request {
             BlockRequest::Flush => Work::Flush { disk, sectors: self.disks[disk].dirty() },
-            BlockRequest::MapQuery(Extent { offset, len }) => Work::QueryMap { disk, offset, len },
+            BlockRequest::MapQuery(ByteRange { offset, len }) => {
+                Work::QueryMap { disk, offset, len }
+            }
             BlockRequest::Read { offset, into, .. } => Work::Read { disk, offset, into },
-            BlockRequest::Space { change, range: Extent { offset, len } } => {
+            BlockRequest::Space { change, range: ByteRange { offset, len } } => {
                 Work::Space { disk, change, offset, len }
             }
             BlockRequest::Write { offset, from, durable, .. } => {
