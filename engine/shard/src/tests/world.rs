@@ -123,16 +123,7 @@ impl World {
         Self::with_pool(reactors, plenty())
     }
 
-    /// A node whose commands all take the general way.
-    pub(super) fn general(reactors: u8) -> Self {
-        Self::with(reactors, plenty(), false)
-    }
-
     pub(super) fn with_pool(reactors: u8, classes: Vec<SizeClass>) -> Self {
-        Self::with(reactors, classes, true)
-    }
-
-    fn with(reactors: u8, classes: Vec<SizeClass>, straight: bool) -> Self {
         let core = |id: u8| {
             let layout = PoolLayout::new(classes.clone());
             let buffers = layout
@@ -145,7 +136,6 @@ impl World {
                 reactors,
                 layout,
                 login_time_max: Duration::from_secs(15),
-                straight,
                 entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
             };
             Core {
@@ -309,8 +299,7 @@ impl World {
     pub(super) fn assert_at_rest(&self) {
         for core in &self.cores {
             assert_eq!(core.shard.buffers_in_use(), 0, "a buffer was not given back");
-            assert!(core.shard.tasks.is_empty(), "a task is left: {:?}", core.shard.tasks);
-            assert!(core.shard.waits.is_empty(), "something waits: {:?}", core.shard.waits);
+            core.shard.assert_at_rest();
         }
     }
 

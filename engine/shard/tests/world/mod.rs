@@ -68,7 +68,6 @@ impl World {
             reactors: 1,
             layout,
             login_time_max: Duration::from_secs(15),
-            straight: true,
             entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
         };
         let mut shard = Shard::new(options, catalog(1, true));

@@ -1,18 +1,18 @@
 //! The login phase: the login state machine is fed, and the session it asks for registered.
 
 use crate::action::{Action, Placement, SendData};
-use crate::connection::{Incoming, Phase, Registering};
-use crate::directory::View;
 use crate::message::{HandedOver, Note};
-use crate::nexus::{Nexus, NexusName};
+use crate::session::connection::{Incoming, Phase, Registering};
+use crate::session::nexus::{Nexus, NexusName};
+use crate::session::sessions::Sessions;
 use crate::session::{Purpose, Session};
-use crate::shard::{Shard, Turn};
+use crate::turn::Turn;
 use iscsi::pdu::{LoginRequest, LoginResponse, LoginStatus};
 use iscsi::{Bhs, LoginStep, SessionRequest, SessionType};
 use std::sync::Arc;
 use units::ConnId;
 
-impl Shard {
+impl Sessions {
     /// The header of a PDU in login phase.
     pub(crate) fn header_in_login(
         &mut self,
@@ -20,9 +20,7 @@ impl Shard {
         bhs: &Bhs,
         turn: &mut Turn<'_>,
     ) -> Placement {
-        let Some(connection) = self.connections.get_mut(conn.0) else {
-            return Placement::Discard;
-        };
+        let Some(connection) = self.get_mut(conn) else { unreachable!("its header has just come") };
         let waits = matches!(connection.phase, Phase::Registering(_));
         match LoginRequest::parse(bhs) {
             Ok(request) if !waits => {
@@ -53,15 +51,11 @@ impl Shard {
         request: &LoginRequest,
         turn: &mut Turn<'_>,
     ) {
-        let Some(connection) = self.connections.get_mut(conn.0) else { return };
-        let view = View {
-            catalog: &self.catalog,
-            local: connection.local,
-            shutting_down: self.shutting_down,
-        };
+        // The login may have been refused since its header came.
+        let Some((connection, view, entropy)) = self.with_view(conn) else { return };
         let text = std::mem::take(&mut connection.segment);
         let Phase::Login(login) = &mut connection.phase else { return };
-        match login.handle_request(request, &text, &view, &mut self.entropy) {
+        match login.handle_request(request, &text, &view, entropy) {
             LoginStep::Respond { header, text } => send_login(conn, &header, text, turn),
             LoginStep::Refuse { header, text, .. } => {
                 send_login(conn, &header, text, turn);
@@ -84,20 +78,24 @@ impl Shard {
         };
         let joins = (request.tsih != 0).then_some(request.tsih);
         // A discovery session is over soon; it stays where it is.
-        let place = if nexus.is_some() { self.registry.place_session(self.id) } else { self.id };
-        let Some(connection) = self.connections.get_mut(conn.0) else { return };
+        let place = if nexus.is_some() {
+            self.registry.place_session(turn.cores.own)
+        } else {
+            turn.cores.own
+        };
+        let Some(connection) = self.get_mut(conn) else { unreachable!("it has just logged in") };
         let phase = std::mem::replace(&mut connection.phase, Phase::LoggedOut);
-        let Phase::Login(login) = phase else { return };
+        let Phase::Login(login) = phase else { unreachable!("a login ends once") };
         let waiting = Registering { login: *login, request, place };
         connection.phase = Phase::Registering(Box::new(waiting));
         match nexus {
             None => {
-                let tsih = self.discovery_tsih();
+                let tsih = self.registry.discovery_tsih(turn.cores.own);
                 self.open_session(conn, Purpose::Discovery, tsih, turn);
             }
             Some(nexus) => {
-                let registrar = nexus.registrar(self.reactors);
-                self.post(registrar, Note::Register { conn, nexus, place, joins }, turn);
+                let registrar = nexus.registrar(turn.cores.count);
+                turn.post(registrar, Note::Register { conn, nexus, place, joins });
             }
         }
     }
@@ -110,8 +108,7 @@ impl Shard {
         outcome: Result<u16, LoginStatus>,
         turn: &mut Turn<'_>,
     ) {
-        let is_waiting =
-            self.connections.get(conn.0).is_some_and(|c| matches!(c.phase, Phase::Registering(_)));
+        let is_waiting = self.get(conn).is_some_and(|c| matches!(c.phase, Phase::Registering(_)));
         match outcome {
             Ok(tsih) => {
                 let target = self.catalog.target(&nexus.name().target_name).cloned();
@@ -122,8 +119,8 @@ impl Shard {
                     self.open_session(conn, purpose, tsih, turn);
                 } else {
                     // The connection is gone, or the target: so is the session.
-                    let registrar = nexus.registrar(self.reactors);
-                    self.post(registrar, Note::SessionOver { nexus, tsih }, turn);
+                    let registrar = nexus.registrar(turn.cores.count);
+                    turn.post(registrar, Note::SessionOver { nexus, tsih });
                     self.refuse_login(conn, LoginStatus::TargetRemoved, turn);
                 }
             }
@@ -132,7 +129,8 @@ impl Shard {
     }
 
     fn refuse_login(&mut self, conn: ConnId, status: LoginStatus, turn: &mut Turn<'_>) {
-        let Some(connection) = self.connections.get_mut(conn.0) else { return };
+        // The peer may have gone meanwhile.
+        let Some(connection) = self.get_mut(conn) else { return };
         // Nothing came after the request that ended the negotiation.
         let header = connection.header;
         if let Phase::Registering(waiting) = &mut connection.phase {
@@ -145,23 +143,23 @@ impl Shard {
     /// Sends the last login response, and begins the full feature phase: here, or on the core
     /// that has the fewest sessions.
     fn open_session(&mut self, conn: ConnId, purpose: Purpose, tsih: u16, turn: &mut Turn<'_>) {
-        let Some(connection) = self.connections.get_mut(conn.0) else { return };
+        let Some(connection) = self.get_mut(conn) else { unreachable!("its caller has looked") };
         let (peer, local) = (connection.peer, connection.local);
         let Phase::Registering(waiting) =
             std::mem::replace(&mut connection.phase, Phase::LoggedOut)
         else {
-            return;
+            unreachable!("a session opens once, behind its registration")
         };
         let Registering { mut login, request, place } = *waiting;
-        let session = Box::new(Session::new(&request, purpose, tsih, turn.now));
-        let (header, text) = login.finish(tsih, session.window.max_cmd_sn());
+        let session = Box::new(Session::new(&request, purpose, tsih, conn, turn.now));
+        let (header, text) = login.finish(tsih, session.stamp_without_status().max_cmd_sn);
         send_login(conn, &header, text, turn);
         let header_digest = session.parameters.header_digest;
         let data_digest = session.parameters.data_digest;
         let max_data_segment_length = session.parameters.target_max_recv_data_segment_length;
         self.login_over(peer.ip());
-        if place == self.id {
-            if let Some(connection) = self.connections.get_mut(conn.0) {
+        if place == turn.cores.own {
+            if let Some(connection) = self.get_mut(conn) {
                 connection.phase = Phase::FullFeature(session);
             }
             turn.push(Action::EnterFullFeaturePhase {
@@ -170,10 +168,10 @@ impl Shard {
                 data_digest,
                 max_data_segment_length,
             });
-            self.session_located(conn, turn);
+            self.located(conn, turn);
             return;
         }
-        self.connections.remove(conn.0);
+        self.remove_handed_over(conn);
         let state = Box::new(HandedOver {
             header_digest,
             data_digest,

@@ -1,12 +1,12 @@
-//! Which sessions there are, on which core, and where the next one goes.
+//! The sessions of the node: which core each is on, and where the next one goes.
 //!
 //! Each nexus has a registrar: one shard that every login with that nexus asks. So an older
 //! session of the same nexus is always found and ended first (session reinstatement, RFC 7143
 //! 6.3.5), whatever core it lives on.
 
 use crate::message::Note;
-use crate::nexus::Nexus;
-use crate::shard::{Shard, Turn};
+use crate::session::nexus::Nexus;
+use crate::turn::Turn;
 use iscsi::pdu::LoginStatus;
 use std::collections::{BTreeMap, BTreeSet};
 use units::{ConnId, Instant, ReactorId, limits};
@@ -19,7 +19,7 @@ pub(crate) struct Registry {
     /// The session handles of the records.
     handles: BTreeSet<u16>,
     /// Sessions that were displaced before they arrived here from the core of their login.
-    doomed: Vec<(Nexus, u16)>,
+    doomed: Vec<Doomed>,
     sessions: Vec<u32>,
     /// Sessions on their way to a core, which it has not counted yet: logins come in swarms.
     promised: Vec<u32>,
@@ -31,8 +31,23 @@ pub(crate) struct Registry {
 struct Record {
     tsih: u16,
     place: ReactorId,
-    /// The login that waits for this session to end, and when it has waited enough.
-    successor: Option<(Applicant, Instant)>,
+    /// The login that waits for this session to end.
+    successor: Option<Successor>,
+}
+
+/// A login that waits for its predecessor to end.
+#[derive(Clone, Copy, Debug)]
+struct Successor {
+    applicant: Applicant,
+    /// When it has waited enough.
+    until: Instant,
+}
+
+/// A session that was displaced before it arrived.
+#[derive(Debug)]
+struct Doomed {
+    nexus: Nexus,
+    tsih: u16,
 }
 
 /// A login that wants its session registered.
@@ -92,16 +107,12 @@ impl Registry {
         self.records.values().any(|r| r.successor.is_some())
     }
 
-    /// When the first login has waited enough for its predecessor to end.
-    pub(crate) fn overdue(&self, now: Instant) -> Vec<Nexus> {
-        let late = |r: &Record| r.successor.as_ref().is_some_and(|(_, until)| *until <= now);
-        self.records.iter().filter(|(_, r)| late(r)).map(|(n, _)| n.clone()).collect()
-    }
-
     /// A session handle that no living session of the node has: the reactors take turns. `None`
     /// where this one has given away all of its share.
     fn new_tsih(&mut self, own: ReactorId) -> Option<u16> {
-        let reactors = u16::try_from(self.sessions.len()).unwrap_or(1);
+        let Ok(reactors) = u16::try_from(self.sessions.len()) else {
+            unreachable!("a node has at most 64 reactors")
+        };
         for _ in 0..=u16::MAX / reactors {
             self.tsih_count = self.tsih_count.wrapping_add(1) % (u16::MAX / reactors);
             let tsih = self.tsih_count * reactors + u16::from(own.0);
@@ -114,132 +125,110 @@ impl Registry {
     }
 }
 
-impl Shard {
+impl Registry {
     /// Handles [`Note::Register`].
-    pub(crate) fn register(&mut self, applicant: Applicant, nexus: Nexus, turn: &mut Turn<'_>) {
+    pub(crate) fn handle_register(
+        &mut self,
+        applicant: Applicant,
+        nexus: Nexus,
+        turn: &mut Turn<'_>,
+    ) {
         let until = turn.now.after(limits::REINSTATEMENT_TIME_MAX);
         if let Some(tsih) = applicant.joins {
             // MaxConnections is 1, so no session has room for one more (RFC 7143 11.13.5).
-            let exists = self.registry.records.get(&nexus).is_some_and(|r| r.tsih == tsih);
+            let exists = self.records.get(&nexus).is_some_and(|r| r.tsih == tsih);
             let status = if exists {
                 LoginStatus::TooManyConnections
             } else {
                 LoginStatus::SessionDoesNotExist
             };
-            return self.refuse(applicant, nexus, status, turn);
+            return refuse(applicant, nexus, status, turn);
         }
-        match self.registry.records.get_mut(&nexus) {
+        match self.records.get_mut(&nexus) {
             None => self.enrol(applicant, nexus, turn),
             Some(record) if record.successor.is_some() => {
                 // Two logins race for one nexus: the later one may try again.
-                self.refuse(applicant, nexus, LoginStatus::ServiceUnavailable, turn);
+                refuse(applicant, nexus, LoginStatus::ServiceUnavailable, turn);
             }
             Some(record) => {
-                record.successor = Some((applicant, until));
+                record.successor = Some(Successor { applicant, until });
                 let (place, tsih) = (record.place, record.tsih);
-                self.schedule_tick(turn.now);
-                self.post(place, Note::Displace { nexus, tsih }, turn);
+                turn.post(place, Note::Displace { nexus, tsih });
             }
         }
     }
 
     fn enrol(&mut self, applicant: Applicant, nexus: Nexus, turn: &mut Turn<'_>) {
-        let Some(tsih) = self.registry.new_tsih(self.id) else {
-            return self.refuse(applicant, nexus, LoginStatus::OutOfResources, turn);
+        let Some(tsih) = self.new_tsih(turn.cores.own) else {
+            return refuse(applicant, nexus, LoginStatus::OutOfResources, turn);
         };
-        self.registry.handles.insert(tsih);
+        let is_new = self.handles.insert(tsih);
+        assert!(is_new, "a session handle is given away once");
         let record = Record { tsih, place: applicant.place, successor: None };
-        self.registry.records.insert(nexus.clone(), record);
+        self.records.insert(nexus.clone(), record);
         let note = Note::Registered { conn: applicant.conn, nexus, outcome: Ok(tsih) };
-        self.post(applicant.reactor, note, turn);
-    }
-
-    fn refuse(
-        &mut self,
-        applicant: Applicant,
-        nexus: Nexus,
-        status: LoginStatus,
-        turn: &mut Turn<'_>,
-    ) {
-        let outcome = Err(status);
-        let note = Note::Registered { conn: applicant.conn, nexus, outcome };
-        self.post(applicant.reactor, note, turn);
+        turn.post(applicant.reactor, note);
     }
 
     /// Handles [`Note::SessionOver`]: the session is gone.
-    pub(crate) fn unregister(&mut self, nexus: &Nexus, tsih: u16, turn: &mut Turn<'_>) {
-        if self.registry.records.get(nexus).is_none_or(|r| r.tsih != tsih) {
+    pub(crate) fn handle_session_over(&mut self, nexus: &Nexus, tsih: u16, turn: &mut Turn<'_>) {
+        // Its successor may have been refused and come again: then the record is another one's.
+        if self.records.get(nexus).is_none_or(|r| r.tsih != tsih) {
             return;
         }
-        let record = self.registry.records.remove(nexus);
-        self.registry.handles.remove(&tsih);
-        if let Some((applicant, _)) = record.and_then(|r| r.successor) {
+        let record = self.records.remove(nexus);
+        self.handles.remove(&tsih);
+        if let Some(Successor { applicant, .. }) = record.and_then(|r| r.successor) {
             self.enrol(applicant, nexus.clone(), turn);
         }
     }
 
-    /// Handles [`Note::Displace`]: ends the session. The registrar hears of it once nothing of
-    /// it is under way at the backend, so that no write of it lands after one of its successor.
-    pub(crate) fn displace(&mut self, nexus: Nexus, tsih: u16, turn: &mut Turn<'_>) {
-        let found = self.connections.iter().find_map(|(key, c)| {
-            let session = c.session()?;
-            (session.tsih == tsih && session.nexus() == Some(&nexus)).then_some(ConnId(key))
-        });
-        match found {
-            Some(conn) => self.end_session(conn, turn),
-            None => {
-                self.registry.doomed.push((nexus, tsih));
-                if self.registry.doomed.len() > limits::DOOMED_SESSIONS_MAX {
-                    self.registry.doomed.remove(0);
-                }
+    /// A session is to end that has not arrived on this core yet.
+    pub(crate) fn doom(&mut self, nexus: Nexus, tsih: u16) {
+        self.doomed.push(Doomed { nexus, tsih });
+        if self.doomed.len() > limits::DOOMED_SESSIONS_MAX {
+            self.doomed.remove(0);
+        }
+    }
+
+    /// Whether a session that arrives here is to end at once.
+    pub(crate) fn take_doomed(&mut self, nexus: &Nexus, tsih: u16) -> bool {
+        let found = self.doomed.iter().position(|d| d.nexus == *nexus && d.tsih == tsih);
+        found.map(|place| self.doomed.swap_remove(place)).is_some()
+    }
+
+    /// Tells the other shards how many sessions this one has.
+    pub(crate) fn report_load(&mut self, sessions: u32, turn: &mut Turn<'_>) {
+        let own = usize::from(turn.cores.own.0);
+        self.promised[own] = 0;
+        if std::mem::replace(&mut self.sessions[own], sessions) != sessions {
+            for other in turn.cores.others() {
+                turn.post(other, Note::Load { sessions });
             }
         }
     }
 
-    /// A session has arrived on this core or begins here.
-    pub(crate) fn session_located(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
-        self.tell_load(turn);
-        let Some(session) = self.connections.get(conn.0).and_then(|c| c.session()) else {
-            return;
-        };
-        let Some(nexus) = session.nexus().cloned() else { return };
-        let tsih = session.tsih;
-        let doomed = &mut self.registry.doomed;
-        if let Some(place) = doomed.iter().position(|(n, t)| *n == nexus && *t == tsih) {
-            doomed.swap_remove(place);
-            self.end_session(conn, turn);
-        }
-    }
-
-    /// Tells the other shards how many sessions this one has.
-    pub(crate) fn tell_load(&mut self, turn: &mut Turn<'_>) {
-        let count = self.connections.iter().filter(|(_, c)| c.session().is_some()).count();
-        let sessions = u32::try_from(count).unwrap_or(u32::MAX);
-        self.registry.promised[usize::from(self.id.0)] = 0;
-        if self.registry.sessions[usize::from(self.id.0)] == sessions {
-            return;
-        }
-        self.registry.sessions[usize::from(self.id.0)] = sessions;
-        for other in self.others() {
-            self.post(other, Note::Load { sessions }, turn);
-        }
-    }
-
     /// Refuses the logins that have waited too long for their predecessor to end.
-    pub(crate) fn refuse_overdue_logins(&mut self, turn: &mut Turn<'_>) {
-        for nexus in self.registry.overdue(turn.now) {
-            let record = self.registry.records.get_mut(&nexus);
-            if let Some((applicant, _)) = record.and_then(|r| r.successor.take()) {
-                self.refuse(applicant, nexus, LoginStatus::ServiceUnavailable, turn);
+    pub(crate) fn refuse_overdue(&mut self, turn: &mut Turn<'_>) {
+        for (nexus, record) in &mut self.records {
+            let overdue = record.successor.take_if(|successor| successor.until <= turn.now);
+            if let Some(Successor { applicant, .. }) = overdue {
+                refuse(applicant, nexus.clone(), LoginStatus::ServiceUnavailable, turn);
             }
         }
     }
 
     /// A handle for a discovery session, which no registrar knows.
-    pub(crate) fn discovery_tsih(&mut self) -> u16 {
+    pub(crate) fn discovery_tsih(&mut self, own: ReactorId) -> u16 {
         // It names nothing that a later login could ask for; it only must not be zero.
-        self.registry.new_tsih(self.id).unwrap_or(1)
+        self.new_tsih(own).unwrap_or(1)
     }
+}
+
+fn refuse(applicant: Applicant, nexus: Nexus, status: LoginStatus, turn: &mut Turn<'_>) {
+    let outcome = Err(status);
+    let note = Note::Registered { conn: applicant.conn, nexus, outcome };
+    turn.post(applicant.reactor, note);
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! Which buffers of the reactor's pool are lent, and to whom the next one goes.
+//! Which buffers of the reactor's pool are lent, and which task gets the next one.
 //!
 //! Only names are kept here; the memory is the reactor's. A buffer is lent to one task at a
 //! time and comes back exactly once: from the task, or from the reactor when the last PDU that
 //! names it has left.
 
+use crate::turn::Turn;
+use crate::wake::Wake;
 use std::collections::VecDeque;
 use units::{BufId, Key, PoolLayout};
 
@@ -17,6 +19,7 @@ pub(crate) struct Lender {
     sender: Vec<Option<Key>>,
     /// Tasks that wait for a buffer, by the class that they need, oldest first.
     hungry: Vec<VecDeque<Key>>,
+    hungry_count: usize,
     lent_count: u32,
 }
 
@@ -33,10 +36,11 @@ impl Lender {
         let lent = vec![false; first as usize];
         let sender = vec![None; first as usize];
         let hungry = vec![VecDeque::new(); free.len()];
-        Self { layout, free, lent, sender, hungry, lent_count: 0 }
+        Self { layout, free, lent, sender, hungry, hungry_count: 0, lent_count: 0 }
     }
 
     /// Lends a buffer of at least `bytes`, of the smallest class that has one free.
+    #[inline]
     pub(crate) fn lend(&mut self, bytes: u32) -> Option<BufId> {
         let smallest = self.layout.class_for(bytes)?;
         let buf = self.free[smallest..].iter_mut().find_map(Vec::pop)?;
@@ -45,8 +49,8 @@ impl Lender {
         Some(buf)
     }
 
-    /// Lends buffers of at least these lengths, or none of them: who held one while it waited
-    /// for another could wait for ever, for others that do the same.
+    /// Lends buffers of at least these lengths, or none of them: a task that held one
+    /// while it waited for another could wait forever, for others that do the same.
     pub(crate) fn lend_all<const N: usize>(
         &mut self,
         lengths: [Option<u32>; N],
@@ -57,37 +61,64 @@ impl Lender {
             return Some(lent);
         }
         for buf in lent.into_iter().rev().flatten() {
-            self.give_back(buf);
+            self.put_back(buf);
         }
         None
     }
 
-    /// Takes a buffer back.
-    pub(crate) fn give_back(&mut self, buf: BufId) {
+    /// Takes a buffer back, and wakes the tasks that wait for one.
+    #[inline]
+    pub(crate) fn give_back(&mut self, buf: BufId, turn: &mut Turn<'_>) {
+        self.put_back(buf);
+        if self.hungry_count > 0 {
+            turn.wake(Wake::BufferFree);
+        }
+    }
+
+    /// Takes a buffer back that nobody waits for, because it has just been lent.
+    #[inline]
+    pub(crate) fn put_back(&mut self, buf: BufId) {
         let lent = &mut self.lent[buf.0 as usize];
         assert!(*lent, "{buf:?} was given back twice");
         *lent = false;
         self.lent_count -= 1;
-        if let Some((class, _)) = self.layout.locate(buf) {
-            self.free[class].push(buf);
-        }
+        let Some((class, _)) = self.layout.locate(buf) else {
+            unreachable!("{buf:?} is none of this pool")
+        };
+        self.free[class].push(buf);
     }
 
     /// A task waits for a buffer of at least `bytes`.
     pub(crate) fn wait(&mut self, key: Key, bytes: u32) {
         let class = self.layout.class_for(bytes).unwrap_or(self.free.len() - 1);
+        debug_assert!(!self.hungry.iter().any(|queue| queue.contains(&key)), "it waits already");
         self.hungry[class].push_back(key);
+        self.hungry_count += 1;
+    }
+
+    /// A task that waits for a buffer has ended.
+    #[cold]
+    pub(crate) fn forget(&mut self, key: Key) {
+        self.hungry.iter_mut().for_each(|queue| queue.retain(|&waiting| waiting != key));
+        self.hungry_count -= 1;
+        let waiting: usize = self.hungry.iter().map(VecDeque::len).sum();
+        assert_eq!(waiting, self.hungry_count, "a task waits once");
     }
 
     /// The task of a class that waits longest, if a buffer could be lent to it.
     pub(crate) fn next_hungry(&mut self, class: usize) -> Option<Key> {
-        let has_free = self.free[class..].iter().any(|free| !free.is_empty());
-        if has_free { self.hungry[class].pop_front() } else { None }
+        if self.free[class..].iter().all(Vec::is_empty) {
+            return None;
+        }
+        let key = self.hungry[class].pop_front()?;
+        self.hungry_count -= 1;
+        Some(key)
     }
 
-    /// Whether a task waits for a buffer, or did and is gone.
-    pub(crate) fn has_hungry(&self) -> bool {
-        self.hungry.iter().any(|queue| !queue.is_empty())
+    /// Whether a task waits for a buffer.
+    #[inline]
+    pub(crate) const fn has_hungry(&self) -> bool {
+        self.hungry_count > 0
     }
 
     /// A task that has just joined a queue again goes to its front: it has waited before. The
@@ -101,14 +132,6 @@ impl Lender {
     /// How many classes there are.
     pub(crate) const fn classes(&self) -> usize {
         self.free.len()
-    }
-
-    /// Forgets waiting tasks that are gone, where they are more than those that are there.
-    pub(crate) fn forget_gone(&mut self, tasks: usize, is_there: impl Fn(Key) -> bool) {
-        let waiting: usize = self.hungry.iter().map(VecDeque::len).sum();
-        if waiting > 2 * tasks + 64 {
-            self.hungry.iter_mut().for_each(|queue| queue.retain(|&key| is_there(key)));
-        }
     }
 
     /// The bytes of a buffer are on the wire for a task that has more to send.
@@ -146,7 +169,7 @@ mod tests {
         assert_eq!(lender.lend(512), Some(BufId(1)));
         assert_eq!(lender.lend(65536), Some(BufId(2)));
         assert_eq!(lender.lend(512), None);
-        lender.give_back(BufId(1));
+        lender.put_back(BufId(1));
         assert_eq!(lender.lent_count(), 2);
         assert_eq!(lender.lend(4097), Some(BufId(1)));
     }
@@ -165,7 +188,7 @@ mod tests {
     fn a_buffer_that_comes_back_twice_is_a_mistake_of_ours() {
         let mut lender = lender();
         let buf = lender.lend(1).unwrap();
-        lender.give_back(buf);
-        lender.give_back(buf);
+        lender.put_back(buf);
+        lender.put_back(buf);
     }
 }

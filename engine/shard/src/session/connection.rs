@@ -1,6 +1,8 @@
 //! One connection: which phase it is in, and what the PDU is for that is coming in.
 
+use crate::action::Placement;
 use crate::session::Session;
+use crate::task::data_out::Part;
 use iscsi::pdu::{LoginRequest, LogoutRequest, NopOut, TaskManagementRequest, TextRequest};
 use iscsi::{Bhs, Login, SessionRequest};
 use std::net::SocketAddr;
@@ -55,11 +57,7 @@ pub(crate) struct Registering {
 /// What the present PDU is for, from its header to its end.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    /// A SCSI command; its immediate data goes to the task.
-    Command { task: Key, immediate_len: u32 },
-    /// Data for a task.
-    Data { task: Key, len: u32, is_final: bool, solicited: Option<iscsi::TargetTransferTag> },
-    /// A PDU that is read and dropped.
+    /// A PDU whose data segment, if any, is read and dropped.
     Dropped,
     /// A login request.
     Login(LoginRequest),
@@ -67,21 +65,41 @@ pub(crate) enum Incoming {
     Logout(LogoutRequest),
     /// A ping, or the answer to one.
     NopOut(NopOut),
-    /// A part of a task's parameter list; `end` tells what it is besides.
-    Parameters { task: Key, end: ParametersEnd },
+    /// A part of a task's parameter list.
+    Parameters { task: Key, part: Part },
+    /// Data for a task's buffers, or for nothing.
+    Task { task: Key, part: Part },
     /// A task management function.
     TaskManagement(TaskManagementRequest),
     /// A text request.
     Text(TextRequest),
 }
 
-/// Which PDU brings a part of a parameter list.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum ParametersEnd {
-    /// The command itself.
-    Command { immediate_len: u32 },
-    /// A Data-Out.
-    Data { len: u32, is_final: bool, solicited: Option<iscsi::TargetTransferTag> },
+/// The session of a PDU that comes in, and the place to note what the PDU is for.
+pub(crate) struct Inlet<'a> {
+    pub(crate) session: &'a mut Session,
+    pub(crate) incoming: &'a mut Incoming,
+}
+
+impl Incoming {
+    /// A PDU that brings `part` for a task, and whose data segment goes to `placement`.
+    pub(crate) const fn for_task(task: Key, part: Part, placement: Placement) -> Self {
+        match placement {
+            Placement::Engine => Self::Parameters { task, part },
+            Placement::Buffer(_) | Placement::Discard => Self::Task { task, part },
+        }
+    }
+}
+
+impl Phase {
+    /// The session, in full feature phase.
+    #[inline]
+    pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
+        match self {
+            Self::FullFeature(session) => Some(session),
+            Self::Login(_) | Self::Registering(_) | Self::LoggedOut => None,
+        }
+    }
 }
 
 impl Connection {
@@ -109,14 +127,6 @@ impl Connection {
     /// The session, in full feature phase.
     pub(crate) fn session(&self) -> Option<&Session> {
         match &self.phase {
-            Phase::FullFeature(session) => Some(session),
-            Phase::Login(_) | Phase::Registering(_) | Phase::LoggedOut => None,
-        }
-    }
-
-    /// The session, in full feature phase, to change it.
-    pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
-        match &mut self.phase {
             Phase::FullFeature(session) => Some(session),
             Phase::Login(_) | Phase::Registering(_) | Phase::LoggedOut => None,
         }
