@@ -13,4 +13,4 @@ pub use catalog::{
 };
 pub use geometry::{Extent, Geometry};
 pub use map::RangeSet;
-pub use volume_record::{BackendKind, Capabilities, Naa, VolumeRecord, Wwid};
+pub use volume_record::{Capabilities, Naa, VolumeRecord, Wwid};
