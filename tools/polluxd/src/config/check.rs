@@ -99,7 +99,7 @@ pub(super) struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// Notes a fault of the key at a place.
+    /// Records a fault of the key at a place.
     pub(super) fn fault(&mut self, span: Range<usize>, key: impl Into<String>, problem: Problem) {
         self.faults.push(Fault {
             file: self.source.file.to_owned(),

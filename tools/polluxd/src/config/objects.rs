@@ -5,7 +5,7 @@ use super::key::Applies;
 use super::{TargetConfig, VolumeConfig};
 use volume::{Chap, ChapSecret};
 
-/// One key, apart from the name, which tells volumes and targets apart.
+/// One key, apart from the name, which identifies the volume or target.
 #[derive(Debug)]
 pub(crate) struct ObjectKey<T: 'static> {
     /// Its name.
