@@ -110,6 +110,10 @@ node_keys! {
         flag("napi-prefer-busy-poll", "", "Keep the interrupts of the network cards off while \
             the kernel polls them"),
         Some("NAPI preferred");
+    /// How long a connection may take to log in. More than five minutes would let connections
+    /// that never log in hold the places of those that do.
+    login_timeout_s: u32 = 15,
+        number(1..=300, "s"), AtRestart, None, Some("login timeout");
     /// The IEEE OUI of the NAA 6 names of new volumes.
     naa_oui: Option<[u8; 3]> = None,
         oui("none; new volumes get NAA 3 names"), AtOnce, None, Some("OUI");

@@ -13,7 +13,6 @@ use reactor::{Napi, Node, NodeOptions, PollMode};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use units::limits;
 
 /// The embedded default.
 const DEMO_VOLUME: &str = "demo";
@@ -200,7 +199,7 @@ fn node_options(settings: &Settings, cores: Vec<usize>) -> NodeOptions {
             busy_poll: Duration::from_micros(node.napi_busy_poll_us.into()),
             prefer_busy_poll: node.napi_prefer_busy_poll,
         }),
-        login_time_max: limits::LOGIN_TIME_MAX,
+        login_time_max: Duration::from_secs(node.login_timeout_s.into()),
     }
 }
 
