@@ -11,8 +11,8 @@ use std::time::Duration;
 use units::{BlockSize, BufId, BufSlice, ConnId, Instant, PoolLayout, ReactorId, SizeClass};
 use units::{Key, VolumeId};
 use volume::{
-    Access, BackendKind, BlockRequest, Capabilities, Catalog, Geometry, LunMapping, Naa,
-    SpaceChange, TargetRecord, VolumeRecord, Wwid,
+    Access, BlockRequest, Capabilities, Catalog, Geometry, LunMapping, Naa, SpaceChange,
+    TargetRecord, VolumeRecord, Wwid,
 };
 
 pub(super) const TARGET: &str = "iqn.2026-01.example:disks";
@@ -85,13 +85,11 @@ pub(super) fn catalog_with(volumes: u16, mapped: bool) -> Arc<Catalog> {
         name: format!("volume{id}"),
         wwid: Wwid { naa: Naa::LocallyAssigned([0x30; 8]), serial: format!("serial{id}") },
         geometry: Geometry::of_bytes(VOLUME_BYTES as u64, BlockSize::B512, 512).unwrap(),
-        backend: BackendKind::Memory,
         capabilities: Capabilities {
             volatile_write_cache: false,
             unmap: true,
             reads_zero_after_unmap: true,
             unmap_granularity_bytes: 512,
-            offset_alignment: 512,
             rotational: false,
         },
         read_only: false,
