@@ -69,7 +69,8 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn measure(programs: PathBuf, folder: &Path) -> Result<Record> {
-    let place = Place { programs, work: folder.to_owned(), core: 0, size: VOLUME_BYTES };
+    let place =
+        Place { programs, baseline: None, work: folder.to_owned(), core: 0, size: VOLUME_BYTES };
     let mut daemon = Daemon::spinning(first_core()?, VOLUME_BYTES);
     // One turn for each batch; turns of a reactor that spins would be counted, too.
     daemon.poll = "interrupt";
@@ -92,7 +93,7 @@ fn start(place: &Place, daemon: &Daemon) -> Result<(Target, usize)> {
                 std::fs::remove_file(path)?;
             }
         }
-        let target = Target::ours(place, daemon).context(
+        let target = Target::polluxd(place, daemon).context(
             "the daemon does not start under valgrind (the Debian package valgrind has it)",
         )?;
         let mut trial = Runs { place, target: &target, seen: 0 };
@@ -169,7 +170,7 @@ impl Runs<'_> {
             output.status.success(),
             "{}\n{}",
             String::from_utf8_lossy(&output.stderr),
-            self.target.said()
+            self.target.log()
         );
         self.collect()
     }
@@ -201,7 +202,7 @@ impl Runs<'_> {
                     begin.elapsed() < PROFILE_TIME_MAX,
                     "callgrind wrote no profile when the connection was dropped: does no function \
                      of the daemon match {DROPPED} any more? It said:\n{}",
-                    self.target.said()
+                    self.target.log()
                 );
             }
             std::thread::park_timeout(Duration::from_millis(10));
