@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// The command line.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// The most important workloads, in about 4 minutes
+    /// The most important workloads, in about 4 minutes, or 6 with --baseline
     #[arg(long, conflicts_with = "smoke")]
     pub(crate) quick: bool,
     /// A check, in under 20 seconds, that everything runs and that the ratios are plausible. The
@@ -18,8 +18,7 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["smoke", "quick", "baseline"])]
     pub(crate) scale: bool,
     /// Another build of polluxd to compare with, in the same rounds. It runs as two processes, so
-    /// that the noise is known. Rows in which the new build is slower are measured for twice the
-    /// rounds
+    /// that the noise is known. Workloads in which the new build is slower get twice the rounds
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) baseline: Option<PathBuf>,
     /// How often each workload runs against each target
@@ -100,8 +99,8 @@ impl Options {
     pub(crate) fn rounds(&self) -> usize {
         let default = match self.set() {
             Set::Smoke => 2,
-            Set::Quick => 3,
-            Set::Full => 5,
+            Set::Quick => 5,
+            Set::Full => 15,
         };
         self.rounds.unwrap_or(default).max(1)
     }
@@ -110,8 +109,8 @@ impl Options {
     pub(crate) fn seconds(&self) -> f64 {
         let default = match self.set() {
             Set::Smoke => 0.2,
-            Set::Quick => 0.6,
-            Set::Full => 3.0,
+            Set::Quick => 0.35,
+            Set::Full => 1.0,
         };
         self.seconds.unwrap_or(default)
     }

@@ -10,7 +10,7 @@ use super::results::Results;
 use super::sanity;
 use super::scale;
 use super::targets::{Place, find_program};
-use super::verdict::{AgainstBaseline, Verdict};
+use super::verdict::Verdict;
 use super::workload::{On, Set, Workload, load};
 use super::{plot, table};
 use anyhow::{Context, Result, ensure};
@@ -77,7 +77,8 @@ pub fn run(options: &Options) -> Result<Conclusion> {
     sanity::check(&results, &comparison)?;
     sanity::check_files(&results, &options.out)?;
     // Nothing can be concluded from the short runs of a smoke test.
-    let is_slower = options.set() != Set::Smoke && !slower(&results).is_empty();
+    let is_slower = options.set() != Set::Smoke
+        && with_verdict(&results, |verdict| verdict == Verdict::Slower).next().is_some();
     Ok(if is_slower { Conclusion::Slower } else { Conclusion::Good })
 }
 
@@ -103,23 +104,26 @@ fn parties(workloads: &[Workload], on: On, has_baseline: bool) -> BTreeSet<Conte
     parties
 }
 
-/// Titles of the workloads in which the new build is slower.
-fn slower(results: &Results) -> Vec<String> {
-    let is_slower = |found: &AgainstBaseline| found.verdict == Verdict::Slower;
-    let slower =
-        results.workloads.iter().filter(|o| o.against_baseline.as_ref().is_some_and(is_slower));
-    slower.map(|outcome| outcome.name.clone()).collect()
+/// Titles of the workloads with these verdicts.
+fn with_verdict(
+    results: &Results,
+    matches: impl Fn(Verdict) -> bool,
+) -> impl Iterator<Item = String> {
+    let found = results.workloads.iter().filter(move |outcome| {
+        outcome.against_baseline.as_ref().is_some_and(|found| matches(found.verdict))
+    });
+    found.map(|outcome| outcome.name.clone())
 }
 
-/// Measures what is slower than the baseline for as many rounds again: of many rows, one or the
-/// other is slower by chance. No round is dropped.
+/// Measures each loss against the baseline for as many rounds again: of many workloads, some are
+/// slower by chance. No round is dropped.
 fn confirm(results: &mut Results, comparison: &Comparison) -> Result<()> {
-    let slower = slower(results);
-    if slower.is_empty() {
+    let losses: Vec<String> = with_verdict(results, Verdict::is_loss).collect();
+    if losses.is_empty() {
         return Ok(());
     }
-    eprintln!("compare: more rounds for what is slower than the baseline");
-    let outcomes = results.workloads.iter_mut().filter(|o| slower.contains(&o.name)).collect();
+    eprintln!("compare: more rounds for losses against the baseline");
+    let outcomes = results.workloads.iter_mut().filter(|o| losses.contains(&o.name)).collect();
     comparison.add_rounds(outcomes, results.rounds)
 }
 

@@ -2,7 +2,7 @@
 
 use super::contestant::Contestant;
 use super::results::{Figures, Outcome, Results, Spread, median};
-use super::verdict::LOSS_MAX;
+use super::verdict::{CHANCE_MAX, LOSS_MAX};
 use std::fmt::Write;
 
 /// All tables as text.
@@ -158,23 +158,28 @@ fn baseline(results: &Results) -> String {
         "new/old: IOPS by the mean of both runs of the baseline; old/old: second run of the \
          baseline by the first.\nRatios are taken within a round: median (lowest..highest). \
          Noise: median difference of the two runs of the baseline.\nSLOWER: by more than {:.0} % \
-         and by more than the noise.\n{:<40} {:>11} {:>22} {:>22} {:>7}  verdict\n",
+         and by more than the noise, in more rounds than chance explains (sign test, {:.0} %); \
+         slower?: not proven, add rounds.\n\
+         {:<40} {:>11} {:>22} {:>22} {:>7} {:>13}  verdict\n",
         LOSS_MAX * 100.0,
+        CHANCE_MAX * 100.0,
         "workload",
         "working set",
         "new/old",
         "old/old",
-        "noise"
+        "noise",
+        "rounds slower"
     );
     for outcome in &results.workloads {
         let Some(found) = &outcome.against_baseline else { continue };
         out += &format!(
-            "{:<40} {:>11} {:>22} {:>22} {:>5.1} %  {}\n",
+            "{:<40} {:>11} {:>22} {:>22} {:>5.1} % {:>13}  {}\n",
             outcome.name,
             outcome.working_set,
             spread(found.new_to_old, 3),
             spread(found.old_to_old, 3),
             found.self_difference * 100.0,
+            format!("{}/{}", found.rounds_slower, found.rounds),
             found.verdict.name()
         );
     }

@@ -13,6 +13,9 @@ pub(crate) struct AgainstBaseline {
     pub(crate) old_to_old: Spread,
     /// The median over the rounds of what the two runs of the old build differ by.
     pub(crate) self_difference: f64,
+    pub(crate) rounds: usize,
+    /// Rounds in which the new build was slower.
+    pub(crate) rounds_slower: usize,
     pub(crate) verdict: Verdict,
 }
 
@@ -26,7 +29,9 @@ pub(crate) enum Verdict {
     Same,
     /// Slower by more than that, but not by more than the old build differs from itself.
     WithinNoise,
-    /// Slower by more than both.
+    /// Slower by more than both, but in too few rounds to exclude chance.
+    MaybeSlower,
+    /// Slower by more than both, and in more rounds than chance explains.
     Slower,
 }
 
@@ -47,18 +52,21 @@ impl AgainstBaseline {
         let differences: Vec<f64> = to_self.iter().map(|ratio| (ratio - 1.0).abs()).collect();
         let new_to_old = Spread::of(&to_old)?;
         let self_difference = median(&differences)?;
-        let verdict = Verdict::of(new_to_old.median, self_difference);
-        Some(Self { new_to_old, old_to_old: Spread::of(&to_self)?, self_difference, verdict })
+        let (rounds, rounds_slower) = (to_old.len(), to_old.iter().filter(|r| **r < 1.0).count());
+        let chance = chance(rounds, rounds_slower);
+        let verdict = Verdict::of(new_to_old.median, self_difference, chance);
+        let old_to_old = Spread::of(&to_self)?;
+        Some(Self { new_to_old, old_to_old, self_difference, rounds, rounds_slower, verdict })
     }
 }
 
 impl Verdict {
-    fn of(ratio: f64, self_difference: f64) -> Self {
+    fn of(ratio: f64, self_difference: f64, chance: f64) -> Self {
         match ratio - 1.0 {
             gain if gain > self_difference.max(LOSS_MAX) => Self::Faster,
             gain if gain >= -LOSS_MAX => Self::Same,
             gain if gain >= -self_difference => Self::WithinNoise,
-            // A ratio that is not a number is no proof of anything.
+            _ if chance > CHANCE_MAX => Self::MaybeSlower,
             _ => Self::Slower,
         }
     }
@@ -68,13 +76,36 @@ impl Verdict {
             Self::Faster => "faster",
             Self::Same => "same",
             Self::WithinNoise => "within noise",
+            Self::MaybeSlower => "slower?",
             Self::Slower => "SLOWER",
+        }
+    }
+
+    /// Whether more rounds are worth their time.
+    pub(crate) const fn is_loss(self) -> bool {
+        match self {
+            Self::Faster | Self::Same | Self::WithinNoise => false,
+            Self::MaybeSlower | Self::Slower => true,
         }
     }
 }
 
+/// The probability that one of two equal builds is slower in this many rounds or more: a sign test.
+fn chance(rounds: usize, slower: usize) -> f64 {
+    // The number of ways to choose k rounds, for k from 0 on.
+    let ways = (0..=rounds).scan(1.0, |ways, k| {
+        let now = *ways;
+        *ways = now * (rounds - k) as f64 / (k + 1) as f64;
+        Some(now)
+    });
+    ways.skip(slower).map(|ways| ways * 0.5_f64.powf(rounds as f64)).sum()
+}
+
 /// How much slower the new build may be, whatever the noise.
 pub(crate) const LOSS_MAX: f64 = 0.03;
+
+/// A loss that is likelier by chance than this is not proven.
+pub(crate) const CHANCE_MAX: f64 = 0.02;
 
 #[cfg(test)]
 mod tests {
@@ -82,18 +113,18 @@ mod tests {
 
     #[test]
     fn a_loss_above_both_limits_is_slower() {
-        assert_eq!(Verdict::of(0.98, 0.0), Verdict::Same);
-        assert_eq!(Verdict::of(0.96, 0.01), Verdict::Slower);
-        assert_eq!(Verdict::of(0.96, 0.05), Verdict::WithinNoise);
-        assert_eq!(Verdict::of(0.94, 0.05), Verdict::Slower);
-        assert_eq!(Verdict::of(f64::NAN, 0.0), Verdict::Slower);
+        assert_eq!(Verdict::of(0.98, 0.0, 0.0), Verdict::Same);
+        assert_eq!(Verdict::of(0.96, 0.01, 0.0), Verdict::Slower);
+        assert_eq!(Verdict::of(0.96, 0.05, 0.0), Verdict::WithinNoise);
+        assert_eq!(Verdict::of(0.94, 0.05, 0.02), Verdict::Slower);
+        assert_eq!(Verdict::of(0.94, 0.05, 0.03), Verdict::MaybeSlower);
     }
 
     #[test]
     fn a_gain_within_the_noise_is_none() {
-        assert_eq!(Verdict::of(1.04, 0.01), Verdict::Faster);
-        assert_eq!(Verdict::of(1.04, 0.05), Verdict::Same);
-        assert_eq!(Verdict::of(1.02, 0.0), Verdict::Same);
+        assert_eq!(Verdict::of(1.04, 0.01, 1.0), Verdict::Faster);
+        assert_eq!(Verdict::of(1.04, 0.05, 1.0), Verdict::Same);
+        assert_eq!(Verdict::of(1.02, 0.0, 1.0), Verdict::Same);
     }
 
     #[test]
@@ -107,7 +138,16 @@ mod tests {
         let found = found.unwrap();
         assert_eq!(found.new_to_old, Spread { median: 0.9, low: 0.9, high: 0.9 });
         assert_eq!(found.old_to_old, Spread { median: 1.0, low: 1.0, high: 1.2 });
-        assert_eq!((found.self_difference, found.verdict), (0.0, Verdict::Slower));
+        assert_eq!((found.rounds, found.rounds_slower), (3, 3));
+        assert_eq!((found.self_difference, found.verdict), (0.0, Verdict::MaybeSlower));
+    }
+
+    #[test]
+    fn a_loss_in_all_of_six_rounds_is_no_chance_but_in_five_of_them_is() {
+        assert!((chance(6, 6) - 1.0 / 64.0).abs() < 1e-12);
+        assert!((chance(6, 5) - 7.0 / 64.0).abs() < 1e-12);
+        assert!((chance(10, 9) - 11.0 / 1024.0).abs() < 1e-12);
+        assert!((chance(5, 0) - 1.0).abs() < 1e-12);
     }
 
     #[test]
