@@ -23,9 +23,10 @@ pub(crate) struct AgainstBaseline {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
-    /// Faster by more than [`LOSS_MAX`] and by more than the old build differs from itself.
+    /// Faster by more than [`LOSS_MAX`] and by more than the old build differs from itself, in more
+    /// rounds than chance explains.
     Faster,
-    /// At most [`LOSS_MAX`] slower.
+    /// At most [`LOSS_MAX`] slower, and not proven to be faster.
     Same,
     /// Slower by more than that, but not by more than the old build differs from itself.
     WithinNoise,
@@ -53,7 +54,9 @@ impl AgainstBaseline {
         let new_to_old = Spread::of(&to_old)?;
         let self_difference = median(&differences)?;
         let (rounds, rounds_slower) = (to_old.len(), to_old.iter().filter(|r| **r < 1.0).count());
-        let chance = chance(rounds, rounds_slower);
+        // In favour of what the median says.
+        let agreeing = if new_to_old.median < 1.0 { rounds_slower } else { rounds - rounds_slower };
+        let chance = chance(rounds, agreeing);
         let verdict = Verdict::of(new_to_old.median, self_difference, chance);
         let old_to_old = Spread::of(&to_self)?;
         Some(Self { new_to_old, old_to_old, self_difference, rounds, rounds_slower, verdict })
@@ -63,7 +66,7 @@ impl AgainstBaseline {
 impl Verdict {
     fn of(ratio: f64, self_difference: f64, chance: f64) -> Self {
         match ratio - 1.0 {
-            gain if gain > self_difference.max(LOSS_MAX) => Self::Faster,
+            gain if gain > self_difference.max(LOSS_MAX) && chance <= CHANCE_MAX => Self::Faster,
             gain if gain >= -LOSS_MAX => Self::Same,
             gain if gain >= -self_difference => Self::WithinNoise,
             _ if chance > CHANCE_MAX => Self::MaybeSlower,
@@ -90,21 +93,21 @@ impl Verdict {
     }
 }
 
-/// The probability that one of two equal builds is slower in this many rounds or more: a sign test.
-fn chance(rounds: usize, slower: usize) -> f64 {
+/// The probability that one of two equal builds loses this many rounds or more: a sign test.
+fn chance(rounds: usize, lost: usize) -> f64 {
     // The number of ways to choose k rounds, for k from 0 on.
     let ways = (0..=rounds).scan(1.0, |ways, k| {
         let now = *ways;
         *ways = now * (rounds - k) as f64 / (k + 1) as f64;
         Some(now)
     });
-    ways.skip(slower).map(|ways| ways * 0.5_f64.powf(rounds as f64)).sum()
+    ways.skip(lost).map(|ways| ways * 0.5_f64.powf(rounds as f64)).sum()
 }
 
 /// How much slower the new build may be, whatever the noise.
 pub(crate) const LOSS_MAX: f64 = 0.03;
 
-/// A loss that is likelier by chance than this is not proven.
+/// A difference that is likelier by chance than this is not proven.
 pub(crate) const CHANCE_MAX: f64 = 0.02;
 
 #[cfg(test)]
@@ -122,9 +125,10 @@ mod tests {
 
     #[test]
     fn a_gain_within_the_noise_is_none() {
-        assert_eq!(Verdict::of(1.04, 0.01, 1.0), Verdict::Faster);
-        assert_eq!(Verdict::of(1.04, 0.05, 1.0), Verdict::Same);
-        assert_eq!(Verdict::of(1.02, 0.0, 1.0), Verdict::Same);
+        assert_eq!(Verdict::of(1.04, 0.01, 0.02), Verdict::Faster);
+        assert_eq!(Verdict::of(1.04, 0.01, 0.03), Verdict::Same);
+        assert_eq!(Verdict::of(1.04, 0.05, 0.0), Verdict::Same);
+        assert_eq!(Verdict::of(1.02, 0.0, 0.0), Verdict::Same);
     }
 
     #[test]
