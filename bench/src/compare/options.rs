@@ -109,7 +109,7 @@ impl Options {
     pub(crate) fn seconds(&self) -> f64 {
         let default = match self.set() {
             Set::Smoke => 0.2,
-            Set::Quick => 0.35,
+            Set::Quick => 0.25,
             Set::Full => 1.0,
         };
         self.seconds.unwrap_or(default)
