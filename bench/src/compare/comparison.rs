@@ -57,7 +57,7 @@ impl Comparison {
         for round in 1..=rounds {
             for outcome in &mut outcomes {
                 eprintln!("compare: round {round} of {rounds}: {}", outcome.name);
-                self.round(outcome, round % 2 == 0)?;
+                self.round(outcome, round)?;
             }
         }
         for outcome in outcomes {
@@ -66,12 +66,14 @@ impl Comparison {
         Ok(())
     }
 
-    /// One workload against each party in turn; every other round in reverse order, so that none
-    /// of them is always measured after the same other one.
-    fn round(&self, outcome: &mut Outcome, is_reversed: bool) -> Result<()> {
+    /// One workload against each party in turn. The order rotates, so that no party is always
+    /// measured first, or after the same other one.
+    fn round(&self, outcome: &mut Outcome, round: usize) -> Result<()> {
         let workload = outcome.workload.clone();
         let mut parties = workload.contestants(self.loads.place.baseline.is_some());
-        if is_reversed {
+        let builds = parties.iter().filter(|party| party.is_daemon()).count();
+        parties[..builds].rotate_left(round % builds);
+        if round.is_multiple_of(2) {
             parties.reverse();
         }
         for party in parties {

@@ -155,9 +155,10 @@ fn goals_of(outcome: &Outcome) -> String {
 /// The build under test against the baseline, and the baseline against itself.
 fn baseline(results: &Results) -> String {
     let mut out = format!(
-        "new/old: IOPS by the mean of both runs of the baseline; old/old: second run of the \
-         baseline by the first.\nRatios are taken within a round: median (lowest..highest). \
-         Noise: median difference of the two runs of the baseline.\nSLOWER: by more than {:.0} % \
+        "new/old: IOPS by those of the baseline; old/old: a second process of the baseline by the \
+         first.\nRatios are taken within a round: median (lowest..highest). \
+         Noise: median difference between both processes of the \
+         baseline.\nSLOWER: by more than {:.0} % \
          and by more than the noise, in more rounds than chance explains (sign test, {:.0} %); \
          slower?: not proven, add rounds.\n\
          {:<40} {:>11} {:>22} {:>22} {:>7} {:>13}  verdict\n",

@@ -119,8 +119,7 @@ impl Workload {
         Ok(bytes)
     }
 
-    /// Who is measured. Both processes of the baseline surround the build under test, so that
-    /// whatever changes slowly changes the old build as much as the new one.
+    /// Who is measured, builds of polluxd first.
     pub(crate) fn contestants(&self, has_baseline: bool) -> Vec<Contestant> {
         use Contestant::{Baseline, BaselineAgain, Fio, FloorCached, FloorMemory, NoDigests};
         use Contestant::{Polluxd, Tgt};

@@ -55,6 +55,10 @@ pub fn run(options: &Options) -> Result<()> {
     let programs = options.programs.clone().or_else(|| Some(own.parent()?.to_owned()));
     let programs = programs.context("cannot find the folder of the programs: pass --programs")?;
     ensure!(
+        options.block > 0 && options.block.is_multiple_of(512),
+        "--block must be a multiple of 512 bytes above 0"
+    );
+    ensure!(
         options.block == RECORDED_BLOCK || !(options.check || options.record),
         "--check and --record are for commands of 4 KiB: only these are recorded"
     );
@@ -75,8 +79,8 @@ pub fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "{}.\nIf this is intended, or a gain, run bench/instructions --record, commit {} and explain \
-         the change",
+        "{}.\nIf this is intended, or a gain, run bench/instructions --record, commit {} and \
+         explain the change",
         differences.join(".\n"),
         options.file.display()
     )
