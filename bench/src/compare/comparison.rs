@@ -187,4 +187,4 @@ fn share(target: &Target, report: &Report) -> f64 {
 }
 
 /// A measurement with at least this share is undisturbed.
-const UNDISTURBED_SHARE: f64 = 0.97;
+pub(crate) const UNDISTURBED_SHARE: f64 = 0.97;

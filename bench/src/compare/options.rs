@@ -108,7 +108,7 @@ impl Options {
     /// Seconds per measurement.
     pub(crate) fn seconds(&self) -> f64 {
         let default = match self.set() {
-            Set::Smoke => 0.2,
+            Set::Smoke => 0.15,
             Set::Quick => 0.25,
             Set::Full => 1.0,
         };

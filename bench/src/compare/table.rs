@@ -1,5 +1,6 @@
 //! Results as tables for people: measurements, ratios, goals, and the verdict on the baseline.
 
+use super::comparison::UNDISTURBED_SHARE;
 use super::contestant::Contestant;
 use super::results::{Figures, Outcome, Results, Spread, median};
 use super::verdict::{CHANCE_MAX, LOSS_MAX};
@@ -160,7 +161,8 @@ fn baseline(results: &Results) -> String {
          Noise: median difference between both processes of the \
          baseline.\nSLOWER: by more than {:.0} % \
          and by more than the noise, in more rounds than chance explains (sign test, {:.0} %); \
-         slower?: not proven, add rounds.\n\
+         slower?: not proven, add rounds;\ndisturbed: other work had the cores, see the column \
+         cores and --attempts.\n\
          {:<40} {:>11} {:>22} {:>22} {:>7} {:>13}  verdict\n",
         LOSS_MAX * 100.0,
         CHANCE_MAX * 100.0,
@@ -174,17 +176,25 @@ fn baseline(results: &Results) -> String {
     for outcome in &results.workloads {
         let Some(found) = &outcome.against_baseline else { continue };
         out += &format!(
-            "{:<40} {:>11} {:>22} {:>22} {:>5.1} % {:>13}  {}\n",
+            "{:<40} {:>11} {:>22} {:>22} {:>5.1} % {:>13}  {}{}\n",
             outcome.name,
             outcome.working_set,
             spread(found.new_to_old, 3),
             spread(found.old_to_old, 3),
             found.self_difference * 100.0,
             format!("{}/{}", found.rounds_slower, found.rounds),
-            found.verdict.name()
+            found.verdict.name(),
+            if is_disturbed(outcome) { " (disturbed)" } else { "" }
         );
     }
     out
+}
+
+/// Whether other work had the cores in half of the rounds of a build.
+fn is_disturbed(outcome: &Outcome) -> bool {
+    let builds = outcome.targets.iter().filter(|(party, _)| party.is_daemon());
+    let mut shares = builds.filter_map(|(_, figures)| median(&figures.shares));
+    shares.any(|share| share < UNDISTURBED_SHARE)
 }
 
 fn spread(spread: Spread, digits: usize) -> String {
