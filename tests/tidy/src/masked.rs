@@ -71,6 +71,15 @@ impl Masked {
         spans
     }
 
+    /// The code with its inline test modules blanked too; lines stay where they are.
+    pub fn code_without_tests(&self) -> String {
+        let spans = self.test_spans();
+        let is_test = |line: usize| spans.iter().any(|(from, to)| (*from..=*to).contains(&line));
+        let lines = self.code.lines().enumerate();
+        let kept = lines.map(|(index, line)| if is_test(index + 1) { "" } else { line });
+        kept.collect::<Vec<_>>().join("\n")
+    }
+
     /// The offset of the brace that closes the one at `open`.
     pub fn closing_brace(&self, open: usize) -> Option<usize> {
         let mut depth = 0_u32;
@@ -240,6 +249,7 @@ mod tests {
     fn inline_test_modules_are_found() {
         let source = "fn f() {}\n\n#[cfg(test)]\nmod tests {\n    fn g() {}\n}\nfn h() {}\n";
         assert_eq!(Masked::new(source).test_spans(), [(3, 6)]);
+        assert_eq!(Masked::new(source).code_without_tests(), "fn f() {}\n\n\n\n\n\nfn h() {}");
         assert_eq!(Masked::new("#[cfg(test)]\nmod tests;\nfn f() {}").test_spans(), []);
     }
 }
