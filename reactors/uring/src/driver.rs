@@ -20,7 +20,7 @@ use crate::pool::{Pool, PoolMut, REGISTERED_BYTES_MAX};
 use crate::receive::{ReceiveBuffers, RecvBuffer};
 use crate::ring::{Cqe, Ring};
 use crate::sockets::Socket;
-use crate::table::{Op, OpKind, OpTable, Scratch, key_of, user_data};
+use crate::table::{Op, OpKind, OpTable, key_of, user_data};
 use crate::waker::Waker;
 
 /// How a driver is made.
@@ -277,19 +277,18 @@ impl Driver {
         if self.fixed_files { Handle::Fixed(index) } else { Handle::Plain(fd) }
     }
 
-    /// Puts an operation into the table and queues its entry, which `build` makes; it gets the
-    /// scratch memory of the operation's slot.
+    /// Puts an operation into the table and queues its entry.
     ///
     /// # Safety
-    /// Everything that the entry points at must be owned by the operation, be its scratch
-    /// memory, or be booked in the pool until the operation has ended.
+    /// Everything that the entry points at must be owned by the operation or be booked in the
+    /// pool until the operation has ended.
     pub(crate) unsafe fn start(
         &mut self,
         op: Op,
-        build: impl FnOnce(&mut Scratch) -> squeue::Entry,
+        entry: squeue::Entry,
     ) -> Result<Key, (Refusal, Op)> {
         let key = self.table.insert(op).map_err(|op| (Refusal::Full, op))?;
-        let entry = build(self.table.scratch(key)).user_data(user_data(key));
+        let entry = entry.user_data(user_data(key));
         // SAFETY: the caller's promise, together with the table: it keeps the operation until
         // its last completion has been reaped.
         if unsafe { self.ring.push(&entry) } {
@@ -323,9 +322,7 @@ impl Driver {
         out.push(match op.kind {
             OpKind::Allocate => self.complete_fallocate(name, cqe.result),
             OpKind::Read { slice } => self.complete_read(name, slice, cqe.result),
-            OpKind::ReceiveInto { slice, then } => {
-                self.complete_recv_into(name, (slice, then), cqe)
-            }
+            OpKind::ReceiveInto { slice } => self.complete_recv_into(name, slice, cqe),
             OpKind::Send { gather } => self.complete_send(name, gather, cqe),
             OpKind::Sync => self.complete_fsync(name, cqe.result),
             OpKind::Write { slice } => self.complete_write(name, slice, cqe.result),

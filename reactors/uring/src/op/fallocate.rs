@@ -47,7 +47,7 @@ impl Driver {
         });
         let op = Op { token, object: file.0, kind: OpKind::Allocate };
         // SAFETY: a fallocate points at no memory.
-        unsafe { self.start(op, |_| entry) }.map_err(|(reason, _)| reason)?;
+        unsafe { self.start(op, entry) }.map_err(|(reason, _)| reason)?;
         self.file_started(file);
         Ok(())
     }

@@ -19,7 +19,7 @@ impl Driver {
         let entry = for_handle!(handle, |fd| opcode::Fsync::new(fd).flags(flags).build());
         let op = Op { token, object: file.0, kind: OpKind::Sync };
         // SAFETY: a flush points at no memory.
-        unsafe { self.start(op, |_| entry) }.map_err(|(reason, _)| reason)?;
+        unsafe { self.start(op, entry) }.map_err(|(reason, _)| reason)?;
         self.file_started(file);
         Ok(())
     }

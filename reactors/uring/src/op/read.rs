@@ -32,7 +32,7 @@ impl Driver {
         let op = Op { token, object: file.0, kind: OpKind::Read { slice } };
         // SAFETY: the entry points at a slice of the pool that `begin_write` has booked for the
         // kernel until this operation has ended.
-        match unsafe { self.start(op, |_| entry) } {
+        match unsafe { self.start(op, entry) } {
             Ok(_) => {
                 self.file_started(file);
                 Ok(())

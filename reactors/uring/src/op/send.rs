@@ -46,7 +46,7 @@ impl Driver {
         // SAFETY: everything that the entry points at is in the gather, which the operation now
         // owns, or is booked in the pool by `begin_send`, or is a memory store's, which the
         // gather keeps alive.
-        match unsafe { self.start(op, |_| entry) } {
+        match unsafe { self.start(op, entry) } {
             Ok(key) => {
                 if let Some(socket) = self.sockets.get_mut(id.0) {
                     socket.send = Some(key);
