@@ -47,8 +47,6 @@ pub struct DriverOptions {
     /// Whether a send ends as soon as a part of it went out. Otherwise the kernel goes on by
     /// itself until all of it has.
     pub partial_sends: bool,
-    /// Let a thread of the kernel submit; it sleeps after this long without work.
-    pub sqpoll: Option<Duration>,
     /// Let the kernel poll network cards while a reactor waits.
     pub napi: Option<Napi>,
     /// Cores for the kernel's own I/O workers; they inherit the reactor's core otherwise.
@@ -69,7 +67,6 @@ impl DriverOptions {
             gather_pieces: 512,
             gather_inline_bytes: 64 << 10,
             partial_sends: false,
-            sqpoll: None,
             napi: None,
             worker_cores: Vec::new(),
         }
@@ -144,7 +141,7 @@ impl Driver {
     pub fn new(options: &DriverOptions) -> Result<(Self, Vec<Warning>), SetupError> {
         check(options)?;
         let mut warnings = Vec::new();
-        let ring = Ring::new(options.entries, options.sqpoll, &mut warnings)?;
+        let ring = Ring::new(options.entries, &mut warnings)?;
         let (mut pool, warning) = Pool::new(&options.layout)?;
         warnings.extend(warning);
         let (receive, warning) =

@@ -36,7 +36,7 @@ mod tests {
     fn the_kernel_has_what_was_asked_for_or_a_sentence_says_what_is_missing() {
         for prefer_busy_poll in [true, false] {
             let mut warnings = Vec::new();
-            let ring = Ring::new(8, None, &mut warnings).unwrap();
+            let ring = Ring::new(8, &mut warnings).unwrap();
             warnings.clear();
             let napi = Napi { busy_poll: Duration::from_micros(40), prefer_busy_poll };
             switch_on(&ring, napi, &mut warnings);
