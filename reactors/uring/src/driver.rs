@@ -20,7 +20,7 @@ use crate::pool::{Pool, PoolMut, REGISTERED_BYTES_MAX};
 use crate::receive::{ReceiveBuffers, RecvBuffer};
 use crate::ring::{Cqe, Ring};
 use crate::sockets::Socket;
-use crate::table::{Op, OpKind, OpTable, key_of, user_data};
+use crate::table::{Op, OpKind, OpName, OpTable, key_of, user_data};
 use crate::waker::Waker;
 
 /// How a driver is made.
@@ -315,7 +315,7 @@ impl Driver {
             | OpKind::Write { .. } => {}
         }
         let Some(op) = self.table.remove(key) else { return };
-        let name = (op.token, op.object);
+        let name = OpName { token: op.token, object: op.object };
         out.push(match op.kind {
             OpKind::Allocate => self.complete_fallocate(name, cqe.result),
             OpKind::Read { slice } => self.complete_read(name, slice, cqe.result),

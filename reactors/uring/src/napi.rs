@@ -19,6 +19,7 @@ pub struct Napi {
 
 /// Switches it on; a kernel that cannot is a warning.
 pub(crate) fn switch_on(ring: &Ring, napi: Napi, warnings: &mut Vec<Warning>) {
+    // The field ends at 71 minutes; nobody polls a card for longer before sleeping.
     let micros = u32::try_from(napi.busy_poll.as_micros()).unwrap_or(u32::MAX);
     let mut wanted = io_uring::types::Napi::new()
         .set_busy_poll_timeout(micros)

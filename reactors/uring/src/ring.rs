@@ -108,7 +108,7 @@ impl Ring {
     /// Submits everything and, where `wait` says so, waits for one completion.
     pub(crate) fn enter(&mut self, min_complete: u32, wait: Option<Duration>) -> io::Result<()> {
         let queue = self.ring.submission();
-        let queued = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+        let queued = units::len_u32(queue.len());
         // GETEVENTS makes the kernel run deferred work and flush an overflown queue.
         let flags = self.enter_flags | ENTER_GETEVENTS;
         drop(queue);
@@ -233,6 +233,7 @@ fn enter_kernel(
 
 fn kernel_timespec(duration: Duration) -> KernelTimespec {
     KernelTimespec {
+        // A wait of 2^63 seconds has no end either way.
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         nanoseconds: i64::from(duration.subsec_nanos()),
     }

@@ -18,6 +18,15 @@ pub(crate) struct Op {
     pub(crate) kind: OpKind,
 }
 
+/// Whose an operation is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpName {
+    /// The caller's name for it.
+    pub(crate) token: u64,
+    /// The socket or file slot that it belongs to.
+    pub(crate) object: Key,
+}
+
 /// What an operation does, and what it holds while it is in flight.
 #[derive(Debug)]
 pub(crate) enum OpKind {

@@ -1,14 +1,14 @@
 //! Reading from a file into a pool buffer.
 
 use io_uring::opcode;
-use units::{BufSlice, Key};
+use units::BufSlice;
 
 use crate::completion::Completion;
 use crate::driver::Driver;
 use crate::errors::Refusal;
 use crate::files::FileId;
 use crate::op::{count_of, for_handle};
-use crate::table::{Op, OpKind};
+use crate::table::{Op, OpKind, OpName};
 
 impl Driver {
     /// Reads from byte `offset` of a file. Ends with [`Completion::Read`].
@@ -46,12 +46,12 @@ impl Driver {
 
     pub(crate) fn complete_read(
         &mut self,
-        (token, object): (u64, Key),
+        name: OpName,
         slice: BufSlice,
         result: i32,
     ) -> Completion {
         self.pool.end_write(slice);
-        self.file_ended(object);
-        Completion::Read { token, slice, result: count_of(result) }
+        self.file_ended(name.object);
+        Completion::Read { token: name.token, slice, result: count_of(result) }
     }
 }

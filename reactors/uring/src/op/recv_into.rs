@@ -10,7 +10,7 @@ use crate::errors::Refusal;
 use crate::op::{count_of, for_handle};
 use crate::ring::Cqe;
 use crate::sockets::SocketId;
-use crate::table::{Op, OpKind};
+use crate::table::{Op, OpKind, OpName};
 
 impl Driver {
     /// Receives into a pool buffer until it is full, the peer has finished, or the receive is
@@ -52,17 +52,17 @@ impl Driver {
 
     pub(crate) fn complete_recv_into(
         &mut self,
-        (token, object): (u64, Key),
+        name: OpName,
         slice: BufSlice,
         cqe: Cqe,
     ) -> Completion {
         self.pool.end_write(slice);
-        if let Some(socket) = self.sockets.get_mut(object) {
+        if let Some(socket) = self.sockets.get_mut(name.object) {
             socket.receive = None;
         }
-        self.finish_close(object);
+        self.finish_close(name.object);
         Completion::ReceivedInto {
-            token,
+            token: name.token,
             slice,
             result: count_of(cqe.result),
             more_waiting: cqe.socket_has_more(),
