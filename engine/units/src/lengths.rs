@@ -17,6 +17,30 @@ pub const fn len_u32(len: usize) -> u32 {
     len
 }
 
+/// A length in memory as 16 bits, for what its format keeps below 64 KiB.
+///
+/// # Panics
+/// When it does not fit: the format was not kept.
+#[track_caller]
+pub const fn len_u16(len: usize) -> u16 {
+    assert!(len <= u16::MAX as usize, "the format keeps the length below 64 KiB");
+    #[expect(clippy::cast_possible_truncation, reason = "the assertion above")]
+    let len = len as u16;
+    len
+}
+
+/// A length in memory as 8 bits, for what its format keeps below 256 bytes.
+///
+/// # Panics
+/// When it does not fit: the format was not kept.
+#[track_caller]
+pub const fn len_u8(len: usize) -> u8 {
+    assert!(len <= u8::MAX as usize, "the format keeps the length below 256 bytes");
+    #[expect(clippy::cast_possible_truncation, reason = "the assertion above")]
+    let len = len as u8;
+    len
+}
+
 /// A length in memory as 64 bits; addresses have no more.
 pub const fn len_u64(len: usize) -> u64 {
     len as u64
@@ -41,6 +65,7 @@ mod tests {
     #[test]
     fn lengths_keep_their_value() {
         assert_eq!((len_u32(0), len_u32(0xffff_ffff)), (0, 0xffff_ffff));
+        assert_eq!((len_u16(0xffff), len_u8(0xff)), (0xffff, 0xff));
         assert_eq!((len_u64(0x1_0000_0000), len_usize(0xffff_ffff)), (0x1_0000_0000, 0xffff_ffff));
     }
 
@@ -48,6 +73,18 @@ mod tests {
     #[should_panic(expected = "below 4 GiB")]
     fn a_length_that_has_no_limit_is_a_mistake() {
         len_u32(0x1_0000_0000);
+    }
+
+    #[test]
+    #[should_panic(expected = "below 64 KiB")]
+    fn a_length_beyond_16_bits_is_a_mistake() {
+        len_u16(0x1_0000);
+    }
+
+    #[test]
+    #[should_panic(expected = "below 256 bytes")]
+    fn a_length_beyond_8_bits_is_a_mistake() {
+        len_u8(0x100);
     }
 
     #[test]
