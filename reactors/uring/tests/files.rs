@@ -191,7 +191,8 @@ proptest! {
                     oracle.write_all_at(&vec![tag; len as usize], offset).unwrap();
                 }
                 Access::Punch { offset, len } => {
-                    driver.fallocate(id, 1, Fallocate::PunchHole, FileRange { offset, len }).unwrap();
+                    let range = FileRange { offset, len };
+                    driver.fallocate(id, 1, Fallocate::PunchHole, range).unwrap();
                     let completion = one(&mut driver);
                     let Completion::Allocated { result: Ok(()), .. } = completion else {
                         panic!("{completion:?}")

@@ -10,7 +10,7 @@ pub const LIST: &str = "tests/tidy/known-violations";
 /// A folder that is being renamed, and its name to be: entries for the new one hold for both.
 const RENAMED: [&str; 2] = ["engine/target", "engine/shard"];
 /// How many violations all entries together may admit; lower it when some go, never raise it.
-const VIOLATIONS_MAX: usize = 120;
+const VIOLATIONS_MAX: usize = 119;
 
 /// The findings of a rule beyond those that the list admits.
 ///

@@ -18,7 +18,7 @@ pub fn conversions_have_a_reason(tree: &Tree) -> Vec<Finding> {
                 continue;
             }
             let line = masked.line_of(at);
-            if !has_reason(&masked, line) {
+            if !masked.comments_on(line).into_iter().any(is_reason) {
                 let sentence = "replaces what does not fit without a `//` comment on why that \
                                 cannot happen or is right";
                 findings.push(Finding::new(&file.path, line, sentence));
@@ -56,28 +56,6 @@ fn call_before(code: &str) -> Option<&str> {
         }
     }
     None
-}
-
-fn has_reason(masked: &Masked, line: usize) -> bool {
-    let code: Vec<_> = masked.code.lines().collect();
-    let comments: Vec<_> = masked.comments.lines().collect();
-    let reason = |index: usize| comments.get(index).is_some_and(|comment| is_reason(comment));
-    let mut first = line - 1;
-    // A line that ends nothing belongs to the statement of the line below it.
-    while first > 0 && continues(code[first - 1]) {
-        first -= 1;
-    }
-    let mut last = line - 1;
-    while last + 1 < code.len() && continues(code[last]) {
-        last += 1;
-    }
-    let above = (1..=2).filter_map(|back| first.checked_sub(back));
-    (first..=last).any(reason) || above.filter(|index| code[*index].trim().is_empty()).any(reason)
-}
-
-fn continues(code: &str) -> bool {
-    let code = code.trim();
-    !code.is_empty() && !code.ends_with([';', '{', '}', ',', ']'])
 }
 
 fn is_reason(comment: &str) -> bool {
