@@ -35,10 +35,14 @@ fn hides_a_failure(before: &str, after: &str) -> bool {
     if after.starts_with(".unwrap_or_default()") {
         return converts;
     }
-    let Some(value) = after.strip_prefix(".unwrap_or(") else { return false };
-    let is_max = |word: &str| word == "MAX";
-    let value = value.split(')').next().unwrap_or_default();
-    converts || value.rsplit("::").next().is_some_and(|last| is_max(last.trim()))
+    let value = after.strip_prefix(".unwrap_or(");
+    // A closure may panic, which hides nothing.
+    let from_closure = after.strip_prefix(".unwrap_or_else(");
+    let is_max = |value: &str| {
+        let value = value.split(')').next().unwrap_or_default();
+        value.rsplit("::").next().is_some_and(|last| last.trim() == "MAX")
+    };
+    value.is_some_and(|value| converts || is_max(value)) || from_closure.is_some_and(is_max)
 }
 
 /// What is called by the call that ends `code`.
@@ -80,6 +84,7 @@ mod tests {
         assert_eq!(lines("let a = b\n    .checked_add(1)\n    .unwrap_or(u64::MAX);"), [3]);
         assert_eq!(lines("let a = u8::try_from(f(b)).unwrap_or(0);"), [1]);
         assert_eq!(lines("let a: u8 = f(b).try_into().unwrap_or_default();"), [1]);
+        assert_eq!(lines("let a = u8::try_from(b).unwrap_or_else(|_| u8::MAX);"), [1]);
         assert_eq!(lines("/// It is much too long for that.\nlet a = b.unwrap_or(u8::MAX);"), [2]);
         let far = "// At most 8 of them per command.\nlet a = 1;\nlet b = 2;\n\
                    let c = d.unwrap_or(u8::MAX);";
@@ -104,6 +109,7 @@ mod tests {
     #[test]
     fn other_defaults_are_free() {
         assert!(lines("let a = b.parse().unwrap_or(0);").is_empty());
+        assert!(lines("let a = u8::try_from(b).unwrap_or_else(|_| panic!());").is_empty());
         assert!(lines("let a = options.limit.unwrap_or(limits::SESSIONS_MAX);").is_empty());
         assert!(lines("#[cfg(test)]\nmod tests {\n    a.unwrap_or(u8::MAX);\n}").is_empty());
     }
