@@ -6,6 +6,7 @@
 mod catalog;
 mod geometry;
 mod map;
+mod request;
 mod volume_record;
 
 pub use catalog::{
@@ -13,4 +14,5 @@ pub use catalog::{
 };
 pub use geometry::{ByteRange, Geometry};
 pub use map::RangeSet;
-pub use volume_record::{BackendKind, Capabilities, Naa, VolumeRecord, Wwid};
+pub use request::{BlockRequest, SpaceChange};
+pub use volume_record::{Capabilities, Naa, VolumeRecord, Wwid};

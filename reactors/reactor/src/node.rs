@@ -5,13 +5,13 @@ use crate::mailbox::{Doorbell, PostOffice};
 use crate::reactor::{Mail, Parts, Reactor};
 use crate::stats::Snapshot;
 use crossbeam_queue::ArrayQueue;
+use shard::{Entropy, SessionInfo, Shard, ShardOptions};
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use target::{Entropy, SessionInfo, Shard, ShardOptions};
 use units::{ConnId, PoolLayout, ReactorId, SizeClass, VolumeId, limits};
 use uring::{Driver, DriverOptions, Napi, SetupError, Waker};
 use volume::Catalog;
@@ -438,7 +438,6 @@ fn shard(at: usize, options: &NodeOptions, catalog: Arc<Catalog>) -> Shard {
         reactors: small(options.cores.len()),
         layout: options.layout.clone(),
         login_time_max: options.login_time_max,
-        straight: true,
         entropy: entropy(),
     };
     Shard::new(options, catalog)
