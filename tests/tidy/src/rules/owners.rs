@@ -10,8 +10,8 @@ const TYPE_FILES_MAX: usize = 3;
 /// file with its start and its completion. They do not count.
 const SIBLINGS: &[&str] = &["reactors/uring/src/op/"];
 
-/// Where the shard is. An older clone may still have it under its former name.
-pub(crate) const SHARD: &[&str] = &["engine/shard/src/", "engine/target/src/"];
+/// Where the shard is.
+pub(crate) const SHARD: &str = "engine/shard/src/";
 
 /// The inherent methods of a type are in at most 3 files of its crate; each file beyond them is
 /// found. A file that defines a type means its own, so types of one name do not add up.
@@ -113,9 +113,7 @@ fn defines(masked: &Masked, name: &str) -> bool {
 pub fn nobody_reaches_through_the_shard(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, text) in tree.rust().filter(|(file, _)| !file.is_test_only()) {
-        let Some(inside) = SHARD.iter().find_map(|folder| file.path.strip_prefix(folder)) else {
-            continue;
-        };
+        let Some(inside) = file.path.strip_prefix(SHARD) else { continue };
         if inside == "shard.rs" || inside == "lib.rs" {
             continue;
         }
@@ -175,16 +173,11 @@ mod tests {
             ("engine/shard/src/lib.rs", text),
             ("engine/shard/src/task/admission.rs", text),
             ("engine/shard/src/tests/world.rs", text),
-            ("engine/target/src/jobs.rs", text),
             ("reactors/reactor/src/node.rs", text),
         ]);
         let found = nobody_reaches_through_the_shard(&tree);
         let found: Vec<_> = found.into_iter().map(|f| (f.path, f.line)).collect();
         let path = "engine/shard/src/task/admission.rs";
-        let old = "engine/target/src/jobs.rs";
-        assert_eq!(
-            found,
-            [(path.to_owned(), 2), (path.to_owned(), 3), (old.to_owned(), 2), (old.to_owned(), 3)]
-        );
+        assert_eq!(found, [(path.to_owned(), 2), (path.to_owned(), 3)]);
     }
 }
