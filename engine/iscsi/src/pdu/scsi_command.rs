@@ -42,6 +42,7 @@ pub struct ScsiCommand {
 
 impl ScsiCommand {
     /// Reads the command from its header.
+    #[inline]
     pub fn parse(bhs: &Bhs) -> Result<Self, PduFault> {
         expect_opcode(bhs, Opcode::ScsiCommand)?;
         let wire: Layout = transmute!(*bhs.raw());
