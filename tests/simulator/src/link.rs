@@ -3,8 +3,8 @@
 
 use iscsi::digest::{DataDigest, header_digest};
 use iscsi::{BHS_BYTES, Deframer, pad_bytes};
+use shard::{HandedOver, Placement, SendData};
 use std::collections::VecDeque;
-use target::{HandedOver, Placement, SendData};
 use units::{BufId, BufSlice, ConnId, ReactorId};
 
 /// Where the target side of a connection is.

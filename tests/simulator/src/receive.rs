@@ -5,8 +5,8 @@ use crate::pool::Use;
 use crate::rng::size;
 use crate::world::{Event, Stage, World};
 use iscsi::{Bhs, DeframeFault, Piece};
+use shard::Placement;
 use std::net::SocketAddr;
-use target::Placement;
 use units::ConnId;
 
 impl World {

@@ -5,8 +5,8 @@ use crate::pool::{Pool, Use};
 use crate::rng::{Rng, size};
 use crate::world::{Event, World};
 use iscsi::{Bhs, Opcode};
+use shard::{Action, Actions, HandedOver, SendData, Shard, ShardOptions};
 use std::collections::{BTreeMap, VecDeque};
-use target::{Action, Actions, HandedOver, SendData, Shard, ShardOptions};
 use units::{BufId, BufSlice, ConnId, Instant, ReactorId, limits};
 
 /// One reactor.
@@ -114,16 +114,11 @@ impl World {
                 self.check(result);
                 self.seats[seat].pool.bytes(slice).fill(0);
             }
-            Action::Compare { .. }
-            | Action::Flush { .. }
-            | Action::QueryMap { .. }
-            | Action::Read { .. }
-            | Action::Space { .. }
-            | Action::Write { .. } => self.start_io(seat, action),
+            Action::Compare { .. } | Action::Io { .. } => self.start_io(seat, action),
         }
     }
 
-    fn post(&mut self, from: usize, to: usize, message: target::Message) {
+    fn post(&mut self, from: usize, to: usize, message: shard::Message) {
         let delay = self.short_delay();
         let last = self.mail_last.entry((from, to)).or_insert(0);
         *last = (self.now + delay).max(*last);

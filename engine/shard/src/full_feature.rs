@@ -87,7 +87,7 @@ impl Shard {
     ) -> bool {
         let Some(session) = self.session_mut(conn) else { return false };
         if !bhs.immediate() {
-            return session.window.admit(cmd_sn) == iscsi::Admission::InOrder;
+            return session.window.admit(cmd_sn) == iscsi::CmdSnVerdict::InOrder;
         }
         if session.immediate_in_flight >= limits::IMMEDIATE_COMMANDS_MAX {
             self.reject(conn, bhs, RejectReason::ImmediateCommandReject, turn);

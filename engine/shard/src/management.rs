@@ -10,7 +10,7 @@ use iscsi::pdu::{
     TaskManagementFunction, TaskManagementOutcome, TaskManagementRequest, TaskManagementResponse,
 };
 use units::{ConnId, Key, VolumeId, limits};
-use volume::Extent;
+use volume::ByteRange;
 
 impl Shard {
     /// A task management function request.
@@ -263,7 +263,7 @@ fn management_task(
         operation: crate::operation::Operation::Other,
         work: Work::Management,
         scsi_length: 0,
-        range: Extent { offset: 0, len: 0 },
+        range: ByteRange { offset: 0, len: 0 },
         phase: Phase::Executing,
         data_out: DataOutState::default(),
         data_in: DataInState::default(),

@@ -3,9 +3,7 @@
 //! Nothing happens by itself: a test may hold the backend, the wire or the mail, and lets them
 //! go on when it likes.
 
-use crate::{
-    Action, Actions, IoResult, Message, OpId, Placement, SendData, Shard, ShardOptions, SpaceChange,
-};
+use crate::{Action, Actions, IoResult, Message, OpId, Placement, SendData, Shard, ShardOptions};
 use iscsi::Bhs;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,8 +11,8 @@ use std::time::Duration;
 use units::{BlockSize, BufId, BufSlice, ConnId, Instant, PoolLayout, ReactorId, SizeClass};
 use units::{Key, VolumeId};
 use volume::{
-    Access, BackendKind, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord,
-    VolumeRecord, Wwid,
+    Access, BackendKind, BlockRequest, Capabilities, Catalog, Geometry, LunMapping, Naa,
+    SpaceChange, TargetRecord, VolumeRecord, Wwid,
 };
 
 pub(super) const TARGET: &str = "iqn.2026-01.example:disks";
@@ -374,12 +372,9 @@ impl World {
                 self.send((core, conn), header, data);
             }
             Action::ZeroFill(slice) => bytes_of(&mut self.cores[core].buffers, slice).fill(0),
-            Action::Compare { op, .. }
-            | Action::Flush { op, .. }
-            | Action::QueryMap { op, .. }
-            | Action::Read { op, .. }
-            | Action::Space { op, .. }
-            | Action::Write { op, .. } => self.cores[core].begun.push_back(Begun { op, action }),
+            Action::Compare { op, .. } | Action::Io { op, .. } => {
+                self.cores[core].begun.push_back(Begun { op, action })
+            }
         }
     }
 
@@ -425,23 +420,9 @@ impl World {
                     at: u32::try_from(at).unwrap(),
                 })
             }
-            Action::Read { volume, offset, into, .. } => {
-                let disk = run_of(&mut self.disks, volume, offset, into.len.into());
-                bytes_of(buffers, into).copy_from_slice(disk);
-                IoResult::Done
+            Action::Io { volume, request, .. } => {
+                perform(buffers, &mut self.disks, volume, request)
             }
-            Action::Write { volume, offset, from, .. } => {
-                let disk = run_of(&mut self.disks, volume, offset, from.len.into());
-                disk.copy_from_slice(bytes_of(buffers, from));
-                IoResult::Done
-            }
-            Action::Space { volume, offset, len, change, .. } => {
-                assert!(matches!(change, SpaceChange::Unmap | SpaceChange::Zero));
-                run_of(&mut self.disks, volume, offset, len).fill(0);
-                IoResult::Done
-            }
-            Action::QueryMap { len, .. } => IoResult::Mapped { len, allocated: true },
-            Action::Flush { .. } => IoResult::Done,
             Action::Close(_)
             | Action::EnterFullFeaturePhase { .. }
             | Action::HandOver { .. }
@@ -462,4 +443,31 @@ fn bytes_of(buffers: &mut [Vec<u8>], slice: BufSlice) -> &mut [u8] {
 fn run_of(disks: &mut [Vec<u8>], volume: VolumeId, offset: u64, len: u64) -> &mut [u8] {
     let from = usize::try_from(offset).unwrap();
     &mut disks[usize::from(volume.0)][from..from + usize::try_from(len).unwrap()]
+}
+
+/// Carries out a request to a medium of bytes.
+fn perform(
+    buffers: &mut [Vec<u8>],
+    disks: &mut [Vec<u8>],
+    volume: VolumeId,
+    request: BlockRequest,
+) -> IoResult {
+    match request {
+        BlockRequest::Read { offset, into, .. } => {
+            let disk = run_of(disks, volume, offset, into.len.into());
+            bytes_of(buffers, into).copy_from_slice(disk);
+        }
+        BlockRequest::Write { offset, from, .. } => {
+            let disk = run_of(disks, volume, offset, from.len.into());
+            disk.copy_from_slice(bytes_of(buffers, from));
+        }
+        BlockRequest::Space { range, change: SpaceChange::Unmap | SpaceChange::Zero } => {
+            run_of(disks, volume, range.offset, range.len).fill(0);
+        }
+        BlockRequest::MapQuery(range) => {
+            return IoResult::Mapped { len: range.len, allocated: true };
+        }
+        BlockRequest::Flush => {}
+    }
+    IoResult::Done
 }

@@ -3,7 +3,7 @@
 
 mod world;
 
-use target::IoResult;
+use shard::IoResult;
 use world::{NOW, World, catalog};
 
 /// COMPARE AND WRITE of block 0.

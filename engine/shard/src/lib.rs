@@ -32,7 +32,7 @@ mod teardown;
 mod tests;
 mod wait;
 
-pub use action::{Action, Actions, IoResult, Placement, Sample, SendData, SpaceChange};
+pub use action::{Action, Actions, IoResult, Placement, Sample, SendData};
 pub use directory::SessionInfo;
 pub use message::{HandedOver, Message};
 pub use operation::{OpId, Operation};

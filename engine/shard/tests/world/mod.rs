@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use iscsi::Bhs;
+use shard::{Action, Actions, IoResult, OpId, Placement, SendData, Shard, ShardOptions};
 use std::sync::Arc;
 use std::time::Duration;
-use target::{Action, Actions, IoResult, OpId, Placement, SendData, Shard, ShardOptions};
 use units::{BlockSize, ConnId, Instant, PoolLayout, ReactorId, SizeClass, VolumeId};
 use volume::{
-    Access, BackendKind, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord,
-    VolumeRecord, Wwid,
+    Access, BackendKind, BlockRequest, Capabilities, Catalog, Geometry, LunMapping, Naa,
+    TargetRecord, VolumeRecord, Wwid,
 };
 
 pub(crate) const NOW: Instant = Instant(1);
@@ -108,15 +108,18 @@ impl World {
         while let Some(action) = self.actions.pop() {
             match action {
                 Action::Compare { op, .. } => self.done("compare", op, &mut words),
-                Action::Flush { op, .. } => self.done("flush", op, &mut words),
-                Action::Read { op, .. } => {
-                    words.push("read".to_owned());
-                    self.reads.push(op);
-                }
-                Action::Write { op, .. } => self.done("write", op, &mut words),
-                Action::Space { op, change, .. } => {
-                    self.done(&format!("{change:?}"), op, &mut words);
-                }
+                Action::Io { op, request, .. } => match request {
+                    BlockRequest::Flush => self.done("flush", op, &mut words),
+                    BlockRequest::MapQuery(_) => {}
+                    BlockRequest::Read { .. } => {
+                        words.push("read".to_owned());
+                        self.reads.push(op);
+                    }
+                    BlockRequest::Space { change, .. } => {
+                        self.done(&format!("{change:?}"), op, &mut words);
+                    }
+                    BlockRequest::Write { .. } => self.done("write", op, &mut words),
+                },
                 Action::Send { header, data, .. } => {
                     words.push(format!("PDU {:#04x} status {}", header[0], header[3]));
                     if let SendData::Bytes(bytes) = data {
@@ -127,7 +130,6 @@ impl World {
                 | Action::EnterFullFeaturePhase { .. }
                 | Action::HandOver { .. }
                 | Action::Post { .. }
-                | Action::QueryMap { .. }
                 | Action::Replicate { .. }
                 | Action::Return { .. }
                 | Action::ZeroFill(_) => {}

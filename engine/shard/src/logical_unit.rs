@@ -16,7 +16,7 @@ pub(crate) struct LogicalUnit {
     pub(crate) capabilities: Capabilities,
     /// What the device server knows. The target port in it is a stand-in: INQUIRY puts in that
     /// of the session's target.
-    pub(crate) unit: scsi::LogicalUnit,
+    pub(crate) unit: scsi::UnitModel,
     /// Who holds a reservation by RESERVE.
     pub(crate) reserved_by: Option<Holder>,
     /// Ranges that COMPARE AND WRITE holds, on any core.
@@ -173,7 +173,7 @@ pub(crate) const fn ask(volume: VolumeId, ticket: Option<Ticket>, job: Job) -> N
 }
 
 /// What the SCSI device server needs to know about a volume.
-fn unit_of(record: &VolumeRecord) -> scsi::LogicalUnit {
+fn unit_of(record: &VolumeRecord) -> scsi::UnitModel {
     let geometry = record.geometry;
     let capabilities = record.capabilities;
     let mut limits = Limits::new(geometry.block_size, geometry.physical_block_exponent);
@@ -190,7 +190,7 @@ fn unit_of(record: &VolumeRecord) -> scsi::LogicalUnit {
         descriptor_sense: false,
         software_write_protect: false,
     };
-    scsi::LogicalUnit {
+    scsi::UnitModel {
         identity: Identity {
             vendor: *b"POLLUX  ",
             product: *b"Virtual Disk    ",

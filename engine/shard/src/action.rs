@@ -4,6 +4,7 @@ use crate::message::{HandedOver, Message};
 use crate::operation::{OpId, Operation};
 use std::collections::VecDeque;
 use units::{BufId, BufSlice, ConnId, Instant, ReactorId, VolumeId};
+use volume::BlockRequest;
 
 /// Where the data segment of the PDU goes whose header the shard has just seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +52,6 @@ pub struct Sample {
     pub completed_at: Instant,
 }
 
-/// What becomes of a range of blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpaceChange {
-    /// The blocks are given back; they read as zeros where the backend says so.
-    Unmap,
-    /// The blocks read as zeros from now on.
-    Zero,
-}
-
 /// How a backend operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoResult {
@@ -70,7 +62,7 @@ pub enum IoResult {
         /// Bytes from the start of the range.
         at: u32,
     },
-    /// The answer to [`Action::QueryMap`]: the first run of the range.
+    /// The answer to [`BlockRequest::MapQuery`]: the first run of the range.
     Mapped {
         /// Bytes of the run.
         len: u64,
@@ -110,13 +102,6 @@ pub enum Action {
         /// Data segments that the initiator sends may be this long, in bytes.
         max_data_segment_length: u32,
     },
-    /// Make what was written durable; answer with `handle_io`.
-    Flush {
-        /// The operation.
-        op: OpId,
-        /// The volume.
-        volume: VolumeId,
-    },
     /// Let another reactor have the connection, after what is queued to be sent has left. No
     /// further byte of it is parsed here; bytes received already travel with it.
     HandOver {
@@ -127,37 +112,21 @@ pub enum Action {
         /// What that reactor's shard needs to go on (`adopt`).
         state: Box<HandedOver>,
     },
+    /// Access the medium of a volume; answer with `handle_io`.
+    Io {
+        /// The operation.
+        op: OpId,
+        /// The volume.
+        volume: VolumeId,
+        /// What to do.
+        request: BlockRequest,
+    },
     /// Give a message to another reactor's shard, in order (`handle_message`).
     Post {
         /// The reactor.
         to: ReactorId,
         /// The message.
         message: Box<Message>,
-    },
-    /// Find out whether the start of a range has blocks behind it; answer with `handle_io`.
-    QueryMap {
-        /// The operation.
-        op: OpId,
-        /// The volume.
-        volume: VolumeId,
-        /// Bytes from the start of the volume.
-        offset: u64,
-        /// Bytes in the range.
-        len: u64,
-    },
-    /// Read from a volume into a buffer; answer with `handle_io`.
-    Read {
-        /// The operation.
-        op: OpId,
-        /// The volume.
-        volume: VolumeId,
-        /// Bytes from the start of the volume.
-        offset: u64,
-        /// The buffer.
-        into: BufSlice,
-        /// The bytes are wanted for nothing but to be sent. A backend in memory may then leave
-        /// them where they are, and they are sent from there.
-        only_to_send: bool,
     },
     /// Fill a buffer by repeating a block, at once.
     Replicate {
@@ -176,34 +145,6 @@ pub enum Action {
         data: SendData,
         /// What statistics learn when the PDU has left.
         sample: Option<Sample>,
-    },
-    /// Change the allocation of a range; answer with `handle_io`.
-    Space {
-        /// The operation.
-        op: OpId,
-        /// The volume.
-        volume: VolumeId,
-        /// What becomes of the range.
-        change: SpaceChange,
-        /// Bytes from the start of the volume.
-        offset: u64,
-        /// Bytes in the range.
-        len: u64,
-    },
-    /// Write a buffer to a volume; answer with `handle_io`.
-    Write {
-        /// The operation.
-        op: OpId,
-        /// The volume.
-        volume: VolumeId,
-        /// Bytes from the start of the volume.
-        offset: u64,
-        /// The buffer. Its bytes do not change until the answer.
-        from: BufSlice,
-        /// Durable before the answer (FUA).
-        durable: bool,
-        /// The bytes are wanted for nothing after this, so they need not have come to the buffer.
-        last_use: bool,
     },
     /// Fill a buffer with zeros, at once.
     ZeroFill(BufSlice),

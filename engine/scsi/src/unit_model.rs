@@ -1,17 +1,17 @@
-//! What the device server needs to know about one logical unit.
+//! The model of one logical unit: what the device server needs to know to answer for it.
 //!
-//! A `LogicalUnit` is immutable: whoever owns it replaces it by the next generation when a
+//! A `UnitModel` is immutable: whoever owns it replaces it by the next generation when a
 //! volume is resized or a mode page changes.
 
 use units::{BlockCount, BlockSize, Lba, limits};
 
-use crate::command::Extent;
+use crate::command::BlockRange;
 use crate::mode::ModePages;
 use crate::sense::SenseFormat;
 
-/// One logical unit, as seen through one target port.
+/// The model of one logical unit, as seen through one target port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogicalUnit {
+pub struct UnitModel {
     /// Who it is, for INQUIRY.
     pub identity: Identity,
     /// The size of a logical block.
@@ -115,10 +115,10 @@ pub struct TargetPort {
     pub port_group: u16,
 }
 
-impl LogicalUnit {
+impl UnitModel {
     /// Whether `extent` is inside of the logical unit. An empty extent may lie just behind the
     /// last block.
-    pub fn contains(&self, extent: Extent) -> bool {
+    pub fn contains(&self, extent: BlockRange) -> bool {
         match extent.lba.0.checked_add(extent.blocks.0) {
             Some(end) => end <= self.blocks.0,
             None => false,

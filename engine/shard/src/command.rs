@@ -13,19 +13,19 @@ use iscsi::Bhs;
 use iscsi::pdu::{RejectReason, ScsiCommand};
 use scsi::{Command, Plan, Sense, VerifyBytes};
 use units::{ConnId, Lun, limits};
-use volume::{Extent, LunMapping};
+use volume::{ByteRange, LunMapping};
 
 /// What a command turns out to be.
 struct Planned {
     work: Work,
     scsi_length: u64,
-    range: Extent,
+    range: ByteRange,
     operation: Operation,
     fault: Option<Fault>,
 }
 
 impl Planned {
-    const NOWHERE: Extent = Extent { offset: 0, len: 0 };
+    const NOWHERE: ByteRange = ByteRange { offset: 0, len: 0 };
 
     fn simple(work: Work, scsi_length: u64) -> Self {
         Self { work, scsi_length, range: Self::NOWHERE, operation: Operation::Other, fault: None }
@@ -344,7 +344,7 @@ fn medium_work(plan: &Plan, unit: &LogicalUnit) -> Planned {
         Plan::SynchronizeCache { extent, .. } => (Work::Flush, extent, Some(0), Operation::Flush),
         Plan::GetLbaStatus { lba, allocation_length } => {
             let work = Work::LbaStatus { lba, allocation_length, found: Vec::new() };
-            let extent = scsi::Extent { lba, blocks: units::BlockCount(0) };
+            let extent = scsi::BlockRange { lba, blocks: units::BlockCount(0) };
             (work, extent, Some(0), Operation::Other)
         }
         Plan::CheckCondition(_)

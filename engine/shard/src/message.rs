@@ -6,7 +6,7 @@ use iscsi::pdu::LoginStatus;
 use scsi::ModeParameters;
 use std::net::SocketAddr;
 use units::{ConnId, Key, ReactorId, VolumeId};
-use volume::Extent;
+use volume::ByteRange;
 
 /// What a shard tells another one. Opaque to the reactor, which only carries it.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub(crate) enum Job {
     /// CLEAR TASK SET (SAM-5 7.5): abort the tasks of all nexuses.
     ClearTaskSet { by: Nexus, asker: Ticket },
     /// Hold a range for COMPARE AND WRITE: what overlaps it ends first or waits.
-    HoldRange { extent: Extent, holder: Ticket },
+    HoldRange { extent: ByteRange, holder: Ticket },
     /// Change the mode parameters.
     Mode { by: Nexus, parameters: ModeParameters },
     /// The nexus is lost: its reservation ends (SPC-2 5.5.1).

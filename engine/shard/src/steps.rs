@@ -1,7 +1,7 @@
 //! Commands that work in steps, once all of their data is here: each step ends with an
 //! operation, whose end takes the next step.
 
-use crate::action::{Action, IoResult, SpaceChange};
+use crate::action::{Action, IoResult};
 use crate::logical_unit::LogicalUnit;
 use crate::message::{Job, Ticket};
 use crate::shard::{Shard, Turn};
@@ -9,7 +9,7 @@ use crate::streams::begin_io;
 use crate::task::{Burst, Fault, Step, Work, range_of};
 use scsi::{LbaStatus, Plan, Provisioning, Sense, VerifyBytes};
 use units::{BlockCount, BufId, BufSlice, Key, Lba, VolumeId, limits};
-use volume::Extent;
+use volume::{BlockRequest, ByteRange, SpaceChange};
 
 /// Slot 0 holds the data that the initiator sent, slot 1 what is made of it chunk by chunk.
 const DATA: usize = 0;
@@ -148,7 +148,7 @@ impl Shard {
         let Some(task) = self.tasks.get_mut(key) else { return };
         let Some(volume) = task.volume else { return self.finish(key, turn) };
         let op = begin_io(task, key, DATA, turn);
-        turn.push(Action::Flush { op, volume });
+        turn.push(Action::Io { op, volume, request: BlockRequest::Flush });
     }
 
     /// The buffer of slot 0 that holds what the initiator sent.
@@ -175,7 +175,8 @@ impl Shard {
         let offset = task.range.offset;
         let op = begin_io(task, key, DATA, turn);
         let into = BufSlice { buf: second, offset: 0, len: half };
-        turn.push(Action::Read { op, volume, offset, into, only_to_send: false });
+        let request = BlockRequest::Read { offset, into, only_to_send: false };
+        turn.push(Action::Io { op, volume, request });
     }
 
     fn compare_and_write_done(
@@ -205,14 +206,8 @@ impl Shard {
                 burst.step = Step::Write;
                 let op = begin_io(task, key, DATA, turn);
                 let from = BufSlice { buf, offset: half, len: half };
-                turn.push(Action::Write {
-                    op,
-                    volume,
-                    offset,
-                    from,
-                    durable: fua,
-                    last_use: false,
-                });
+                let request = BlockRequest::Write { offset, from, durable: fua, last_use: false };
+                turn.push(Action::Io { op, volume, request });
             }
             _ => self.finish(key, turn),
         }
@@ -231,8 +226,8 @@ impl Shard {
         }
         task.range = extent;
         let op = begin_io(task, key, DATA, turn);
-        let (offset, len) = (extent.offset, extent.len);
-        turn.push(Action::Space { op, volume, change: SpaceChange::Unmap, offset, len });
+        let request = BlockRequest::Space { change: SpaceChange::Unmap, range: extent };
+        turn.push(Action::Io { op, volume, request });
     }
 
     /// The buffer of slot 1: lent with that of slot 0, or, where the initiator sends nothing, when
@@ -253,11 +248,11 @@ impl Shard {
     }
 
     /// The next chunk of the task's range, at most as long as the chunk buffer.
-    fn next_chunk(&self, key: Key, chunk: u32) -> Option<(VolumeId, Extent)> {
+    fn next_chunk(&self, key: Key, chunk: u32) -> Option<(VolumeId, ByteRange)> {
         let task = self.tasks.get(key)?;
         let left = task.range.len - task.cursor;
         let len = left.min(u64::from(chunk));
-        Some((task.volume?, Extent { offset: task.range.offset + task.cursor, len }))
+        Some((task.volume?, ByteRange { offset: task.range.offset + task.cursor, len }))
     }
 
     fn write_same_next(&mut self, key: Key, turn: &mut Turn<'_>) {
@@ -301,7 +296,8 @@ impl Shard {
         let Some(task) = self.tasks.get_mut(key) else { return };
         task.cursor = extent.len;
         let op = begin_io(task, key, DATA, turn);
-        turn.push(Action::Space { op, volume, change, offset: extent.offset, len: extent.len });
+        let request = BlockRequest::Space { change, range: extent };
+        turn.push(Action::Io { op, volume, request });
     }
 
     fn write_pattern(&mut self, key: Key, block: u32, turn: &mut Turn<'_>) {
@@ -327,14 +323,9 @@ impl Shard {
         // A chunk is at most as long as its buffer.
         let len = u32::try_from(extent.len).unwrap_or(chunk.len);
         let from = BufSlice { len, ..into };
-        turn.push(Action::Write {
-            op,
-            volume,
-            offset: extent.offset,
-            from,
-            durable: through,
-            last_use: false,
-        });
+        let offset = extent.offset;
+        let request = BlockRequest::Write { offset, from, durable: through, last_use: false };
+        turn.push(Action::Io { op, volume, request });
     }
 
     /// VERIFY without data, or with one block for all: reads chunk by chunk.
@@ -368,7 +359,8 @@ impl Shard {
         let len = u32::try_from(extent.len).unwrap_or(chunk.len);
         let into = BufSlice { buf, offset: 0, len };
         let offset = extent.offset;
-        turn.push(Action::Read { op, volume, offset, into, only_to_send: false });
+        let request = BlockRequest::Read { offset, into, only_to_send: false };
+        turn.push(Action::Io { op, volume, request });
     }
 
     fn verify_done(&mut self, key: Key, result: IoResult, turn: &mut Turn<'_>) {
@@ -411,7 +403,8 @@ impl Shard {
         }
         let Some(task) = self.tasks.get_mut(key) else { return };
         let op = begin_io(task, key, DATA, turn);
-        turn.push(Action::QueryMap { op, volume, offset, len });
+        let request = BlockRequest::MapQuery(ByteRange { offset, len });
+        turn.push(Action::Io { op, volume, request });
     }
 
     fn map_known(&mut self, key: Key, len: u64, allocated: bool, turn: &mut Turn<'_>) {
@@ -426,7 +419,7 @@ impl Shard {
         let blocks = len.div_ceil(u64::from(size.bytes())).max(1);
         let first = Lba(lba.0 + (task.cursor >> size.shift()));
         let provisioning = if allocated { Provisioning::Mapped } else { Provisioning::Deallocated };
-        let extent = scsi::Extent { lba: first, blocks: BlockCount(blocks) };
+        let extent = scsi::BlockRange { lba: first, blocks: BlockCount(blocks) };
         found.push(LbaStatus { extent, provisioning });
         task.cursor += blocks << size.shift();
         self.query_map(key, turn);

@@ -11,10 +11,10 @@
 use crate::message::Job;
 use crate::operation::Operation;
 use iscsi::{InitiatorTaskTag, TargetTransferTag};
-use scsi::{Extent, ParameterKind, Sense, VerifyBytes};
+use scsi::{BlockRange, ParameterKind, Sense, VerifyBytes};
 use smallvec::SmallVec;
 use units::{BufId, ConnId, Instant, Lun, Serial32, VolumeId, limits};
-use volume::Extent as ByteExtent;
+use volume::ByteRange;
 
 /// One task.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Task {
     /// Bytes that the command is about, by its CDB: what the residual counts from.
     pub(crate) scsi_length: u64,
     /// The range of the volume, of commands that have one.
-    pub(crate) range: ByteExtent,
+    pub(crate) range: ByteRange,
     pub(crate) phase: Phase,
     /// Data that the initiator sends.
     pub(crate) data_out: DataOutState,
@@ -110,7 +110,7 @@ pub(crate) enum Work {
     /// READ.
     Read,
     /// UNMAP: the extents that are left.
-    Unmap(Vec<ByteExtent>),
+    Unmap(Vec<ByteRange>),
     /// VERIFY.
     Verify(VerifyBytes),
     /// WRITE.
@@ -300,7 +300,7 @@ impl Task {
     }
 
     /// Whether a write to the medium may be under way in a range.
-    pub(crate) fn writes_into(&self, volume: VolumeId, extent: ByteExtent) -> bool {
+    pub(crate) fn writes_into(&self, volume: VolumeId, extent: ByteRange) -> bool {
         self.volume == Some(volume)
             && self.io_in_flight > 0
             && self.work.modifies()
@@ -314,8 +314,8 @@ impl Task {
 }
 
 /// The range of a command on its volume.
-pub(crate) fn range_of(geometry: &volume::Geometry, extent: Extent) -> ByteExtent {
+pub(crate) fn range_of(geometry: &volume::Geometry, extent: BlockRange) -> ByteRange {
     geometry
-        .extent(extent.lba, extent.blocks)
-        .unwrap_or_else(|| ByteExtent { offset: geometry.bytes(), len: 0 })
+        .byte_range(extent.lba, extent.blocks)
+        .unwrap_or_else(|| ByteRange { offset: geometry.bytes(), len: 0 })
 }

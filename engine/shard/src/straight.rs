@@ -15,12 +15,12 @@ use iscsi::TargetTransferTag;
 use iscsi::pdu::{DataIn, DataInStatus, Residual, ScsiCommand, ScsiResponse, ServiceResponse};
 use scsi::PlainTransfer;
 use units::{BufSlice, ConnId, Key, Lun, Serial32, VolumeId, limits};
-use volume::Extent;
+use volume::{BlockRequest, ByteRange};
 
 /// A transfer that can go straight.
 struct Found {
     volume: VolumeId,
-    range: Extent,
+    range: ByteRange,
     len: u32,
     work: Work,
 }
@@ -80,7 +80,8 @@ impl Shard {
         let placement = if reads {
             let op = OpId { task: key, part: 0 };
             let offset = range.offset;
-            turn.push(Action::Read { op, volume, offset, into: slice, only_to_send: true });
+            let request = BlockRequest::Read { offset, into: slice, only_to_send: true };
+            turn.push(Action::Io { op, volume, request });
             Placement::Discard
         } else {
             connection.incoming = Incoming::Command { task: key, immediate_len: len };
@@ -106,7 +107,7 @@ impl Shard {
         }
         let transfer = PlainTransfer::find(&command.cdb, &unit.unit)?;
         let PlainTransfer { write, extent, fua } = transfer;
-        let range = unit.geometry.extent(extent.lba, extent.blocks)?;
+        let range = unit.geometry.byte_range(extent.lba, extent.blocks)?;
         let len = u32::try_from(range.len).ok().filter(|&len| len <= limits::BURST_LENGTH_MAX)?;
         let fits = command.expected_data_transfer_length == len
             && command.write == write

@@ -10,7 +10,7 @@ use iscsi::TargetTransferTag;
 use iscsi::pdu::{DataIn, DataInStatus};
 use scsi::{Sense, VerifyBytes};
 use units::{BufSlice, Key, Lun, Serial32, VolumeId, limits};
-use volume::Extent;
+use volume::{BlockRequest, ByteRange};
 
 impl Shard {
     /// Takes a task as far as it goes now. Everything that may have changed something for a
@@ -68,7 +68,7 @@ impl Shard {
     }
 
     /// Whether a range is free for the task; if another one holds it, the task waits.
-    pub(crate) fn range_is_free(&mut self, key: Key, volume: VolumeId, extent: Extent) -> bool {
+    pub(crate) fn range_is_free(&mut self, key: Key, volume: VolumeId, extent: ByteRange) -> bool {
         let Some(unit) = self.unit_mut(volume) else { return true };
         if unit.held.is_empty() || !unit.held.overlaps(extent) {
             return true;
@@ -109,7 +109,8 @@ impl Shard {
         let op = begin_io(task, key, slot, turn);
         let from = BufSlice { buf: burst.buf, offset: 0, len: burst.len };
         let offset = extent.offset;
-        turn.push(Action::Write { op, volume, offset, from, durable, last_use });
+        let request = BlockRequest::Write { offset, from, durable, last_use };
+        turn.push(Action::Io { op, volume, request });
     }
 
     /// Reads what the medium holds in place of a burst, to compare or just to see that it can.
@@ -123,7 +124,8 @@ impl Shard {
         let buf = burst.second.unwrap_or(burst.buf);
         let into = BufSlice { buf, offset: 0, len: burst.len };
         let offset = extent.offset;
-        turn.push(Action::Read { op, volume, offset, into, only_to_send: false });
+        let request = BlockRequest::Read { offset, into, only_to_send: false };
+        turn.push(Action::Io { op, volume, request });
     }
 
     /// An operation of a streaming task has ended well.
@@ -199,7 +201,7 @@ impl Shard {
             let disk_len = u32::try_from(disk_len).unwrap_or(limits::BURST_LENGTH_MAX);
             let len = u32::try_from(left.min(u64::from(disk_len))).unwrap_or(disk_len);
             let extent =
-                Extent { offset: task.range.offset + task.cursor, len: u64::from(disk_len) };
+                ByteRange { offset: task.range.offset + task.cursor, len: u64::from(disk_len) };
             if !self.range_is_free(key, volume, extent) {
                 return;
             }
@@ -215,7 +217,8 @@ impl Shard {
             let op = begin_io(task, key, slot, turn);
             let into = BufSlice { buf, offset: 0, len: disk_len };
             let offset = extent.offset;
-            turn.push(Action::Read { op, volume, offset, into, only_to_send: true });
+            let request = BlockRequest::Read { offset, into, only_to_send: true };
+            turn.push(Action::Io { op, volume, request });
         }
     }
 
@@ -335,8 +338,8 @@ impl Payload {
 }
 
 /// The bytes of the volume that a burst stands for.
-pub(crate) fn burst_extent(task: &Task, burst: &Burst) -> Extent {
-    Extent { offset: task.range.offset + u64::from(burst.offset), len: u64::from(burst.len) }
+pub(crate) fn burst_extent(task: &Task, burst: &Burst) -> ByteRange {
+    ByteRange { offset: task.range.offset + u64::from(burst.offset), len: u64::from(burst.len) }
 }
 
 /// Counts one more operation of a task, and names it.
