@@ -120,11 +120,11 @@ impl fmt::Display for AhsFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LengthWrong { kind, length } => {
-                write!(f, "additional header segment of type {kind} has the length {length}, ")?;
+                write!(f, "additional header segment of type {kind} has length {length}, ")?;
                 write!(f, "which RFC 7143 11.2.2 does not allow")
             }
             Self::Truncated { bytes_left } => {
-                write!(f, "additional header segment is cut off: TotalAHSLength leaves it only ")?;
+                write!(f, "additional header segment is truncated: TotalAHSLength leaves only ")?;
                 write!(f, "{bytes_left} bytes")
             }
         }

@@ -309,12 +309,12 @@ impl fmt::Display for TextExchangeFault {
             Self::Key(fault) => fault.fmt(f),
             Self::TagUnknown { target_transfer_tag } => write!(
                 f,
-                "text request goes on with exchange {:08x}, which is not open",
+                "text request continues exchange {:08x}, which is not open",
                 target_transfer_tag.0
             ),
             Self::Text(fault) => fault.fmt(f),
             Self::TextBeforeAnswerEnded => {
-                write!(f, "initiator sent text before it had asked for the whole answer")
+                write!(f, "initiator sent text before requesting the rest of the response")
             }
             Self::TextFull(fault) => fault.fmt(f),
             Self::TextTooLong(fault) => fault.fmt(f),

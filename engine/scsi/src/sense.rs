@@ -13,7 +13,7 @@ pub enum SenseKey {
     NotReady = 0x2,
     /// The medium failed, or the data on it is wrong.
     MediumError = 0x3,
-    /// The hardware, or what stands for it, failed beyond repair by the command.
+    /// A non-recoverable failure of the hardware or its emulation.
     HardwareError = 0x4,
     /// The CDB or its parameter list asks for something illegal.
     IllegalRequest = 0x5,

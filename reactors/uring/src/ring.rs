@@ -23,7 +23,7 @@ pub(crate) struct Ring {
     pub(crate) pushed: u64,
 }
 
-/// What one completion queue entry says.
+/// A completion queue entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cqe {
     pub(crate) user_data: u64,
@@ -53,7 +53,7 @@ impl Ring {
     ) -> Result<Self, SetupError> {
         let ring = build(entries, sqpoll, warnings)?;
         if !ring.params().is_feature_nodrop() || !ring.params().is_feature_ext_arg() {
-            return Err(SetupError::TooOld { missing: "io_uring that never drops a completion" });
+            return Err(SetupError::TooOld { missing: "io_uring features NODROP and EXT_ARG" });
         }
         let fd = ring.as_raw_fd();
         let (enter_fd, enter_flags) = match register_ring_fd(fd) {
@@ -114,7 +114,7 @@ impl Ring {
         }
     }
 
-    /// Submits everything and, where `wait` says so, waits for one completion.
+    /// Submits everything and, depending on `wait`, waits for one completion.
     pub(crate) fn enter(&mut self, min_complete: u32, wait: Option<Duration>) -> io::Result<()> {
         let queue = self.ring.submission();
         let queued = u32::try_from(queue.len()).unwrap_or(u32::MAX);
@@ -209,7 +209,7 @@ fn build(
         .map_err(explain)
 }
 
-/// Turns an error of `io_uring_setup` into one that says what to do.
+/// Converts an error of `io_uring_setup` into one with advice.
 fn explain(source: io::Error) -> SetupError {
     match source.raw_os_error() {
         Some(libc::ENOSYS) => SetupError::TooOld { missing: "io_uring" },
@@ -220,7 +220,7 @@ fn explain(source: io::Error) -> SetupError {
                 .and_then(|text| text.trim().parse().ok()),
         },
         Some(libc::ENOMEM) => SetupError::LockedMemory { source },
-        Some(_) | None => SetupError::Kernel { step: "make a ring", source },
+        Some(_) | None => SetupError::Kernel { step: "create an io_uring", source },
     }
 }
 

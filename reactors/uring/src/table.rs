@@ -84,7 +84,7 @@ impl OpTable {
 }
 
 impl Scratch {
-    /// Lays out a message of two runs and tells the address of its header.
+    /// Builds a message of two byte ranges and returns the address of its header.
     pub(crate) fn lay_out(&mut self, iovecs: [libc::iovec; 2]) -> *mut libc::msghdr {
         self.iovecs = iovecs;
         self.msghdr = EMPTY_MSGHDR;
@@ -99,7 +99,7 @@ pub(crate) fn user_data(key: Key) -> u64 {
     u64::from(key.index) << 32 | u64::from(key.generation)
 }
 
-/// The operation that a completion belongs to; `None` for those that nobody waits for.
+/// The operation of a completion; `None` if no caller waits for it.
 pub(crate) fn key_of(user_data: u64) -> Option<Key> {
     if user_data == NOBODY {
         return None;

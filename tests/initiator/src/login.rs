@@ -8,7 +8,7 @@ use crate::keys::{decode_keys, encode_keys};
 use crate::negotiated::Negotiated;
 use crate::pdu::{self, Pdu, opcode};
 
-/// The name that logins give unless a test says otherwise.
+/// The default initiator name of logins.
 pub const INITIATOR_NAME: &str = "iqn.2026-11.local.pollux:wire-test";
 
 /// Requests that a login may take before the dialogue counts as endless.

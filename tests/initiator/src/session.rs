@@ -289,7 +289,7 @@ impl Session {
         }
     }
 
-    /// Whether a PDU with this tag has come that nobody has taken yet.
+    /// Whether a PDU with this tag was received and not yet taken.
     pub fn has_answer(&self, tag: u32) -> bool {
         self.strays.iter().any(|stray| stray.initiator_task_tag() == tag)
     }

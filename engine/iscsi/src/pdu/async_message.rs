@@ -11,7 +11,7 @@ use crate::wire_codes::wire_codes;
 /// An event that no command caused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsyncMessage {
-    /// What happened; it says what the parameters are.
+    /// The event, which defines the parameters.
     pub event: AsyncEvent,
     /// A vendor's detail of the event (11.9.2).
     pub vendor_code: u8,

@@ -1,4 +1,4 @@
-//! What sysfs says of the block device below a volume.
+//! Properties of the block device of a volume, from sysfs.
 
 use std::path::PathBuf;
 
