@@ -11,7 +11,7 @@ pub enum Ahs<'a> {
     BidirectionalReadLength(u32),
     /// The CDB bytes from byte 16 on (11.2.2.3).
     ExtendedCdb(&'a [u8]),
-    /// A type that the standard reserves. A PDU with it is rejected: what it asks for is unknown.
+    /// A reserved type. A PDU with it is rejected, because its meaning is unknown.
     Unknown {
         /// The six-bit type code.
         kind: u8,

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 
 use crate::text::BINARY_BYTES_MAX;
 
-/// What a target asks of an initiator, and what it can prove itself.
+/// The credentials required of an initiator, and those of the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChapPolicy {
     /// The hashes that are taken.
@@ -108,7 +108,7 @@ pub struct ChapAnswer<'a> {
     pub name: &'a str,
     /// CHAP_R.
     pub response: Vec<u8>,
-    /// CHAP_I and CHAP_C, where the target is to prove itself too.
+    /// CHAP_I and CHAP_C, if the target must authenticate too.
     pub question: Option<(u8, Vec<u8>)>,
 }
 

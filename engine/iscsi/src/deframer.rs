@@ -25,7 +25,7 @@ pub enum Piece<'a> {
     Payload(&'a [u8]),
     /// The PDU is over. Every PDU ends with exactly one, also without a data segment.
     End {
-        /// Whether the data matches its digest; true where there is none.
+        /// Whether the data matches its digest; true without a digest.
         data_digest_ok: bool,
     },
 }

@@ -48,7 +48,7 @@ pub struct TextStep {
     pub is_final: bool,
     /// The C bit.
     pub continues: bool,
-    /// Not reserved where the initiator is to go on.
+    /// Not reserved if the initiator must continue.
     pub target_transfer_tag: TargetTransferTag,
     /// The data segment.
     pub text: Vec<u8>,

@@ -17,7 +17,7 @@ pub enum SenseKey {
     HardwareError = 0x4,
     /// The CDB or its parameter list asks for something illegal.
     IllegalRequest = 0x5,
-    /// Something happened that the initiator has not been told yet.
+    /// An event that was not yet reported to the initiator.
     UnitAttention = 0x6,
     /// The medium may not be written.
     DataProtect = 0x7,
@@ -35,7 +35,7 @@ pub struct FieldPointer {
     pub in_cdb: bool,
     /// The first byte of the field.
     pub byte: u16,
-    /// The most significant bit of the field, where the field is smaller than a byte.
+    /// The most significant bit of the field, if the field is smaller than a byte.
     pub bit: Option<u8>,
 }
 

@@ -30,7 +30,7 @@ impl<T> Slab<T> {
         Self { slots: Vec::new(), free: Vec::new(), limit }
     }
 
-    /// Puts an entry in; gives it back where the table is full.
+    /// Inserts an entry; returns it if the table is full.
     pub fn insert(&mut self, entry: T) -> Result<Key, T> {
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];

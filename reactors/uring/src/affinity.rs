@@ -37,7 +37,7 @@ pub(crate) fn core_set(cores: &[usize]) -> libc::cpu_set_t {
 /// Why a thread could not be kept on a core.
 #[derive(Debug)]
 pub enum PinError {
-    /// The machine has no such core, or this process may not use it.
+    /// The core does not exist, or is not in the affinity of this process.
     NotAllowed {
         /// The requested core.
         core: usize,

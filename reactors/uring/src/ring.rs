@@ -15,7 +15,7 @@ use crate::errors::{SetupError, Warning};
 /// One ring, used by the thread that made it.
 pub(crate) struct Ring {
     ring: IoUring,
-    /// What `io_uring_enter` is told: the registered index of the ring, or its descriptor.
+    /// The argument of `io_uring_enter`: the registered index of the ring, or its descriptor.
     enter_fd: RawFd,
     enter_flags: u32,
     sqpoll: bool,
@@ -68,7 +68,7 @@ impl Ring {
         self.ring.submitter()
     }
 
-    /// Queues an entry; enters the kernel once where the queue is full. Returns whether it took.
+    /// Queues an entry; enters the kernel once if the queue is full. Returns whether it succeeded.
     ///
     /// # Safety
     /// Everything that the entry points at must stay valid, and be touched by nobody in a way

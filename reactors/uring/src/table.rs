@@ -18,7 +18,7 @@ pub(crate) struct Op {
     pub(crate) kind: OpKind,
 }
 
-/// What an operation does, and what it holds while it is in flight.
+/// The kind of an operation, and the resources that it holds in flight.
 #[derive(Debug)]
 pub(crate) enum OpKind {
     Accept,

@@ -70,7 +70,7 @@ pub struct LoginReply {
     pub bhs: [u8; 48],
 }
 
-/// Where a successful login leaves the sequence numbers and what it agreed on.
+/// The sequence numbers and negotiated values after a successful login.
 #[derive(Clone, Debug)]
 pub(crate) struct LoggedIn {
     pub(crate) negotiated: Negotiated,

@@ -163,7 +163,7 @@ impl Pdu {
         self.u32_at(16)
     }
 
-    /// Target Transfer Tag, where the PDU has one.
+    /// Target Transfer Tag, if the PDU has one.
     pub fn target_transfer_tag(&self) -> u32 {
         self.u32_at(20)
     }

@@ -84,7 +84,7 @@ pub enum LoginFault {
 }
 
 impl LoginFault {
-    /// What the initiator is told (RFC 7143 11.13.5).
+    /// The status in the response (RFC 7143 11.13.5).
     pub const fn status(&self) -> LoginStatus {
         match self {
             Self::AuthenticationRequired | Self::AuthMethodUnacceptable | Self::Chap(_) => {

@@ -76,7 +76,7 @@ impl AsyncMessage {
 wire_codes! {
     /// What an asynchronous message is about (RFC 7143 11.9.1).
     AsyncEvent: u8 {
-        /// A SCSI event, told as sense data.
+        /// A SCSI event, reported as sense data.
         ScsiEvent = 0,
         /// The target asks to be logged out of within Parameter3 seconds.
         LogoutRequest = 1,
