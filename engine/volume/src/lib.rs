@@ -15,4 +15,4 @@ pub use catalog::{
 pub use geometry::{ByteRange, Geometry};
 pub use map::RangeSet;
 pub use request::{BlockRequest, SpaceChange};
-pub use volume_record::{BackendKind, Capabilities, Naa, VolumeRecord, Wwid};
+pub use volume_record::{Capabilities, Naa, VolumeRecord, Wwid};

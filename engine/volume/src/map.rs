@@ -31,6 +31,11 @@ impl<T: Copy + PartialEq> RangeSet<T> {
         self.held.iter().any(|(held, _)| held.overlaps(range))
     }
 
+    /// Whether a range held by anybody but `holder` shares a byte with `range`.
+    pub fn overlaps_other(&self, range: ByteRange, holder: T) -> bool {
+        self.held.iter().any(|(held, tag)| *tag != holder && held.overlaps(range))
+    }
+
     /// Holds a range.
     pub fn hold(&mut self, range: ByteRange, holder: T) {
         self.held.push((range, holder));
@@ -55,6 +60,8 @@ mod tests {
         assert!(!set.overlaps(ByteRange { offset: 0, len: 4096 }));
         assert!(!set.overlaps(ByteRange { offset: 8192, len: 4096 }));
         assert!(set.overlaps(ByteRange { offset: 8191, len: 1 }));
+        assert!(!set.overlaps_other(ByteRange { offset: 8191, len: 1 }, 1));
+        assert!(set.overlaps_other(ByteRange { offset: 8191, len: 1 }, 2));
         assert!(set.release(1));
         assert!(!set.release(1));
         assert!(set.is_empty());

@@ -26,7 +26,6 @@ impl World {
             reactors: self.plan.reactors,
             layout: self.plan.layout(),
             login_time_max: limits::LOGIN_TIME_MAX,
-            straight: self.plan.straight,
             entropy: Box::new(move |bytes: &mut [u8]| {
                 for byte in bytes {
                     *byte = entropy.next().to_le_bytes()[0];

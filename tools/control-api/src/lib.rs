@@ -28,7 +28,7 @@ pub use size::{InvalidSize, parse_size};
 pub use stats::{
     Histogram, LunName, OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, VolumeStats,
 };
-pub use status::{BufferClass, PortalInfo, Status, StatusQuery};
+pub use status::{PortalInfo, Setting, Status, StatusQuery};
 pub use target::{
     LunInfo, LunMap, LunUnmap, TargetCreate, TargetDelete, TargetDeleted, TargetInfo, TargetList,
     Targets,

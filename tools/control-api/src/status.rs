@@ -2,6 +2,7 @@
 
 use crate::VolumeInfo;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// `status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,20 +31,8 @@ pub struct Status {
     pub generation: u64,
     /// The cores of the reactors.
     pub cores: Vec<u32>,
-    /// Entries of each ring.
-    pub queue_depth: u32,
-    /// `busy`, `adaptive` or `interrupt`.
-    pub poll: String,
-    /// How long a reactor spins before it sleeps, in microseconds.
-    pub spin_us: u64,
-    /// Size of the kernel's send and receive buffers of each connection in bytes; autotuned if
-    /// absent.
-    pub socket_buffer_bytes: Option<u32>,
-    /// How long the kernel polls network cards before a reactor sleeps, in microseconds; off
-    /// if absent.
-    pub napi_busy_poll_us: Option<u64>,
-    /// The buffer pool of each reactor.
-    pub buffers: Vec<BufferClass>,
+    /// The active keys of `[node]`.
+    pub settings: Vec<Setting>,
     /// The portals on which the node listens.
     pub portals: Vec<PortalInfo>,
     /// Sessions now.
@@ -56,13 +45,17 @@ pub struct Status {
     pub warnings: Vec<String>,
 }
 
-/// Buffers of one size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BufferClass {
-    /// Payload bytes of each.
-    pub bytes: u32,
-    /// Number of buffers.
-    pub count: u32,
+/// One key of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Its name in the configuration.
+    pub key: String,
+    /// Its human-readable name.
+    pub label: String,
+    /// Its value in the configuration; absent if it is not set and has no default.
+    pub value: Option<Value>,
+    /// Its human-readable value, or the behavior without one.
+    pub text: String,
 }
 
 /// One portal.

@@ -3,7 +3,7 @@
 use crate::LunName;
 use serde::{Deserialize, Serialize};
 
-/// The kind of backing store of a volume.
+/// The backing store of a volume: the one enum for it, from the configuration to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VolumeKind {

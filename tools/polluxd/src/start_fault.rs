@@ -1,6 +1,6 @@
 //! Start errors, with their likely cause and what to try.
 
-use crate::config::{Fault, Problem};
+use crate::config::Fault;
 use crate::control::ControlFault;
 use crate::listen::ListenFault;
 use crate::state::StateFault;
@@ -21,8 +21,6 @@ pub(crate) enum StartFault {
     Control(ControlFault),
     /// The control thread cannot poll for events.
     ControlLoop(io::Error),
-    /// The value of a flag is invalid.
-    Flag { flag: &'static str, problem: Problem },
     /// Cannot listen on a portal.
     Listen(ListenFault),
     /// The log filter is invalid.
@@ -53,7 +51,6 @@ impl fmt::Display for StartFault {
             Self::ControlLoop(error) => {
                 write!(f, "the control thread cannot poll for events: {error}")
             }
-            Self::Flag { flag, problem } => write!(f, "{flag}: {problem}"),
             Self::Listen(fault) => fault.fmt(f),
             Self::Log { filter, error } => write!(
                 f,
