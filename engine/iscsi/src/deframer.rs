@@ -165,7 +165,7 @@ impl Deframer {
     /// When that is more than [`Deframer::payload_remaining`]: the caller then took bytes of
     /// the next PDU for payload.
     pub fn payload_received(&mut self, bytes: &[u8]) {
-        let taken = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let taken = units::len_u32(bytes.len());
         assert!(taken <= self.payload_remaining, "received payload past the end of its PDU");
         self.payload_remaining -= taken;
         if let Some(digest) = &mut self.digest {
@@ -214,7 +214,7 @@ impl Deframer {
             self.part = Part::Trailer;
             return self.next_trailer(input);
         }
-        let room = usize::try_from(self.payload_remaining).unwrap_or(usize::MAX);
+        let room = units::len_usize(self.payload_remaining);
         let (run, rest) = input.split_at(input.len().min(room));
         *input = rest;
         if run.is_empty() {

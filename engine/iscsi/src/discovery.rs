@@ -84,7 +84,7 @@ impl TextExchange {
         } else {
             open.answer(session, directory)?;
             let bytes_max = session.parameters.max_recv_data_segment_length;
-            open.outbound.take_part(usize::try_from(bytes_max).unwrap_or(usize::MAX))
+            open.outbound.take_part(units::len_usize(bytes_max))
         };
         let continues = !request.continues && !open.outbound.is_empty();
         // RFC 7143 11.11.1: no final response to a request that is not.

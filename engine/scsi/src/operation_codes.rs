@@ -1,5 +1,7 @@
 //! REPORT SUPPORTED OPERATION CODES and REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS.
 
+use units::{len_u16, len_u32};
+
 use crate::command::{OperationCodesReport, ReportingOptions};
 use crate::operations::{self, CdbFormat};
 use crate::plan::truncated;
@@ -34,8 +36,8 @@ fn all(timeouts: bool, lu: &UnitModel) -> Vec<u8> {
             descriptors.extend_from_slice(&TIMEOUTS);
         }
     }
-    // A hundred descriptors of 20 bytes: the length cannot saturate.
-    let mut data = u32::try_from(descriptors.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+    // At most a hundred descriptors of 20 bytes.
+    let mut data = len_u32(descriptors.len()).to_be_bytes().to_vec();
     data.append(&mut descriptors);
     data
 }
@@ -94,7 +96,7 @@ fn has_service_action(operation: &CdbFormat, request: &OperationCodesReport) -> 
 
 fn cdb_length(operation: &CdbFormat) -> [u8; 2] {
     // A CDB has at most 16 bytes.
-    u16::try_from(operation.usage().len()).unwrap_or(u16::MAX).to_be_bytes()
+    len_u16(operation.usage().len()).to_be_bytes()
 }
 
 /// The parameter data (SPC-4, REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS), cut to the allocation

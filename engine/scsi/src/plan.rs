@@ -269,6 +269,6 @@ const fn request_format(descriptor_format: bool) -> SenseFormat {
 
 /// Truncates parameter data to the allocation length; not an error (SPC-4, allocation length).
 pub(crate) fn truncated(mut data: Vec<u8>, allocation_length: u32) -> Vec<u8> {
-    data.truncate(usize::try_from(allocation_length).unwrap_or(usize::MAX));
+    data.truncate(units::len_usize(allocation_length));
     data
 }

@@ -18,7 +18,6 @@ pub(crate) struct Ring {
     /// The argument of `io_uring_enter`: the registered index of the ring, or its descriptor.
     enter_fd: RawFd,
     enter_flags: u32,
-    sqpoll: bool,
     pub(crate) enters: u64,
     pub(crate) pushed: u64,
 }
@@ -46,12 +45,8 @@ impl Cqe {
 }
 
 impl Ring {
-    pub(crate) fn new(
-        entries: u32,
-        sqpoll: Option<Duration>,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Self, SetupError> {
-        let ring = build(entries, sqpoll, warnings)?;
+    pub(crate) fn new(entries: u32, warnings: &mut Vec<Warning>) -> Result<Self, SetupError> {
+        let ring = build(entries, warnings)?;
         if !ring.params().is_feature_nodrop() || !ring.params().is_feature_ext_arg() {
             return Err(SetupError::TooOld { missing: "io_uring features NODROP and EXT_ARG" });
         }
@@ -61,7 +56,7 @@ impl Ring {
             // Only a little slower, and the same on every kernel from 5.18 on.
             None => (fd, 0),
         };
-        Ok(Self { ring, enter_fd, enter_flags, sqpoll: sqpoll.is_some(), enters: 0, pushed: 0 })
+        Ok(Self { ring, enter_fd, enter_flags, enters: 0, pushed: 0 })
     }
 
     pub(crate) fn submitter(&self) -> io_uring::Submitter<'_> {
@@ -107,22 +102,15 @@ impl Ring {
     pub(crate) fn needs_enter(&mut self) -> bool {
         let queue = self.ring.submission();
         let work = queue.taskrun() || queue.cq_overflow();
-        if self.sqpoll {
-            work || (!queue.is_empty() && queue.need_wakeup())
-        } else {
-            work || !queue.is_empty()
-        }
+        work || !queue.is_empty()
     }
 
     /// Submits everything and, depending on `wait`, waits for one completion.
     pub(crate) fn enter(&mut self, min_complete: u32, wait: Option<Duration>) -> io::Result<()> {
         let queue = self.ring.submission();
-        let queued = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+        let queued = units::len_u32(queue.len());
         // GETEVENTS makes the kernel run deferred work and flush an overflown queue.
-        let mut flags = self.enter_flags | ENTER_GETEVENTS;
-        if self.sqpoll && queue.need_wakeup() {
-            flags |= ENTER_SQ_WAKEUP;
-        }
+        let flags = self.enter_flags | ENTER_GETEVENTS;
         drop(queue);
         let timespec = wait.map(kernel_timespec);
         let argument = timespec.as_ref().map(|ts| EnterArgument {
@@ -167,24 +155,8 @@ impl Drop for Ring {
     }
 }
 
-fn build(
-    entries: u32,
-    sqpoll: Option<Duration>,
-    warnings: &mut Vec<Warning>,
-) -> Result<IoUring, SetupError> {
+fn build(entries: u32, warnings: &mut Vec<Warning>) -> Result<IoUring, SetupError> {
     let completions = entries.saturating_mul(COMPLETIONS_PER_ENTRY);
-    if let Some(idle) = sqpoll {
-        // A submission thread of the kernel's own; deferring to our turns has no meaning then.
-        let idle_ms = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
-        return IoUring::builder()
-            .dontfork()
-            .setup_cqsize(completions)
-            .setup_submit_all()
-            .setup_single_issuer()
-            .setup_sqpoll(idle_ms)
-            .build(entries)
-            .map_err(explain);
-    }
     let deferred = IoUring::builder()
         .dontfork()
         .setup_cqsize(completions)
@@ -261,6 +233,7 @@ fn enter_kernel(
 
 fn kernel_timespec(duration: Duration) -> KernelTimespec {
     KernelTimespec {
+        // A wait of 2^63 seconds has no end either way.
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         nanoseconds: i64::from(duration.subsec_nanos()),
     }
@@ -300,7 +273,6 @@ const _: () = assert!(size_of::<KernelTimespec>() == 16);
 const COMPLETIONS_PER_ENTRY: u32 = 4;
 
 const ENTER_GETEVENTS: u32 = 1;
-const ENTER_SQ_WAKEUP: u32 = 1 << 1;
 const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const REGISTER_RING_FDS: u32 = 20;

@@ -80,6 +80,7 @@ pub fn tune(socket: impl AsFd, tuning: &Tuning) -> io::Result<()> {
     sockopt::set_tcp_keepidle(socket, tuning.keepalive_idle)?;
     sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
+    // The option ends at 49 days, and no peer is waited for that long.
     let timeout_ms = u32::try_from(tuning.user_timeout.as_millis()).unwrap_or(u32::MAX);
     sockopt::set_tcp_user_timeout(socket, timeout_ms)?;
     if let Some(bytes) = tuning.send_buffer_bytes {

@@ -60,8 +60,8 @@ fn number_at(block: &[u8], offset: usize) -> Option<u64> {
 }
 
 fn filler(lba: u64, sequence: u64, index: usize) -> [u8; 8] {
-    let index = u64::try_from(index).unwrap_or(0);
-    let mixed = (lba << 20 ^ sequence).wrapping_add(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed =
+        (lba << 20 ^ sequence).wrapping_add(index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed ^ mixed >> 29).to_be_bytes()
 }
 

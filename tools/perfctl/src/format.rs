@@ -49,6 +49,7 @@ pub(crate) fn per_second(count: u64, period_ns: u64) -> u64 {
         return 0;
     }
     let rate = u128::from(count) * 1_000_000_000 / u128::from(period_ns);
+    // A counter of 64 bits in a period of less than a second; no machine counts so fast.
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
@@ -62,10 +63,11 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
 }
 
 /// A quotient with this number of decimals (at most 2), rounded down.
-fn hundredths(dividend: u64, divisor: u64, decimals: usize) -> String {
-    let scale = 10u128.pow(u32::try_from(decimals).unwrap_or(2));
+fn hundredths(dividend: u64, divisor: u64, decimals: u32) -> String {
+    let scale = 10u128.pow(decimals);
     let scaled = u128::from(dividend) * scale / u128::from(divisor);
-    format!("{}.{:0decimals$}", scaled / scale, scaled % scale)
+    let width = decimals as usize;
+    format!("{}.{:0width$}", scaled / scale, scaled % scale)
 }
 
 #[cfg(test)]

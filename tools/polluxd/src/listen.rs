@@ -84,8 +84,7 @@ pub(crate) fn listen_on(
 
 /// Sets the buffer sizes. Returns a warning if the kernel did not grant them.
 fn buffers_of(socket: &OwnedFd, bytes: u32) -> Option<String> {
-    // A number of 32 bits fits.
-    let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let wanted = units::len_usize(bytes);
     let sizes = match set_buffers(socket, wanted) {
         Ok(sizes) => sizes,
         Err(error) => return Some(format!("cannot set socket buffers of {bytes} bytes: {error}")),
@@ -112,6 +111,7 @@ fn listen_patiently(address: SocketAddr) -> Result<OwnedFd, ListenFault> {
         if !taken || owner.is_some() || Instant::now() >= until {
             return Err(ListenFault { address, owner, error });
         }
+        // No event: the kernel tells nobody when it has taken a dead process's ring apart.
         std::thread::park_timeout(TRY_AGAIN_AFTER);
     }
 }

@@ -23,7 +23,7 @@ impl Queue {
     /// A number; one that passes 32 bits is as good as the greatest.
     pub(super) fn number(&self, name: &str) -> Option<u32> {
         let value: u64 = self.text(name)?.parse().ok()?;
-        Some(u32::try_from(value).unwrap_or(u32::MAX))
+        Some(units::saturating_u32(value))
     }
 
     /// Whether the device caches writes in volatile memory; yes where nothing is known.

@@ -47,6 +47,15 @@ pub(super) struct View<'a> {
     pub(super) sort: Sort,
 }
 
+/// How much fits on the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ScreenSize {
+    /// Characters of a line.
+    pub(super) columns: usize,
+    /// Lines.
+    pub(super) rows: usize,
+}
+
 /// One line of the screen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Line {
@@ -95,8 +104,9 @@ const VOLUMES: [Column; 11] = [
     column("LUNs", 4, 5),
 ];
 
-/// The lines of one screen: at most `rows`, none longer than `columns`.
-pub(super) fn screen(view: &View<'_>, (columns, rows): (usize, usize)) -> Vec<Line> {
+/// The lines of one screen.
+pub(super) fn screen(view: &View<'_>, size: ScreenSize) -> Vec<Line> {
+    let ScreenSize { columns, rows } = size;
     let stats = view.stats;
     let mut lines = vec![plain(head(view), columns), plain(totals(stats), columns)];
     let reactors: Vec<_> = stats.reactors.iter().map(|r| reactor(r, stats.period_ns)).collect();

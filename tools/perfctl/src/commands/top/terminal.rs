@@ -1,6 +1,6 @@
 //! The terminal: raw mode and alternate screen, drawing, key input, and restoring it.
 
-use super::screen::Line;
+use super::screen::{Line, ScreenSize};
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::event::{Event, KeyCode, KeyModifiers, poll, read};
 use crossterm::style::{Attribute, Print, SetAttribute};
@@ -46,9 +46,11 @@ impl Terminal {
 
     /// Columns and rows. 80 by 24 for a terminal that does not report them, such as a serial
     /// console.
-    pub(super) fn size() -> io::Result<(usize, usize)> {
+    pub(super) fn size() -> io::Result<ScreenSize> {
         let (columns, rows) = size()?;
-        Ok(if columns == 0 || rows == 0 { (80, 24) } else { (columns.into(), rows.into()) })
+        let is_known = columns > 0 && rows > 0;
+        let (columns, rows) = if is_known { (columns, rows) } else { (80, 24) };
+        Ok(ScreenSize { columns: columns.into(), rows: rows.into() })
     }
 
     /// Draws over the previous screen without clearing it, to avoid flicker.

@@ -79,11 +79,12 @@ fn stats() -> Stats {
     }
 }
 
-fn drawn(sort: Sort, stats: &Stats, size: (usize, usize)) -> String {
+fn drawn(sort: Sort, stats: &Stats, (columns, rows): (usize, usize)) -> String {
+    let size = ScreenSize { columns, rows };
     let status = status();
     let lines = screen(&View { status: &status, stats, sort }, size);
-    assert!(lines.len() <= size.1, "{} lines", lines.len());
-    assert!(lines.iter().all(|line| line.text.chars().count() <= size.0), "{lines:?}");
+    assert!(lines.len() <= rows, "{} lines", lines.len());
+    assert!(lines.iter().all(|line| line.text.chars().count() <= columns), "{lines:?}");
     lines.into_iter().map(|line| line.text + "\n").collect()
 }
 
