@@ -48,7 +48,7 @@ pub struct TextStep {
     pub is_final: bool,
     /// The C bit.
     pub continues: bool,
-    /// Not reserved where the initiator is to go on.
+    /// Not reserved if the initiator must continue.
     pub target_transfer_tag: TargetTransferTag,
     /// The data segment.
     pub text: Vec<u8>,
@@ -309,12 +309,12 @@ impl fmt::Display for TextExchangeFault {
             Self::Key(fault) => fault.fmt(f),
             Self::TagUnknown { target_transfer_tag } => write!(
                 f,
-                "text request goes on with exchange {:08x}, which is not open",
+                "text request continues exchange {:08x}, which is not open",
                 target_transfer_tag.0
             ),
             Self::Text(fault) => fault.fmt(f),
             Self::TextBeforeAnswerEnded => {
-                write!(f, "initiator sent text before it had asked for the whole answer")
+                write!(f, "initiator sent text before requesting the rest of the response")
             }
             Self::TextFull(fault) => fault.fmt(f),
             Self::TextTooLong(fault) => fault.fmt(f),

@@ -19,7 +19,7 @@ pub(crate) fn read_capacity_10(
     if partial_medium && lba.0 > lu.last_lba().0 {
         return Err(Sense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE);
     }
-    // FFFFFFFFh says that READ CAPACITY (16) is needed.
+    // FFFFFFFFh: READ CAPACITY (16) is needed.
     let mut data = saturating_u32(lu.last_lba().0).to_be_bytes().to_vec();
     data.extend_from_slice(&lu.block_size.bytes().to_be_bytes());
     Ok(data)

@@ -42,7 +42,7 @@ fn all(timeouts: bool, lu: &UnitModel) -> Vec<u8> {
     data
 }
 
-/// One command, or that there is no such (SPC-4, one_command parameter data format).
+/// One command, or that it is not supported (SPC-4, one_command parameter data format).
 fn one(operation: Option<&CdbFormat>, request: &OperationCodesReport, lu: &UnitModel) -> Vec<u8> {
     let Some(operation) = operation.filter(|one| one.is_supported(lu)) else {
         return vec![0, NOT_SUPPORTED, 0, 0];
@@ -80,7 +80,7 @@ fn with_service_action(
     Ok(operations.iter().find(|operation| has_service_action(operation, request)))
 }
 
-/// 011b: an operation code without service actions has to be asked for with zero.
+/// 011b: an operation code without service actions requires service action zero.
 fn either(request: &OperationCodesReport) -> Option<&'static CdbFormat> {
     operations::with_operation_code(request.operation_code).iter().find(|operation| match operation
         .service_action
@@ -116,7 +116,7 @@ const TASK_MANAGEMENT: u8 = 0xda;
 
 /// SUPPORT 001b.
 const NOT_SUPPORTED: u8 = 0x01;
-/// SUPPORT 011b: as the standard says.
+/// SUPPORT 011b: conforms to the standard.
 const SUPPORTED_BY_STANDARD: u8 = 0x03;
 /// A command timeouts descriptor (SPC-4) that gives no times: zero is "not reported".
 const TIMEOUTS: [u8; 12] = [0x00, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

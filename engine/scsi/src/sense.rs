@@ -11,11 +11,11 @@ pub enum SenseKey {
     NoSense = 0x0,
     /// The medium failed, or the data on it is wrong.
     MediumError = 0x3,
-    /// The hardware, or what stands for it, failed beyond repair by the command.
+    /// A non-recoverable failure of the hardware or its emulation.
     HardwareError = 0x4,
     /// The CDB or its parameter list asks for something illegal.
     IllegalRequest = 0x5,
-    /// Something happened that the initiator has not been told yet.
+    /// An event that was not yet reported to the initiator.
     UnitAttention = 0x6,
     /// The medium may not be written.
     DataProtect = 0x7,
@@ -33,7 +33,7 @@ pub struct FieldPointer {
     pub in_cdb: bool,
     /// The first byte of the field.
     pub byte: u16,
-    /// The most significant bit of the field, where the field is smaller than a byte.
+    /// The most significant bit of the field, if the field is smaller than a byte.
     pub bit: Option<u8>,
 }
 

@@ -104,7 +104,7 @@ impl Sense {
     /// The transport found a checksum error in the data of the command.
     pub const PROTOCOL_SERVICE_CRC_ERROR: Self = Self::new(SenseKey::AbortedCommand, 0x47, 0x05);
 
-    /// The transport delivered data at an offset nobody asked for.
+    /// The transport delivered data at an offset that was not requested.
     pub const DATA_OFFSET_ERROR: Self = Self::new(SenseKey::AbortedCommand, 0x4b, 0x05);
 
     /// The transport's header contradicts the CDB, for example in the direction of the data.

@@ -120,7 +120,7 @@ fn extended_inquiry_data(lu: &UnitModel) -> Vec<u8> {
 /// Block Limits (SBC-3). Bytes are counted without the four of the header.
 fn block_limits(lu: &UnitModel) -> Vec<u8> {
     let limits = &lu.limits;
-    // Only a unit that has UNMAP says how much of it.
+    // Only a unit with UNMAP reports its limits.
     let unmap = |value: u32| if lu.thin { value } else { 0 };
     let alignment = limits.unmap_alignment.map_or(0, |blocks| UGAVALID | (blocks & !UGAVALID));
     let mut body = vec![u8::from(limits.write_same_needs_length)];

@@ -30,7 +30,7 @@ impl<T> Slab<T> {
         Self { slots: Vec::new(), free: Vec::new(), limit }
     }
 
-    /// Puts an entry in; gives it back where the table is full.
+    /// Inserts an entry; returns it if the table is full.
     pub fn insert(&mut self, entry: T) -> Result<Key, T> {
         if self.is_full() {
             return Err(entry);
@@ -103,7 +103,7 @@ impl<T> Slab<T> {
         self.slots.len() - self.free.len()
     }
 
-    /// Whether there is no entry.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

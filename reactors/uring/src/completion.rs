@@ -46,7 +46,7 @@ pub enum Completion {
         token: u64,
         /// Where the bytes are.
         slice: BufSlice,
-        /// How many were read: fewer than asked for at the end of the file.
+        /// How many were read: fewer than requested at the end of the file.
         result: Result<u32, Errno>,
     },
     /// A receive has ended.

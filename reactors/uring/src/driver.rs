@@ -118,7 +118,7 @@ pub struct Driver {
     pub(crate) waker_armed: bool,
     /// Operations to cancel that the kernel does not know of yet.
     pub(crate) cancels: Vec<u64>,
-    /// Completions that no queue entry stands for.
+    /// Completions without a queue entry.
     pub(crate) ready: Vec<Completion>,
     cqes: Vec<Cqe>,
     completions: u64,
@@ -152,7 +152,7 @@ impl Driver {
         let fixed_files = register_file_table(&ring, options, &mut warnings);
         apply_tuning(&ring, options, &mut warnings);
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|e| SetupError::Kernel { step: "make an eventfd", source: e.into() })?;
+            .map_err(|e| SetupError::Kernel { step: "create an eventfd", source: e.into() })?;
         let whole = if options.partial_sends { 0 } else { libc::MSG_WAITALL };
         let mut driver = Self {
             ring,
@@ -210,7 +210,7 @@ impl Driver {
         Waker::new(Arc::clone(&self.waker_event))
     }
 
-    /// Submits what is queued and, if `wait` says so and nothing has completed yet, sleeps.
+    /// Submits what is queued and, depending on `wait` and if nothing has completed yet, sleeps.
     /// Enters the kernel only if there is something to submit, to run there, or to wait for.
     pub fn submit(&mut self, wait: Wait) -> io::Result<()> {
         if !self.cancels.is_empty() {

@@ -165,7 +165,7 @@ impl Gather {
         self.len_bytes() == 0
     }
 
-    /// Whether there is no room for a frame: `inline_bytes` of copied bytes and one buffer.
+    /// Whether there is no space for a frame: `inline_bytes` of copied bytes and one buffer.
     pub fn is_full_for(&self, inline_bytes: usize) -> bool {
         self.0.is_full_for(inline_bytes)
     }

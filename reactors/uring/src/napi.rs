@@ -45,7 +45,7 @@ mod tests {
                 assert!(warning.to_string().contains("it needs Linux 6.9"), "{warning}");
                 continue;
             }
-            // Switching it off tells what it was.
+            // Disabling it returns the previous setting.
             let mut was = io_uring::types::Napi::new();
             ring.submitter().unregister_napi(&mut was).unwrap();
             assert_eq!((was.busy_poll_timeout(), was.prefer_busy_poll()), (40, prefer_busy_poll));

@@ -15,14 +15,14 @@ use crate::errors::{SetupError, Warning};
 /// One ring, used by the thread that made it.
 pub(crate) struct Ring {
     ring: IoUring,
-    /// What `io_uring_enter` is told: the registered index of the ring, or its descriptor.
+    /// The argument of `io_uring_enter`: the registered index of the ring, or its descriptor.
     enter_fd: RawFd,
     enter_flags: u32,
     pub(crate) enters: u64,
     pub(crate) pushed: u64,
 }
 
-/// What one completion queue entry says.
+/// A completion queue entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cqe {
     pub(crate) user_data: u64,
@@ -48,7 +48,7 @@ impl Ring {
     pub(crate) fn new(entries: u32, warnings: &mut Vec<Warning>) -> Result<Self, SetupError> {
         let ring = build(entries, warnings)?;
         if !ring.params().is_feature_nodrop() || !ring.params().is_feature_ext_arg() {
-            return Err(SetupError::TooOld { missing: "io_uring that never drops a completion" });
+            return Err(SetupError::TooOld { missing: "io_uring features NODROP and EXT_ARG" });
         }
         let fd = ring.as_raw_fd();
         let (enter_fd, enter_flags) = match register_ring_fd(fd) {
@@ -63,7 +63,7 @@ impl Ring {
         self.ring.submitter()
     }
 
-    /// Queues an entry; enters the kernel once where the queue is full. Returns whether it took.
+    /// Queues an entry; enters the kernel once if the queue is full. Returns whether it succeeded.
     ///
     /// # Safety
     /// Everything that the entry points at must stay valid, and be touched by nobody in a way
@@ -105,7 +105,7 @@ impl Ring {
         work || !queue.is_empty()
     }
 
-    /// Submits everything and, where `wait` says so, waits for one completion.
+    /// Submits everything and, depending on `wait`, waits for one completion.
     pub(crate) fn enter(&mut self, min_complete: u32, wait: Option<Duration>) -> io::Result<()> {
         let queue = self.ring.submission();
         let queued = units::len_u32(queue.len());
@@ -181,7 +181,7 @@ fn build(entries: u32, warnings: &mut Vec<Warning>) -> Result<IoUring, SetupErro
         .map_err(explain)
 }
 
-/// Turns an error of `io_uring_setup` into one that says what to do.
+/// Converts an error of `io_uring_setup` into one with advice.
 fn explain(source: io::Error) -> SetupError {
     match source.raw_os_error() {
         Some(libc::ENOSYS) => SetupError::TooOld { missing: "io_uring" },
@@ -192,7 +192,7 @@ fn explain(source: io::Error) -> SetupError {
                 .and_then(|text| text.trim().parse().ok()),
         },
         Some(libc::ENOMEM) => SetupError::LockedMemory { source },
-        Some(_) | None => SetupError::Kernel { step: "make a ring", source },
+        Some(_) | None => SetupError::Kernel { step: "create an io_uring", source },
     }
 }
 

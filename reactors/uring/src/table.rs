@@ -18,7 +18,7 @@ pub(crate) struct Op {
     pub(crate) kind: OpKind,
 }
 
-/// Whose an operation is.
+/// The owner of an operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpName {
     /// The caller's name for it.
@@ -27,7 +27,7 @@ pub(crate) struct OpName {
     pub(crate) object: Key,
 }
 
-/// What an operation does, and what it holds while it is in flight.
+/// The kind of an operation, and the resources that it holds in flight.
 #[derive(Debug)]
 pub(crate) enum OpKind {
     Accept,
@@ -73,7 +73,7 @@ pub(crate) fn user_data(key: Key) -> u64 {
     u64::from(key.index) << 32 | u64::from(key.generation)
 }
 
-/// The operation that a completion belongs to; `None` for those that nobody waits for.
+/// The operation of a completion; `None` if no caller waits for it.
 pub(crate) fn key_of(user_data: u64) -> Option<Key> {
     if user_data == NOBODY {
         return None;

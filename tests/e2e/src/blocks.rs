@@ -6,7 +6,7 @@ const BLOCK_BYTES: usize = 512;
 /// First bytes of every self-describing block.
 const MARK: [u8; 8] = *b"POLLUXe2";
 
-/// What a block says about itself.
+/// The self-description of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockContent {
     /// Never written: zeros only.
@@ -35,7 +35,7 @@ pub fn fill_block(block: &mut [u8], lba: u64, sequence: u64) {
     }
 }
 
-/// Reads what a block of 512 bytes says about itself.
+/// Reads the self-description of a block of 512 bytes.
 pub fn read_block(block: &[u8], lba: u64) -> BlockContent {
     if block.iter().all(|byte| *byte == 0) {
         return BlockContent::Empty;

@@ -68,7 +68,7 @@ impl Session {
         (pdus, task)
     }
 
-    /// Receives one PDU and does what it asks for.
+    /// Receives and handles one PDU.
     pub fn pump(&mut self) -> Result<(), Error> {
         let pdu = self.receive()?;
         let tag = pdu.initiator_task_tag();

@@ -89,7 +89,7 @@ impl Pdu {
         Self { bhs, ahs: Vec::new(), data: Vec::new() }
     }
 
-    /// Sets the data segment and the DataSegmentLength that tells the truth about it.
+    /// Sets the data segment and the matching DataSegmentLength.
     pub fn with_data(mut self, data: &[u8]) -> Self {
         let length = length_u32(data.len()).to_be_bytes();
         self.bhs[5..8].copy_from_slice(&length[1..4]);
@@ -164,7 +164,7 @@ impl Pdu {
         self.u32_at(16)
     }
 
-    /// Target Transfer Tag, where the PDU has one.
+    /// Target Transfer Tag, if the PDU has one.
     pub fn target_transfer_tag(&self) -> u32 {
         self.u32_at(20)
     }

@@ -75,7 +75,7 @@ impl ScsiCommand {
     /// Writes the header.
     ///
     /// # Panics
-    /// When the AHS length is no multiple of 4 up to 1020, or a length field is too narrow.
+    /// When the AHS length is not a multiple of 4 up to 1020, or a length field is too narrow.
     pub fn emit(&self, out: &mut [u8; 48]) {
         assert!(self.total_ahs_length.is_multiple_of(4), "AHS come in four-byte words");
         let mut flags = self.attribute.code() & ATTRIBUTE;

@@ -1,10 +1,10 @@
-//! What sysfs says of the block device below a volume.
+//! Properties of the block device of a volume, from sysfs.
 
 use std::path::PathBuf;
 
 /// The request queue of a block device, or of the disk that a partition lies on.
 pub(super) struct Queue {
-    /// `None` where the file system has no single device below it, as tmpfs or btrfs.
+    /// `None` if the file system has no single device below it, such as tmpfs or btrfs.
     directory: Option<PathBuf>,
 }
 

@@ -93,7 +93,7 @@ fn a_wide_terminal_shows_everything() {
     assert_eq!(
         drawn(Sort::Iops, &stats(), (150, 24)),
         "\
-Pollux 0.1.0: 5 sessions, 8 connections, in 2.00s   q quits, s sorts (by IOPS)
+Pollux 0.1.0: 5 sessions, 8 connections, last 2.00s   q quit, s sort (IOPS)
 10005 reads/s, 44.0 MiB/s; 15000 writes/s, 117.1 MiB/s; buffers 14/5792
 
 reactor  core    busy  conns   commands    buffers  in MiB/s  out MiB/s  calls/s
@@ -117,7 +117,7 @@ fn eighty_columns_have_the_figures_of_both_directions() {
     assert_eq!(
         drawn(Sort::Name, &stats(), (80, 24)),
         "\
-Pollux 0.1.0: 5 sessions, 8 connections, in 2.00s   q quits, s sorts (by name)
+Pollux 0.1.0: 5 sessions, 8 connections, last 2.00s   q quit, s sort (name)
 10005 reads/s, 44.0 MiB/s; 15000 writes/s, 117.1 MiB/s; buffers 14/5792
 
 reactor  core    busy  conns   commands    buffers  in MiB/s  out MiB/s  calls/s
@@ -137,7 +137,7 @@ fn a_narrow_and_low_terminal_shows_the_most_important() {
     assert_eq!(
         drawn(Sort::Latency, &stats(), (44, 9)),
         "\
-Pollux 0.1.0: 5 sessions, 8 connections, in…
+Pollux 0.1.0: 5 sessions, 8 connections, la…
 10005 reads/s, 44.0 MiB/s; 15000 writes/s, …
 
 reactor    busy  conns    buffers
@@ -156,7 +156,7 @@ fn many_reactors_leave_half_of_the_screen_to_volumes() {
     assert_eq!(
         drawn(Sort::Bandwidth, &many, (60, 14)),
         "\
-Pollux 0.1.0: 5 sessions, 64 connections, in 2.00s   q quit…
+Pollux 0.1.0: 5 sessions, 64 connections, last 2.00s   q qu…
 10005 reads/s, 44.0 MiB/s; 15000 writes/s, 117.1 MiB/s; buf…
 
 reactor  core    busy  conns    buffers  in MiB/s  out MiB/s
