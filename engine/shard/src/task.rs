@@ -171,7 +171,7 @@ pub(crate) struct DataIn {
 
 impl Task {
     /// A task that has just been received.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(
         request: &Request,
         volume: Option<VolumeId>,

@@ -38,7 +38,7 @@ impl Tasks {
             session.reject(header, RejectReason::TaskInProgress, turn);
             return;
         }
-        let volume = session.mapping(request.lun).map(|mapping| mapping.volume);
+        let volume = request.lun.number().and_then(|n| session.mapping(n)).map(|m| m.volume);
         if self.is_full() {
             session.retire(request.immediate);
             return respond(session, request.initiator_task_tag, Outcome::FunctionRejected, turn);

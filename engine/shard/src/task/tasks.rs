@@ -11,14 +11,14 @@ use crate::task::data_out::{self, Part, Stray};
 use crate::task::lender::Lender;
 use crate::task::respond;
 use crate::task::waiting::Wait;
-use crate::task::work::Work;
+use crate::task::work::{Planned, Work};
 use crate::task::{Fault, Phase, Reach, Request, Task};
 use crate::task::{bursts, steps};
 use crate::turn::Turn;
 use crate::unit::units::Units;
 use crate::wake::Wake;
 use iscsi::pdu::{DataOut as DataOutPdu, ScsiCommand};
-use units::{BufId, ConnId, Key, PoolLayout, Slab, VolumeId, limits};
+use units::{BufId, ConnId, Instant, Key, PoolLayout, Slab, VolumeId, limits};
 
 /// The tasks of this core.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Tasks {
     }
 
     /// Books a task, for which there is room.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, make: impl FnOnce() -> Task) -> Key {
         self.arrivals += 1;
         let arrival = self.arrivals;
@@ -81,6 +81,17 @@ impl Tasks {
         };
         task.arrival = arrival;
         key
+    }
+
+    #[cold]
+    fn insert_planned(
+        &mut self,
+        request: &Request,
+        volume: Option<VolumeId>,
+        planned: Planned,
+        now: Instant,
+    ) -> Key {
+        self.insert(|| Task::new(request, volume, planned, now))
     }
 
     /// A SCSI Command PDU that has its place in the window and a new tag: becomes a task. A command
@@ -94,7 +105,6 @@ impl Tasks {
         turn: &mut Turn<'_>,
     ) -> Placement {
         let Inlet { session, incoming } = inlet;
-        let Admitted { volume, planned } = admission::admit(session, units, command);
         let request = Request {
             conn: session.conn,
             tag: command.initiator_task_tag,
@@ -104,16 +114,25 @@ impl Tasks {
             expected_data_transfer_length: command.expected_data_transfer_length,
         };
         let now = turn.now;
-        let make = || Task::new(&request, volume, planned, now);
         if self.is_full() {
             session.retire(command.immediate);
-            respond::refuse(&make(), session, turn);
+            let unbooked = Task::new(&request, None, Planned::fails(Fault::TaskSetFull), now);
+            respond::refuse(&unbooked, session, turn);
             return Placement::Discard;
         }
-        let key = self.insert(make);
+        // Both make a task in the same way; the first is small enough to be made where it stays.
+        let key = match admission::plain(session, units, command) {
+            Some(Admitted { volume, planned }) => {
+                self.insert(|| Task::new(&request, volume, planned, now))
+            }
+            None => {
+                let Admitted { volume, planned } = admission::admit(session, units, command);
+                self.insert_planned(&request, volume, planned, now)
+            }
+        };
         session.tags.insert(command.initiator_task_tag, key);
         let Some(task) = self.table.get_mut(key) else { unreachable!("it has just been booked") };
-        let unit = volume.and_then(|volume| units.get_mut(volume));
+        let unit = task.volume.and_then(|volume| units.get_mut(volume));
         let mut reach = Reach { key, session: Some(session), unit, lender: &mut self.lender, turn };
         let placement = data_out::expect(task, command, &mut reach);
         let immediate_len = command.data_segment_length;
