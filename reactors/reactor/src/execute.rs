@@ -5,7 +5,7 @@ use crate::reactor::Reactor;
 use crate::token::{key_of_token, token_of};
 use shard::{IoResult, OpId};
 use units::{BufId, BufSlice, VolumeId};
-use uring::{Errno, FileId, Refusal};
+use uring::{Errno, FileId, FileRange, FileWrite, Refusal};
 use volume::{BlockRequest, SpaceChange};
 
 impl Reactor {
@@ -217,15 +217,16 @@ impl Reactor {
         let started = match io.kind {
             IoKind::Read { offset, slice } => self.driver.read(io.file, token, offset, slice),
             IoKind::Write { offset, slice, durable } => {
-                self.driver.write(io.file, token, offset, (slice, durable))
+                self.driver.write(io.file, token, FileWrite { offset, slice, durable })
             }
             IoKind::Flush => self.driver.fsync(io.file, token, true),
             IoKind::Space { mode, offset, len } => {
-                self.driver.fallocate(io.file, token, mode, (offset, len))
+                self.driver.fallocate(io.file, token, mode, FileRange { offset, len })
             }
             IoKind::WriteZeros { offset, len } => {
                 let len = u32::try_from(len).unwrap_or(u32::MAX).min(self.zeros.len);
-                self.driver.write(io.file, token, offset, (BufSlice { len, ..self.zeros }, false))
+                let slice = BufSlice { len, ..self.zeros };
+                self.driver.write(io.file, token, FileWrite { offset, slice, durable: false })
             }
         };
         match started {
