@@ -142,6 +142,10 @@ mod tests {
 
     const OPEN: LunMapping = LunMapping { volume: VolumeId(0), read_only: false };
 
+    fn found(word: Obstacles) -> Vec<Obstacle> {
+        word.in_order().collect()
+    }
+
     fn holder(name: &str, tsih: u16) -> Holder {
         Holder { nexus: nexus(name), tsih }
     }
@@ -160,7 +164,7 @@ mod tests {
         let (session, unit) = free();
         let word = Obstacles::between(&session, 0, OPEN, &unit);
         assert!(word.is_clear(false) && word.is_clear(true));
-        assert_eq!(word, Obstacles(0));
+        assert_eq!(found(word), []);
     }
 
     #[test]
@@ -169,8 +173,7 @@ mod tests {
         let mapping = LunMapping { read_only: true, ..OPEN };
         let word = Obstacles::between(&session, 0, mapping, &unit);
         assert!(word.is_clear(false) && !word.is_clear(true));
-        assert!(word.is_read_only());
-        assert!(!word.has_attention() && !word.is_reserved() && !word.is_removed());
+        assert_eq!(found(word), [Obstacle::ReadOnly]);
     }
 
     #[test]
@@ -179,8 +182,7 @@ mod tests {
         session.attentions.raise(0, Sense::MODE_PARAMETERS_CHANGED);
         let word = Obstacles::between(&session, 0, OPEN, &unit);
         assert!(!word.is_clear(false) && !word.is_clear(true));
-        assert!(word.has_attention());
-        assert!(!word.is_reserved() && !word.is_removed() && !word.is_read_only());
+        assert_eq!(found(word), [Obstacle::Attention]);
         let other = Obstacles::between(&session, 1, OPEN, &unit);
         assert!(other.is_clear(true), "another LUN has none");
     }
@@ -191,8 +193,7 @@ mod tests {
         unit.standing.reserve(holder("b", 2));
         let word = Obstacles::between(&session, 0, OPEN, &unit);
         assert!(!word.is_clear(false) && !word.is_clear(true));
-        assert!(word.is_reserved());
-        assert!(!word.has_attention() && !word.is_removed() && !word.is_read_only());
+        assert_eq!(found(word), [Obstacle::Reserved]);
         unit.standing.release(&nexus("b"));
         // A later session of the same nexus has another TSIH.
         unit.standing.reserve(holder("a", 9));
@@ -205,19 +206,21 @@ mod tests {
         unit.standing.remove();
         let word = Obstacles::between(&session, 0, OPEN, &unit);
         assert!(!word.is_clear(false) && !word.is_clear(true));
-        assert!(word.is_removed());
-        assert!(!word.has_attention() && !word.is_reserved() && !word.is_read_only());
+        assert_eq!(found(word), [Obstacle::Removed]);
     }
 
     #[test]
-    fn obstacles_are_seen_beside_each_other() {
+    fn obstacles_are_met_in_the_order_in_which_commands_are_refused() {
         let (mut session, mut unit) = free();
         session.attentions.raise(0, Sense::MODE_PARAMETERS_CHANGED);
         unit.standing.reserve(holder("b", 2));
         unit.standing.remove();
         let mapping = LunMapping { read_only: true, ..OPEN };
         let word = Obstacles::between(&session, 0, mapping, &unit);
-        assert_eq!(word, Obstacles(0b1111));
+        assert_eq!(
+            found(word),
+            [Obstacle::Attention, Obstacle::Removed, Obstacle::Reserved, Obstacle::ReadOnly]
+        );
     }
 
     #[test]
@@ -239,7 +242,7 @@ mod tests {
         unit.standing.remove();
         unit.standing.reset();
         let word = Obstacles::between(&session, 0, OPEN, &unit);
-        assert!(!word.is_reserved() && word.is_removed());
+        assert_eq!(found(word), [Obstacle::Removed]);
     }
 
     #[test]

@@ -192,7 +192,7 @@ fn a_hold_is_done_when_the_changes_before_it_have_completed() {
 #[should_panic(expected = "no request is in flight")]
 fn a_completion_without_a_request_is_a_mistake() {
     let mut rig = Rig::new();
-    rig.medium.handle_io(op(1, 0), Slot(None), &mut rig.queues.turn());
+    rig.medium.handle_io(op(1, 0), Slot::NONE, &mut rig.queues.turn());
 }
 
 #[test]
