@@ -132,3 +132,124 @@ impl Standing {
         self.reserved_by.as_ref() == Some(session)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::parts::{nexus, session, unit};
+    use scsi::Sense;
+    use units::VolumeId;
+
+    const OPEN: LunMapping = LunMapping { volume: VolumeId(0), read_only: false };
+
+    fn found(word: Obstacles) -> Vec<Obstacle> {
+        word.in_order().collect()
+    }
+
+    fn holder(name: &str, tsih: u16) -> Holder {
+        Holder { nexus: nexus(name), tsih }
+    }
+
+    /// A session that has been told of its beginning, and a unit that is free.
+    fn free() -> (Session, Unit) {
+        let mut session = session("a");
+        for lun in [0, 1] {
+            while session.attentions.take(lun).is_some() {}
+        }
+        (session, unit(0))
+    }
+
+    #[test]
+    fn nothing_stands_between_a_session_and_a_free_unit() {
+        let (session, unit) = free();
+        let word = Obstacles::between(&session, 0, OPEN, &unit);
+        assert!(word.is_clear(false) && word.is_clear(true));
+        assert_eq!(found(word), []);
+    }
+
+    #[test]
+    fn a_lun_that_is_read_only_stops_writes_and_nothing_else() {
+        let (session, unit) = free();
+        let mapping = LunMapping { read_only: true, ..OPEN };
+        let word = Obstacles::between(&session, 0, mapping, &unit);
+        assert!(word.is_clear(false) && !word.is_clear(true));
+        assert_eq!(found(word), [Obstacle::ReadOnly]);
+    }
+
+    #[test]
+    fn an_attention_stops_the_commands_of_its_lun() {
+        let (mut session, unit) = free();
+        session.attentions.raise(0, Sense::MODE_PARAMETERS_CHANGED);
+        let word = Obstacles::between(&session, 0, OPEN, &unit);
+        assert!(!word.is_clear(false) && !word.is_clear(true));
+        assert_eq!(found(word), [Obstacle::Attention]);
+        let other = Obstacles::between(&session, 1, OPEN, &unit);
+        assert!(other.is_clear(true), "another LUN has none");
+    }
+
+    #[test]
+    fn a_reservation_stops_every_nexus_but_its_own() {
+        let (session, mut unit) = free();
+        unit.standing.reserve(holder("b", 2));
+        let word = Obstacles::between(&session, 0, OPEN, &unit);
+        assert!(!word.is_clear(false) && !word.is_clear(true));
+        assert_eq!(found(word), [Obstacle::Reserved]);
+        unit.standing.release(&nexus("b"));
+        // A later session of the same nexus has another TSIH.
+        unit.standing.reserve(holder("a", 9));
+        assert!(Obstacles::between(&session, 0, OPEN, &unit).is_clear(true));
+    }
+
+    #[test]
+    fn a_removed_volume_stops_every_command() {
+        let (session, mut unit) = free();
+        unit.standing.remove();
+        let word = Obstacles::between(&session, 0, OPEN, &unit);
+        assert!(!word.is_clear(false) && !word.is_clear(true));
+        assert_eq!(found(word), [Obstacle::Removed]);
+    }
+
+    #[test]
+    fn obstacles_are_met_in_the_order_in_which_commands_are_refused() {
+        let (mut session, mut unit) = free();
+        session.attentions.raise(0, Sense::MODE_PARAMETERS_CHANGED);
+        unit.standing.reserve(holder("b", 2));
+        unit.standing.remove();
+        let mapping = LunMapping { read_only: true, ..OPEN };
+        let word = Obstacles::between(&session, 0, mapping, &unit);
+        assert_eq!(
+            found(word),
+            [Obstacle::Attention, Obstacle::Removed, Obstacle::Reserved, Obstacle::ReadOnly]
+        );
+    }
+
+    #[test]
+    fn a_reservation_ends_only_for_who_made_it() {
+        let mut standing = Standing::default();
+        standing.reserve(holder("a", 1));
+        standing.release(&nexus("b"));
+        standing.release_of_session(&holder("a", 2));
+        assert!(standing.is_reserved_by(&holder("a", 1)));
+        assert!(standing.is_reserved_from(&nexus("b")) && !standing.is_reserved_from(&nexus("a")));
+        standing.release_of_session(&holder("a", 1));
+        assert!(!standing.is_reserved_from(&nexus("b")));
+    }
+
+    #[test]
+    fn a_reset_ends_the_reservation_and_does_not_bring_a_volume_back() {
+        let (session, mut unit) = free();
+        unit.standing.reserve(holder("b", 2));
+        unit.standing.remove();
+        unit.standing.reset();
+        let word = Obstacles::between(&session, 0, OPEN, &unit);
+        assert_eq!(found(word), [Obstacle::Removed]);
+    }
+
+    #[test]
+    #[should_panic(expected = "one nexus at a time")]
+    fn a_second_reservation_is_a_mistake_of_the_home() {
+        let mut standing = Standing::default();
+        standing.reserve(holder("a", 1));
+        standing.reserve(holder("b", 2));
+    }
+}
