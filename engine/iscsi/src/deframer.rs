@@ -30,6 +30,28 @@ pub enum Piece<'a> {
     },
 }
 
+/// What the deframer found next, without the bytes of it: they are in the deframer and in its
+/// input. A step is small, so that a reactor pays for no copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The PDU is over ([`Piece::End`]).
+    End {
+        /// Whether the data matches its digest; true where there is none.
+        data_digest_ok: bool,
+    },
+    /// The stream cannot be cut any further: [`Deframer::fault`] tells why.
+    Fault,
+    /// A whole header: [`Deframer::header`].
+    Header,
+    /// All of the input was taken, and more is needed.
+    NeedMore,
+    /// A run of the data segment, which has been taken off the front of the input.
+    Payload {
+        /// Its bytes; never 0.
+        len: usize,
+    },
+}
+
 /// Why the stream cannot be cut any further. The connection is of no more use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeframeFault {
@@ -138,14 +160,32 @@ impl Deframer {
     ///
     /// After a fault, every call returns the same fault.
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, DeframeFault> {
-        if let Some(fault) = self.fault {
-            return Err(fault);
+        let before = *input;
+        match self.step(input) {
+            Step::End { data_digest_ok } => Ok(Some(Piece::End { data_digest_ok })),
+            Step::Fault => match self.fault {
+                Some(fault) => Err(fault),
+                None => unreachable!("a fault is kept"),
+            },
+            Step::Header => Ok(Some(Piece::Header(self.bhs))),
+            Step::NeedMore => Ok(None),
+            Step::Payload { len } => Ok(Some(Piece::Payload(&before[..len]))),
         }
+    }
+
+    /// Does what [`Deframer::next`] does, and names what it found.
+    #[inline]
+    pub fn step(&mut self, input: &mut &[u8]) -> Step {
         match self.part {
             Part::Bhs | Part::Ahs | Part::HeaderDigest => self.next_header(input),
-            Part::Payload => Ok(self.next_payload(input)),
-            Part::Trailer => Ok(self.next_trailer(input)),
+            Part::Payload => self.next_payload(input),
+            Part::Trailer => self.next_trailer(input),
         }
+    }
+
+    /// Why the stream cannot be cut any further, if that is so.
+    pub const fn fault(&self) -> Option<&DeframeFault> {
+        self.fault.as_ref()
     }
 
     /// The header that came last, which [`Piece::Header`] had.
@@ -178,49 +218,71 @@ impl Deframer {
         }
     }
 
-    fn next_header<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, DeframeFault> {
+    #[inline]
+    fn next_header(&mut self, input: &mut &[u8]) -> Step {
         if self.part == Part::Bhs {
             if !self.take_bhs(input) {
-                return Ok(None);
+                return Step::NeedMore;
             }
+            if self.bhs.total_ahs_length() == 0 && !self.header_digests {
+                // Nearly all headers.
+                self.ahs.clear();
+                return self.end_header();
+            }
+        }
+        self.next_long_header(input)
+    }
+
+    /// A header with an AHS or a digest.
+    fn next_long_header(&mut self, input: &mut &[u8]) -> Step {
+        if self.fault.is_some() {
+            return Step::Fault;
+        }
+        if self.part == Part::Bhs {
             self.ahs.clear();
             self.part = Part::Ahs;
         }
         if self.part == Part::Ahs {
             if !self.take_ahs(input) {
-                return Ok(None);
+                return Step::NeedMore;
             }
             self.part = Part::HeaderDigest;
         }
         if self.header_digests {
             if !self.collect(DIGEST_BYTES, input) {
-                return Ok(None);
+                return Step::NeedMore;
             }
             if self.carried[..DIGEST_BYTES] != header_digest(self.bhs.raw(), &self.ahs) {
-                return Err(self.fail(DeframeFault::HeaderDigest { bhs: self.bhs }));
+                return self.fail(DeframeFault::HeaderDigest { bhs: self.bhs });
             }
         }
+        self.end_header()
+    }
+
+    /// All of a header is here.
+    #[inline]
+    fn end_header(&mut self) -> Step {
         // RFC 7143 13.12: checked before anything makes room for the data.
         let length = self.bhs.data_segment_length();
         if length > self.data_segment_length_max {
             let limit = self.data_segment_length_max;
-            return Err(self.fail(DeframeFault::DataSegmentTooLong { bhs: self.bhs, limit }));
+            return self.fail(DeframeFault::DataSegmentTooLong { bhs: self.bhs, limit });
         }
         self.payload_remaining = length;
         self.pad = pad_bytes(length) as usize;
         // RFC 7143 11.2.4: an empty data segment has no digest.
         self.digest = (self.data_digests && length > 0).then(DataDigest::new);
         self.part = Part::Payload;
-        Ok(Some(Piece::Header(self.bhs)))
+        Step::Header
     }
 
     #[inline]
-    fn next_payload<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
+    fn next_payload(&mut self, input: &mut &[u8]) -> Step {
         if self.payload_remaining == 0 {
             if self.pad == 0 && self.digest.is_none() {
                 // Nothing follows the data: most PDUs.
                 self.part = Part::Bhs;
-                return Some(Piece::End { data_digest_ok: true });
+                return Step::End { data_digest_ok: true };
             }
             self.part = Part::Trailer;
             return self.next_trailer(input);
@@ -229,16 +291,16 @@ impl Deframer {
         let (run, rest) = input.split_at(input.len().min(room));
         *input = rest;
         if run.is_empty() {
-            return None;
+            return Step::NeedMore;
         }
         self.payload_received(run);
-        Some(Piece::Payload(run))
+        Step::Payload { len: run.len() }
     }
 
-    fn next_trailer<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
+    fn next_trailer(&mut self, input: &mut &[u8]) -> Step {
         let digest_bytes = if self.digest.is_some() { DIGEST_BYTES } else { 0 };
         if !self.collect(self.pad + digest_bytes, input) {
-            return None;
+            return Step::NeedMore;
         }
         let (pad, received) = self.carried[..self.pad + digest_bytes].split_at(self.pad);
         let data_digest_ok = self.digest.take().is_none_or(|mut digest| {
@@ -246,7 +308,7 @@ impl Deframer {
             digest.wire() == received
         });
         self.part = Part::Bhs;
-        Some(Piece::End { data_digest_ok })
+        Step::End { data_digest_ok }
     }
 
     /// Takes the BHS; where the input has it whole, it is read in place.
@@ -288,9 +350,12 @@ impl Deframer {
         whole
     }
 
-    fn fail(&mut self, fault: DeframeFault) -> DeframeFault {
+    /// Nothing is taken any more: the part stays one at which every step comes by here.
+    #[cold]
+    fn fail(&mut self, fault: DeframeFault) -> Step {
         self.fault = Some(fault);
-        fault
+        self.part = Part::HeaderDigest;
+        Step::Fault
     }
 }
 

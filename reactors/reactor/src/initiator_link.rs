@@ -6,7 +6,7 @@ use crate::buffers::{Buffers, Parcel, Payload};
 use crate::handover::Destination;
 use crate::streams::{Connection, Pending, Stream};
 use iscsi::digest::{DataDigest, header_digest};
-use iscsi::{DeframeFault, Deframer, Piece};
+use iscsi::{Deframer, Step};
 use shard::wire::{Inbound, Run};
 use shard::{Sample, SendData, Shard};
 use units::{BufId, BufSlice, ConnId, Key};
@@ -24,13 +24,12 @@ pub(crate) struct InitiatorLink {
 }
 
 /// What the next bytes of a connection turned out to be.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// The end of a PDU.
-    End {
-        data_digest_ok: bool,
-    },
-    Fault(DeframeFault),
+    End { data_digest_ok: bool },
+    /// The bytes cannot be cut into PDUs any more: `deframer.fault()`.
+    Fault,
     /// A header: `deframer.header()`.
     Header,
     /// All bytes are taken.
@@ -103,29 +102,18 @@ impl InitiatorLink {
                 Pending::Bytes(bytes, at) => (bytes.as_slice(), at),
             };
             let mut input = bytes.get(*at..).unwrap_or_default();
-            let piece = match self.deframer.next(&mut input) {
-                Ok(piece) => piece,
-                Err(fault) => return Found::Fault(fault),
-            };
+            let step = self.deframer.step(&mut input);
             let end = bytes.len() - input.len();
-            let run = match piece {
-                None => {
-                    *at = end;
-                    return Found::NeedMore;
-                }
-                Some(Piece::Header(_)) => {
-                    *at = end;
-                    return Found::Header;
-                }
-                Some(Piece::End { data_digest_ok }) => {
-                    *at = end;
-                    return Found::End { data_digest_ok };
-                }
-                Some(Piece::Payload(run)) => run,
-            };
             *at = end;
+            let len = match step {
+                Step::End { data_digest_ok } => return Found::End { data_digest_ok },
+                Step::Fault => return Found::Fault,
+                Step::Header => return Found::Header,
+                Step::NeedMore => return Found::NeedMore,
+                Step::Payload { len } => len,
+            };
             // A run lies in one receive, which has less than 4 GiB.
-            let len = u32::try_from(run.len()).unwrap_or(u32::MAX);
+            let len = u32::try_from(len).unwrap_or(u32::MAX);
             let taken = match self.inbound.run(len, matches!(pending, Pending::Buffer(..))) {
                 Run::Drop => true,
                 Run::Engine => {
@@ -170,17 +158,6 @@ impl InitiatorLink {
         stream.pending = Some(Pending::Bytes(Vec::new(), 0));
         Straight::Taken
     }
-
-    /// The header with its digest.
-    fn head(&self, header: &[u8; 48]) -> ([u8; HEAD_BYTES_MAX], usize) {
-        let mut head = [0; HEAD_BYTES_MAX];
-        head[..48].copy_from_slice(header);
-        if !self.header_digest {
-            return (head, 48);
-        }
-        head[48..52].copy_from_slice(&header_digest(header, &[]));
-        (head, 52)
-    }
 }
 
 impl Connection<InitiatorLink> {
@@ -193,13 +170,17 @@ impl Connection<InitiatorLink> {
         volumes: &Volumes,
     ) -> bool {
         let Self { stream, link } = self;
-        let (head, head_len) = link.head(pdu.header);
-        let head = &head[..head_len];
+        let digested;
+        let mut head: &[u8] = pdu.header;
+        if link.header_digest {
+            digested = with_digest(pdu.header);
+            head = &digested;
+        }
         let mut outlet = Outlet { stream, buffers, data_digest: link.data_digest };
         let whole = match pdu.data {
-            SendData::None => outlet.parcel(head_len).push_inline(head),
+            SendData::None => outlet.parcel(head.len()).push_inline(head),
             SendData::Bytes(bytes) => {
-                outlet.parcel(head_len).push_inline(head) && outlet.queue_bytes(bytes)
+                outlet.parcel(head.len()).push_inline(head) && outlet.queue_bytes(bytes)
             }
             SendData::Buffer { slice, .. } => outlet.queue_buffer(head, *slice, volumes),
         };
@@ -298,6 +279,14 @@ fn leave(slice: BufSlice, pending: &Pending, end: usize, buffers: &mut Buffers) 
     let source =
         u32::try_from(end - slice.len as usize).ok().and_then(|s| buffer.slice(s, slice.len));
     source.map(|source| buffers.leave(slice, source)).is_some()
+}
+
+/// A header with its digest.
+fn with_digest(header: &[u8; 48]) -> [u8; HEAD_BYTES_MAX] {
+    let mut head = [0; HEAD_BYTES_MAX];
+    head[..48].copy_from_slice(header);
+    head[48..].copy_from_slice(&header_digest(header, &[]));
+    head
 }
 
 /// The digest of a whole data segment and its padding.

@@ -145,8 +145,10 @@ impl Reactor {
                     );
                     return self.peer_gone(key);
                 }
-                Found::Fault(fault) => {
-                    self.shard.handle_deframe_fault(self.now, conn, &fault, &mut self.actions);
+                Found::Fault => {
+                    if let Some(fault) = link.deframer.fault() {
+                        self.shard.handle_deframe_fault(self.now, conn, fault, &mut self.actions);
+                    }
                     return self.run_actions();
                 }
             }
