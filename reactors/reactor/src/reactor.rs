@@ -4,10 +4,13 @@
 //! left waits for the next turn, so that no connection starves the others.
 
 use crate::backend::{Backend, Io, SharedStore, zero_buffer};
+use crate::commands::Command;
 use crate::connection::Connection;
+use crate::control_link::{ControlLink, Notice};
 use crate::in_place::InPlace;
 use crate::mailbox::{Bell, Doorbell, Inboxes, Outboxes};
-use crate::node::{Command, NodeOptions, PollMode, ReactorReport};
+use crate::node::{NodeOptions, PollMode};
+use crate::report::ReactorReport;
 use crate::stats::Recorder;
 use crate::unplaced::Unplaced;
 use crossbeam_queue::ArrayQueue;
@@ -56,6 +59,7 @@ pub(crate) struct Parts {
     pub(crate) outboxes: Outboxes<Mail, Waker>,
     pub(crate) doorbell: Arc<Doorbell<Waker>>,
     pub(crate) commands: Arc<ArrayQueue<Command>>,
+    pub(crate) control: ControlLink,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -77,9 +81,10 @@ pub(crate) struct Reactor {
     pub(crate) outboxes: Outboxes<Mail, Waker>,
     doorbell: Arc<Doorbell<Waker>>,
     commands: Arc<ArrayQueue<Command>>,
+    control: ControlLink,
     pub(crate) volumes: Vec<Option<Backend>>,
     /// Files that are to be closed once nothing of them is under way.
-    pub(crate) retired: Vec<uring::FileId>,
+    pub(crate) retired: Vec<(VolumeId, uring::FileId)>,
     pub(crate) ios: Slab<Io>,
     /// A buffer of the pool that the shard does not know: it is never written.
     pub(crate) zeros: BufSlice,
@@ -111,6 +116,8 @@ pub(crate) struct Reactor {
     /// The last turn found something to do.
     worked: bool,
     stopping: bool,
+    /// After the order to shut down: whether the control thread knows that nothing is left.
+    drained: Option<bool>,
     warnings: Vec<String>,
 }
 
@@ -145,6 +152,7 @@ impl Reactor {
             outboxes: parts.outboxes,
             doorbell: parts.doorbell,
             commands: parts.commands,
+            control: parts.control,
             volumes: Vec::new(),
             retired: Vec::new(),
             ios: Slab::new(IOS_MAX),
@@ -165,6 +173,7 @@ impl Reactor {
             worked_at: now,
             worked: false,
             stopping: false,
+            drained: None,
             warnings: parts.warnings,
         }
     }
@@ -190,6 +199,7 @@ impl Reactor {
         worked |= self.serve_listed();
         self.close_retired();
         self.outboxes.deliver();
+        self.notify_control();
         self.worked = worked;
         if worked {
             self.worked_at = now;
@@ -224,7 +234,8 @@ impl Reactor {
             return self.enter(Wait::No);
         }
         self.doorbell.prepare_sleep();
-        if self.inboxes.is_empty() && self.commands.is_empty() && !self.outboxes.has_backlog() {
+        let has_backlog = self.outboxes.has_backlog() || self.control.has_backlog();
+        if self.inboxes.is_empty() && self.commands.is_empty() && !has_backlog {
             self.enter(Wait::AtMost(self.sleep_time(now)));
         } else {
             self.enter(Wait::No);
@@ -373,10 +384,10 @@ impl Reactor {
         while let Some(command) = self.commands.pop() {
             worked = true;
             match command {
-                Command::Apply { catalog, opened } => {
+                Command::Apply { catalog, opened, gone } => {
                     self.take_stores(opened);
                     // First, so that what goes on because its volume is gone finds it gone.
-                    self.retire_volumes(&catalog);
+                    self.retire_volumes(&gone);
                     self.shard.handle_catalog(self.now, catalog, &mut self.actions);
                     self.run_actions();
                 }
@@ -386,9 +397,9 @@ impl Reactor {
                     self.run_actions();
                 }
                 Command::Listen(listeners) => self.listen(listeners),
-                Command::Report(reply) => {
-                    // Whoever asked may have stopped waiting.
-                    let _sent = reply.send(self.report());
+                Command::Report(round) => {
+                    let report = Box::new(self.report());
+                    self.control.post(Notice::Report { round, report });
                 }
                 Command::Shutdown => {
                     for listener in std::mem::take(&mut self.listeners) {
@@ -396,11 +407,31 @@ impl Reactor {
                     }
                     self.shard.handle_shutdown(self.now, &mut self.actions);
                     self.run_actions();
+                    self.drained = Some(false);
                 }
                 Command::Stop => self.stopping = true,
             }
         }
+        if worked {
+            self.control.post(Notice::CommandsTaken(self.id));
+        }
         worked
+    }
+
+    fn is_idle(&self) -> bool {
+        self.shard.is_idle() && self.connections.is_empty()
+    }
+
+    /// Sends the control thread what it is to know at the end of a turn.
+    fn notify_control(&mut self) {
+        if let Some(known) = self.drained {
+            let is_drained = self.is_idle();
+            if is_drained != known {
+                self.drained = Some(is_drained);
+                self.control.post(Notice::Drained { reactor: self.id, is_drained });
+            }
+        }
+        self.control.deliver();
     }
 
     fn report(&mut self) -> ReactorReport {
@@ -413,7 +444,7 @@ impl Reactor {
             connections: u32::try_from(self.connections.len()).unwrap_or(u32::MAX),
             buffers_in_use: self.shard.buffers_in_use(),
             buffers_total: self.options.layout.buffer_count(),
-            is_idle: self.shard.is_idle() && self.connections.is_empty(),
+            is_idle: self.is_idle(),
             warnings: self.warnings.clone(),
         }
     }
@@ -440,26 +471,35 @@ impl Reactor {
                 self.volumes.resize(place + 1, None);
             }
             let before = std::mem::replace(&mut self.volumes[place], backend);
-            if let Some(Backend::File { id, .. }) = before {
-                self.retired.push(id);
+            if let Some(Backend::File { id: file, .. }) = before {
+                self.retired.push((id, file));
             }
         }
     }
 
-    fn retire_volumes(&mut self, catalog: &volume::Catalog) {
-        for (place, slot) in self.volumes.iter_mut().enumerate() {
-            let id = u16::try_from(place).map(VolumeId);
-            let is_known = id.is_ok_and(|id| catalog.volume(id).is_some());
-            if !is_known && let Some(Backend::File { id, .. }) = slot.take() {
-                self.retired.push(id);
+    fn retire_volumes(&mut self, gone: &[VolumeId]) {
+        for &volume in gone {
+            let slot = self.volumes.get_mut(usize::from(volume.0));
+            match slot.and_then(Option::take) {
+                Some(Backend::File { id, .. }) => self.retired.push((volume, id)),
+                // `None` where there was no room for its file, or it went before it came.
+                Some(Backend::Memory(_) | Backend::Null) | None => {
+                    self.control.post(Notice::Closed(volume));
+                }
             }
         }
     }
 
     /// Closes the files of volumes that are gone, once their last operation has ended.
     fn close_retired(&mut self) {
-        let driver = &mut self.driver;
-        self.retired.retain(|&file| driver.remove_file(file) == Err(Refusal::Busy));
+        let (driver, control) = (&mut self.driver, &mut self.control);
+        self.retired.retain(|&(volume, file)| {
+            let is_busy = driver.remove_file(file) == Err(Refusal::Busy);
+            if !is_busy {
+                control.post(Notice::Closed(volume));
+            }
+            is_busy
+        });
     }
 
     /// Begins to accept on these sockets.

@@ -4,6 +4,7 @@ mod turn_end;
 
 use super::*;
 use crate::backend::{EIO, Store, with_zero_buffer};
+use crate::control_link::Notices;
 use crate::mailbox::PostOffice;
 use crate::token::token_of;
 use std::io::{Read, Write};
@@ -46,6 +47,7 @@ fn reactor_with(driver: DriverOptions) -> Reactor {
         outboxes: office.outboxes(0, vec![Arc::clone(&doorbell)]),
         doorbell,
         commands: Arc::new(ArrayQueue::new(1)),
+        control: Notices::new(Arc::new(|| {})).link(),
         warnings: Vec::new(),
     })
 }
