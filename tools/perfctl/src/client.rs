@@ -2,15 +2,17 @@
 
 use crate::failure::Failure;
 use control_api::{
-    ANSWER_BYTES_MAX, CONTROL_SOCKET_NAME, Id, LineBuffer, Method, Request, Response,
-    default_state_dir, encode_line,
+    ANSWER_BYTES_MAX, Answered, CONTROL_SOCKET_NAME, Call, Id, LineBuffer, Method, OperationInfo,
+    OperationState, OperationWait, Request, Response, default_state_dir, encode_line,
 };
+use serde_json::Value;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long the daemon may take to answer: creating a large volume is its slowest call.
+/// How long the daemon may take to answer. It answers any call within 100 ms, and one that waits
+/// for an operation within 5 s; the rest is for a machine that has no time for it.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A connection.
@@ -20,6 +22,8 @@ pub(crate) struct Client {
     stream: UnixStream,
     received: LineBuffer,
     next_id: i64,
+    /// Operations are followed to their end.
+    waits: bool,
 }
 
 impl Client {
@@ -33,7 +37,13 @@ impl Client {
             stream,
             received: LineBuffer::new(ANSWER_BYTES_MAX),
             next_id: 1,
+            waits: true,
         })
+    }
+
+    /// The same, but it follows operations to their end or not.
+    pub(crate) fn waiting(self, waits: bool) -> Self {
+        Self { waits, ..self }
     }
 
     /// Where a daemon of this user has its socket when nobody says otherwise.
@@ -46,11 +56,46 @@ impl Client {
             .ok_or(Failure::NoSocketName)
     }
 
-    /// Makes a call and waits for its answer.
+    /// Makes a call and waits for its answer, which is that of its operation where it began one.
     pub(crate) fn call<M: Method>(&mut self, method: M) -> Result<M::Answer, Failure> {
+        let unexpected =
+            |e: serde_json::Error| Failure::Answer(format!("{} answered {e}", M::NAME));
+        let result = self.exchange(method.into())?;
+        // `Answered` needs an owned type, which an answer is; its trait does not say so.
+        match Answered::<Value>::from_value(result).map_err(unexpected)? {
+            Answered::Done(result) => serde_json::from_value(result).map_err(unexpected),
+            Answered::Started(id) if self.waits => {
+                let result = self.follow(id)?;
+                serde_json::from_value(result).map_err(unexpected)
+            }
+            Answered::Started(id) => Err(Failure::GoesOn(id)),
+        }
+    }
+
+    /// Waits for the end of an operation, and prints what it does.
+    pub(crate) fn follow(&mut self, id: u64) -> Result<Value, Failure> {
+        let mut printed = String::new();
+        loop {
+            let result = self.exchange(OperationWait { id }.into())?;
+            let info: OperationInfo = serde_json::from_value(result)
+                .map_err(|e| Failure::Answer(format!("operation.wait answered {e}")))?;
+            let step = match info.state {
+                OperationState::Done { result } => return Ok(result),
+                OperationState::Failed { error } => return Err(error.into()),
+                OperationState::Running { step } => step,
+                OperationState::Waiting => "waiting for an earlier operation".into(),
+            };
+            if step != printed {
+                eprintln!("operation {id}: {step} (Ctrl-C leaves it running)");
+                printed = step;
+            }
+        }
+    }
+
+    fn exchange(&mut self, call: Call) -> Result<Value, Failure> {
         let id = Id::Number(self.next_id);
         self.next_id += 1;
-        let request = Request { id: id.clone(), call: method.into() };
+        let request = Request { id: id.clone(), call };
         let line = request.to_value().and_then(|v| encode_line(&v));
         let line = line.map_err(|e| Failure::Answer(e.to_string()))?;
         self.stream.write_all(&line).map_err(|e| self.lost(e))?;
@@ -62,8 +107,7 @@ impl Client {
             (None, Some(_)) if response.id != id => {
                 Err(Failure::Answer("it answers another call".into()))
             }
-            (None, Some(result)) => serde_json::from_value(result)
-                .map_err(|e| Failure::Answer(format!("{} answered {e}", M::NAME))),
+            (None, Some(result)) => Ok(result),
             (None, None) => Err(Failure::Answer("it has neither result nor error".into())),
         }
     }

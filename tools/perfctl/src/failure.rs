@@ -14,6 +14,8 @@ pub(crate) enum Failure {
     Connect { socket: PathBuf, source: io::Error },
     /// A file cannot be written.
     File { path: PathBuf, source: io::Error },
+    /// The call goes on as this operation, and nobody waits for it.
+    GoesOn(u64),
     /// No load can be made, or commands of it failed.
     Load(String),
     /// The connection ended or stalled in the middle of a call.
@@ -64,6 +66,8 @@ impl Failure {
             Self::Terminal(error) => Some(format!(
                 "cannot use the terminal: {error}; `perfctl stats --watch` needs none"
             )),
+            // Its number is the answer.
+            Self::GoesOn(_) => None,
             Self::Load(sentence) | Self::Usage(sentence) => Some(sentence.clone()),
         }
     }
@@ -72,6 +76,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Self::GoesOn(_) => ExitCode::SUCCESS,
             Self::Refused(_)
             | Self::Output(_)
             | Self::File { .. }

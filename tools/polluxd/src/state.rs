@@ -6,6 +6,7 @@
 //! target-ports.toml    the relative target port identifier of each target
 //! volumes/NAME.toml    what a volume is: its identity, size and place
 //! volumes/NAME.img     the blocks of a file volume that has no path of its own
+//! volumes/.ID.removal  a deletion that is under way, to be finished after a crash
 //! control.sock         where perfctl connects
 //! ```
 //!
@@ -16,9 +17,11 @@ mod dir;
 pub(crate) mod durable;
 mod ports;
 mod record;
+mod removal;
 mod wwid;
 
 pub(crate) use dir::{StateDir, StateFault};
 pub(crate) use ports::TargetPorts;
 pub(crate) use record::{Record, RecordFault};
+pub(crate) use removal::Removal;
 pub(crate) use wwid::{new_uuid, new_wwid};

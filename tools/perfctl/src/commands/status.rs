@@ -44,6 +44,7 @@ fn render(status: &Status) -> String {
         ("portals", portals.join(", ")),
         ("targets", status.targets.to_string()),
         ("sessions", status.sessions.to_string()),
+        ("operations", operations(status.operations)),
     ];
     let mut text: String =
         rows.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect();
@@ -56,6 +57,13 @@ fn render(status: &Status) -> String {
     text.push('\n');
     text += &volumes(&status.volumes);
     text
+}
+
+fn operations(under_way: u64) -> String {
+    match under_way {
+        0 => "none under way".into(),
+        count => format!("{count} under way; perfctl operation list shows them"),
+    }
 }
 
 fn network(status: &Status) -> String {
@@ -104,6 +112,7 @@ mod tests {
             buffers: vec![BufferClass { bytes: 4096, count: 16 }],
             portals: vec![PortalInfo { address: "[::1]:3260".into(), portal_group: 1 }],
             sessions: 2,
+            operations: 1,
             volumes: vec![],
             targets: 1,
             warnings: vec!["no huge pages".into()],
@@ -125,6 +134,7 @@ buffers        16 of 4.00KiB
 portals        [::1]:3260 (group 1)
 targets        1
 sessions       2
+operations     1 under way; perfctl operation list shows them
 refused        /etc/pollux.toml:3:1: something
 warning        no huge pages
 

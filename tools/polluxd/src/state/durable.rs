@@ -51,6 +51,15 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Gives a file another name in its directory, durably.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn rename(path: &Path, new: &Path) -> io::Result<()> {
+    fs::rename(path, new)?;
+    sync_directory_of(path)
+}
+
 /// Makes the entries of a file's directory durable.
 fn sync_directory_of(path: &Path) -> io::Result<()> {
     let directory = match path.parent() {
