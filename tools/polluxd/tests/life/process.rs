@@ -111,7 +111,8 @@ impl Daemon {
         }
     }
 
-    fn call_once(&mut self, method: &str, params: &Value) -> Value {
+    /// What the daemon answers first: the outcome, or an operation.
+    pub(crate) fn call_once(&mut self, method: &str, params: &Value) -> Value {
         let request = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
         let answer = self.exchange(&format!("{request}\n"));
         assert_eq!(answer["id"], 7);
