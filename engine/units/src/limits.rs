@@ -156,6 +156,10 @@ pub const OPERATIONS_KEPT_MAX: usize = 256;
 /// with an operation to follow. The rest of the promised 100 ms is for the way.
 pub const CONTROL_ANSWER_TIME: Duration = Duration::from_millis(50);
 
+/// How long the sessions of a reactor are waited for that is too busy to report them at once: a
+/// turn is far shorter.
+pub const REPORT_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// How long one `operation.wait` is held back at most. A client that waits longer calls again, so
 /// that one that has gone is noticed.
 pub const OPERATION_WAIT_TIME_MAX: Duration = Duration::from_secs(5);

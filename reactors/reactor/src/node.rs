@@ -297,7 +297,8 @@ impl Node {
         }
     }
 
-    /// Makes every reactor report; [`Self::reports`] has the answers of the round as they come.
+    /// Makes every reactor report. [`Self::has_all_reports`] says when all have, and
+    /// [`Self::known_reports`] has what they said.
     pub fn request_reports(&mut self) -> ReportRound {
         self.round += 1;
         for reactor in &mut self.reactors {
@@ -306,9 +307,9 @@ impl Node {
         ReportRound(self.round)
     }
 
-    /// The reports of this round or a later one that have come so far, by reactor.
-    pub fn reports(&self, round: ReportRound) -> Vec<&ReactorReport> {
-        self.reactors.iter().filter_map(|r| r.questions.answer(round.0)).collect()
+    /// The last report of every reactor that has ever given one, by reactor.
+    pub fn known_reports(&self) -> Vec<&ReactorReport> {
+        self.reactors.iter().filter_map(|r| r.questions.answer(0)).collect()
     }
 
     /// Whether every reactor has reported in this round or a later one.

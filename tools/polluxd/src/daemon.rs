@@ -27,6 +27,7 @@ use crate::operation::{OperationId, OperationTable};
 use crate::settings::Settings;
 use crate::storage::Identity;
 use crate::workers::Workers;
+use calls::Reporting;
 use control_api::{ErrorCode, RpcError};
 use followed::{Followed, Ground};
 use operations::{Completion, Work};
@@ -54,6 +55,8 @@ pub(crate) struct Daemon {
     refused: Vec<String>,
     operations: OperationTable,
     work: BTreeMap<OperationId, Work>,
+    /// Operations that wait for reports of the reactors.
+    reporting: BTreeMap<OperationId, Reporting>,
     /// Operations whose change is to be tried.
     turns: BTreeSet<OperationId>,
     /// A change is being tried.

@@ -45,7 +45,7 @@ impl WaitingNode {
     pub(crate) fn report(&self) -> Vec<ReactorReport> {
         let round = self.node.borrow_mut().request_reports();
         self.wait_until(ALARM_TIME_MAX, |node| node.has_all_reports(round));
-        self.node.borrow().reports(round).into_iter().cloned().collect()
+        self.node.borrow().known_reports().into_iter().cloned().collect()
     }
 
     /// Waits for the end of all sessions, and ends the node.

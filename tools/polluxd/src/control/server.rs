@@ -131,7 +131,7 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let awaited = self.clients.values().filter_map(|client| client.awaited.as_ref());
-        let until = awaited.map(|(_, awaited)| awaited.until).chain(daemon.ends_at()).min();
+        let until = awaited.map(|(_, awaited)| awaited.until).chain(daemon.deadline()).min();
         until.map(|until| until.saturating_duration_since(now))
     }
 

@@ -3,7 +3,7 @@
 
 use super::change::Edit;
 use super::{Daemon, StatsMark, json};
-use crate::operation::{OperationId, Progress};
+use crate::operation::{Claims, OperationId, Progress};
 use control_api::{
     Call, ErrorCode, OperationInfo, Operations, RpcError, SessionDrop, ShutdownStarted, Started,
     StatsQuery,
@@ -11,7 +11,7 @@ use control_api::{
 use reactor::{ReactorReport, ReportRound};
 use serde_json::Value;
 use std::time::Instant;
-use units::limits::{CONTROL_ANSWER_TIME, OPERATION_WAIT_TIME_MAX};
+use units::limits::{CONTROL_ANSWER_TIME, OPERATION_WAIT_TIME_MAX, REPORT_TIME_MAX};
 
 /// What becomes of a call.
 #[derive(Debug)]
@@ -51,8 +51,16 @@ enum Event {
     Reports(ReportRound, Question),
 }
 
-/// A call that the reports of the reactors answer.
+/// An operation that waits for the reports of the reactors.
 #[derive(Debug)]
+pub(super) struct Reporting {
+    round: ReportRound,
+    question: Question,
+    until: Instant,
+}
+
+/// A call that the reports of the reactors answer.
+#[derive(Clone, Debug)]
 enum Question {
     Drop(SessionDrop),
     Sessions,
@@ -142,28 +150,71 @@ impl Daemon {
                 info.and_then(|info| json(&info))
             }
             Event::Reports(round, question) => {
-                // A reactor that is too busy to answer in time is left out.
-                if !self.node.has_all_reports(*round) && !is_late {
-                    return None;
+                if !self.node.has_all_reports(*round) {
+                    if !is_late {
+                        return None;
+                    }
+                    if let Some(id) = self.report_later(awaited.method, *round, question, now) {
+                        let answer = json(&Started { operation: id.0 });
+                        return Some(Outcome { answer, shutdown });
+                    }
                 }
                 shutdown = matches!(question, Question::Shutdown);
-                self.reported(*round, question, mark)
+                self.reported(question, mark)
             }
         };
         log_rejection(awaited.method, &answer);
         Some(Outcome { answer, shutdown })
     }
 
+    /// A reactor is busy. Its sessions are waited for, as an operation; of all else, what it
+    /// last reported is good enough.
+    fn report_later(
+        &mut self,
+        method: &'static str,
+        round: ReportRound,
+        question: &Question,
+        now: Instant,
+    ) -> Option<OperationId> {
+        match question {
+            Question::Shutdown | Question::Stats(_) | Question::Status => return None,
+            Question::Drop(_) | Question::Sessions => {}
+        }
+        let id = self.operations.accept(method, "of all reactors".into(), Claims::Nothing, now)?;
+        self.operations.run(id, "waiting for a busy reactor");
+        let until = now + REPORT_TIME_MAX;
+        self.reporting.insert(id, Reporting { round, question: question.clone(), until });
+        Some(id)
+    }
+
+    /// Ends the operations whose reports have come, or have taken too long.
+    pub(super) fn handle_reports(&mut self, now: Instant) {
+        let is_due = |reporting: &Reporting| {
+            now >= reporting.until || self.node.has_all_reports(reporting.round)
+        };
+        let due = self.reporting.iter().filter(|(_, reporting)| is_due(reporting));
+        for id in due.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let Some(reporting) = self.reporting.remove(&id) else { unreachable!("listed above") };
+            // Of these questions, none is about what has changed since the last one.
+            let result = self.reported(&reporting.question, &mut None);
+            self.operations.end(id, result, now);
+        }
+    }
+
+    /// When something is to be done although nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.reporting.values().map(|reporting| reporting.until).chain(self.ends_at).min()
+    }
+
     fn reported(
         &mut self,
-        round: ReportRound,
         question: &Question,
         mark: &mut Option<StatsMark>,
     ) -> Result<Value, RpcError> {
         if let Question::Drop(params) = question {
-            return json(&self.session_drop(round, params)?);
+            return json(&self.session_drop(params)?);
         }
-        let reports: Vec<&ReactorReport> = self.node.reports(round);
+        let reports: Vec<&ReactorReport> = self.node.known_reports();
         match question {
             Question::Drop(_) => unreachable!("handled above"),
             Question::Sessions => json(&super::sessions::sessions(&reports)),

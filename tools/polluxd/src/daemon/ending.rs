@@ -18,11 +18,6 @@ impl Daemon {
         }
     }
 
-    /// When the daemon ends at the latest, once it has begun to.
-    pub(crate) fn ends_at(&self) -> Option<Instant> {
-        self.ends_at
-    }
-
     /// Whether nothing is left to wait for, or the time for it is over.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
         let Some(ends_at) = self.ends_at else { return false };

@@ -201,6 +201,7 @@ impl Daemon {
                 Completion::Removed { id, result } => self.removed(id, result),
             }
         }
+        self.handle_reports(Instant::now());
     }
 
     pub(super) fn work(&mut self, id: OperationId) -> &mut Work {
@@ -226,6 +227,7 @@ impl Daemon {
     fn attempted(&mut self, id: OperationId, step: Result<Step, RpcError>) {
         match step {
             Ok(Step::Checked(applied)) => self.end(id, json(&applied)),
+            Ok(Step::Open { .. }) if self.ends_at.is_some() => self.end(id, Err(shutting_down())),
             Ok(Step::Open { change, volumes }) => {
                 self.work(id).change = Some(change);
                 for config in volumes {

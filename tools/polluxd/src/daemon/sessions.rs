@@ -2,7 +2,7 @@
 
 use super::Daemon;
 use control_api::{ErrorCode, RpcError, SessionDrop, SessionDropped, SessionInfo, Sessions};
-use reactor::{ReactorReport, ReportRound};
+use reactor::ReactorReport;
 use units::{ConnId, ReactorId};
 
 /// All sessions.
@@ -18,10 +18,9 @@ pub(super) fn count(reports: &[&ReactorReport]) -> u64 {
 impl Daemon {
     pub(super) fn session_drop(
         &mut self,
-        round: ReportRound,
         params: &SessionDrop,
     ) -> Result<SessionDropped, RpcError> {
-        let reports = self.node.reports(round);
+        let reports = self.node.known_reports();
         let mut sessions = reports.iter().flat_map(|report| sessions_of(report));
         let Some(((reactor, conn), _)) = sessions.find(|(_, s)| s.id == params.id) else {
             let sentence = format!("there is no session {}", params.id);

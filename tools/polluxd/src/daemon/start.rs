@@ -76,6 +76,7 @@ impl Daemon {
             refused: Vec::new(),
             operations: OperationTable::default(),
             work: BTreeMap::new(),
+            reporting: BTreeMap::new(),
             turns: BTreeSet::new(),
             is_trying: false,
             closing: BTreeMap::new(),
@@ -91,6 +92,8 @@ impl Daemon {
         for removal in removals {
             daemon.resume_removal(removal);
         }
+        // From the first call on, every reactor has reported once, however busy it is.
+        daemon.node.request_reports();
         Ok(daemon)
     }
 }
