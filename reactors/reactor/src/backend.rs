@@ -1,12 +1,13 @@
 //! Volumes as the reactor reaches them, and the operations on them that are under way.
 
+use shard::{IoResult, OpId};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use target::{IoResult, OpId, SpaceChange};
 use units::{BufId, BufSlice, PoolLayout, SizeClass};
 use uring::file::OpenFile;
 use uring::{Errno, Fallocate, FileId, MemoryStore};
+use volume::SpaceChange;
 
 /// An open volume, before any reactor has it.
 #[derive(Debug)]

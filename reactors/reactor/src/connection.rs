@@ -8,8 +8,8 @@
 use crate::in_place::Place;
 use iscsi::digest::{DataDigest, header_digest};
 use iscsi::{Deframer, pad_bytes};
+use shard::{HandedOver, Placement, Sample, SendData};
 use std::collections::VecDeque;
-use target::{HandedOver, Placement, Sample, SendData};
 use units::{BufId, BufSlice, ConnId, ReactorId};
 use uring::{Driver, Gather, RecvBuffer, SocketId};
 

@@ -2,12 +2,12 @@
 
 use crate::connection::{Fate, Pending};
 use crate::reactor::{Mail, Reactor, Traveller};
-use target::{HandedOver, Placement};
+use shard::{HandedOver, Placement};
 use units::{ConnId, Key, ReactorId};
 use uring::SocketId;
 
 impl Reactor {
-    /// Handles [`target::Action::Close`].
+    /// Handles [`shard::Action::Close`].
     pub(crate) fn close(&mut self, conn: ConnId) {
         let Some(key) = self.key_of(conn) else { return };
         if let Some(slot) = self.by_conn.get_mut(conn.0.index as usize) {
@@ -66,7 +66,7 @@ impl Reactor {
         }
     }
 
-    /// Handles [`target::Action::HandOver`].
+    /// Handles [`shard::Action::HandOver`].
     pub(crate) fn hand_over(&mut self, conn: ConnId, to: ReactorId, state: Box<HandedOver>) {
         let Some(key) = self.key_of(conn) else { return };
         if let Some(slot) = self.by_conn.get_mut(conn.0.index as usize) {

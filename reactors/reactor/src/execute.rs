@@ -3,11 +3,31 @@
 use crate::backend::{Backend, EIO, Io, IoKind, Progress, fallocate_mode, io_result};
 use crate::reactor::Reactor;
 use crate::token::{key_of_token, token_of};
-use target::{IoResult, OpId, SpaceChange};
+use shard::{IoResult, OpId};
 use units::{BufId, BufSlice, VolumeId};
-use uring::{Errno, FileId, Refusal};
+use uring::{Errno, FileId, FileRange, FileWrite, Refusal};
+use volume::{BlockRequest, SpaceChange};
 
 impl Reactor {
+    /// Handles [`shard::Action::Io`].
+    pub(crate) fn access(&mut self, op: OpId, volume: VolumeId, request: BlockRequest) {
+        match request {
+            BlockRequest::Read { offset, into, only_to_send } => {
+                self.read(op, volume, offset, (into, only_to_send));
+            }
+            BlockRequest::Write { offset, from, durable, last_use } => {
+                if !(last_use && self.write_unplaced(op, volume, offset, from)) {
+                    self.write(op, volume, offset, (from, durable));
+                }
+            }
+            BlockRequest::Flush => self.flush(op, volume),
+            BlockRequest::Space { change, range } => {
+                self.change_space(op, volume, change, (range.offset, range.len));
+            }
+            BlockRequest::MapQuery(range) => self.query_map(op, volume, range.offset, range.len),
+        }
+    }
+
     fn backend(&self, volume: VolumeId) -> Option<Backend> {
         self.volumes.get(usize::from(volume.0))?.clone()
     }
@@ -197,15 +217,16 @@ impl Reactor {
         let started = match io.kind {
             IoKind::Read { offset, slice } => self.driver.read(io.file, token, offset, slice),
             IoKind::Write { offset, slice, durable } => {
-                self.driver.write(io.file, token, offset, (slice, durable))
+                self.driver.write(io.file, token, FileWrite { offset, slice, durable })
             }
             IoKind::Flush => self.driver.fsync(io.file, token, true),
             IoKind::Space { mode, offset, len } => {
-                self.driver.fallocate(io.file, token, mode, (offset, len))
+                self.driver.fallocate(io.file, token, mode, FileRange { offset, len })
             }
             IoKind::WriteZeros { offset, len } => {
                 let len = u32::try_from(len).unwrap_or(u32::MAX).min(self.zeros.len);
-                self.driver.write(io.file, token, offset, (BufSlice { len, ..self.zeros }, false))
+                let slice = BufSlice { len, ..self.zeros };
+                self.driver.write(io.file, token, FileWrite { offset, slice, durable: false })
             }
         };
         match started {

@@ -6,6 +6,7 @@ use crate::control_link::{Alarm, ControlLink, Notice, Notices};
 use crate::mailbox::{Doorbell, PostOffice};
 use crate::reactor::{Mail, Parts, Reactor};
 use crate::report::{Questions, ReactorReport, ReportRound};
+use shard::{Entropy, Shard, ShardOptions};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use target::{Entropy, Shard, ShardOptions};
 use units::{ConnId, PoolLayout, ReactorId, SizeClass, VolumeId, limits};
 use uring::{Driver, DriverOptions, Napi, SetupError, Waker};
 use volume::Catalog;
@@ -504,7 +504,6 @@ fn shard(at: usize, options: &NodeOptions, catalog: Arc<Catalog>) -> Shard {
         reactors: small(options.cores.len()),
         layout: options.layout.clone(),
         login_time_max: options.login_time_max,
-        straight: true,
         entropy: entropy(),
     };
     Shard::new(options, catalog)

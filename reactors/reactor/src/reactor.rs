@@ -15,12 +15,12 @@ use crate::stats::Recorder;
 use crate::unplaced::Unplaced;
 use crossbeam_queue::ArrayQueue;
 use iscsi::Deframer;
+use shard::{Action, Actions, HandedOver, IoResult, Message, OpId, Shard};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
-use target::{Action, Actions, HandedOver, IoResult, Message, OpId, Shard};
 use units::{BufId, BufSlice, ConnId, Instant, Key, ReactorId, Slab, VolumeId, limits};
 use uring::{Completion, Driver, Refusal, SocketId, Wait, Waker};
 
@@ -336,21 +336,7 @@ impl Reactor {
             Action::Send { conn, header, data, sample } => {
                 self.queue_pdu(conn, &header, data, sample);
             }
-            Action::Read { op, volume, offset, into, only_to_send } => {
-                self.read(op, volume, offset, (into, only_to_send));
-            }
-            Action::Write { op, volume, offset, from, durable, last_use } => {
-                if !(last_use && self.write_unplaced(op, volume, offset, from)) {
-                    self.write(op, volume, offset, (from, durable));
-                }
-            }
-            Action::Flush { op, volume } => self.flush(op, volume),
-            Action::Space { op, volume, change, offset, len } => {
-                self.change_space(op, volume, change, (offset, len));
-            }
-            Action::QueryMap { op, volume, offset, len } => {
-                self.query_map(op, volume, offset, len);
-            }
+            Action::Io { op, volume, request } => self.access(op, volume, request),
             Action::Compare { op, expected, actual } => self.compare(op, expected, actual),
             Action::Replicate { block, into } => self.replicate(block, into),
             Action::ZeroFill(into) => self.zero_fill(into),

@@ -1,7 +1,7 @@
 //! What a reactor reports of itself, and the questions that make it do so.
 
 use crate::stats::Snapshot;
-use target::SessionInfo;
+use shard::SessionInfo;
 use units::ReactorId;
 
 /// What a reactor says of itself.

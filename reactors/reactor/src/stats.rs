@@ -6,8 +6,8 @@
 //! difference of two of them is what happened in between.
 
 use hdrhistogram::Histogram;
+use shard::{Operation, Sample};
 use std::time::Duration;
-use target::{Operation, Sample};
 use units::{Instant, VolumeId, limits};
 
 /// The stages in which the time of a command goes.

@@ -6,10 +6,10 @@ use crate::reactor::Reactor;
 use crate::token::{key_of_token, token_of};
 use crate::unplaced::Unplaced;
 use iscsi::{Bhs, DeframeFault, Piece};
+use shard::{Placement, Sample, SendData};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
-use target::{Placement, Sample, SendData};
 use units::{BufId, BufSlice, ConnId, Key, limits};
 use uring::socket::Tuning;
 use uring::{Errno, Gather, RecvBuffer, Refusal, SocketId};
@@ -495,7 +495,7 @@ impl Reactor {
         self.returned.push_back(buf);
     }
 
-    /// Handles [`target::Action::Return`].
+    /// Handles [`shard::Action::Return`].
     pub(crate) fn return_buffer(&mut self, conn: ConnId, buf: BufId) {
         if let Some(connection) = self.connection_mut(conn)
             && connection.receiving_into == Some(buf)

@@ -7,7 +7,7 @@
 use crate::backend::Backend;
 use crate::connection::Pending;
 use crate::reactor::Reactor;
-use target::{IoResult, OpId};
+use shard::{IoResult, OpId};
 use units::{BufSlice, Key, VolumeId};
 
 /// A data segment that is still in the receive buffer.

@@ -36,7 +36,7 @@ fn text(bytes: &[u8]) -> String {
 fn begun(daemon: &Daemon, words: &[&str]) -> String {
     let said = asked(daemon, &[words, &["--no-wait", "--json"]].concat());
     let id = said.trim().strip_prefix("{\"operation\":").and_then(|rest| rest.strip_suffix('}'));
-    id.unwrap_or_else(|| panic!("{words:?} is not under way: {said}")).to_owned()
+    id.unwrap_or_else(|| panic!("{words:?} is not in progress: {said}")).to_owned()
 }
 
 fn disk(daemon: &Daemon, target: &str) -> Disk {
@@ -87,7 +87,7 @@ fn status_is_answered_and_io_goes_on_while_files_are_opened_made_and_removed() {
     made.wait_until_held();
 
     let status = asked(&daemon, &["status"]);
-    assert!(status.contains("operations     3 under way"), "{status}");
+    assert!(status.contains("operations     3 in progress"), "{status}");
     let list = asked(&daemon, &["operation", "list"]);
     let slow = opened.path("slow.img");
     assert!(list.contains(&format!("opening {}", utf8(&slow))), "{list}");
@@ -117,7 +117,7 @@ fn status_is_answered_and_io_goes_on_while_files_are_opened_made_and_removed() {
     assert_eq!(removed.names(), [] as [&str; 0]);
     assert_eq!(made.names(), ["new.img"]);
     let status = asked(&daemon, &["status"]);
-    assert!(status.contains("operations     none under way"), "{status}");
+    assert!(status.contains("operations     none in progress"), "{status}");
     assert_eq!(status.matches(" served ").count(), 4, "{status}");
     writes_and_reads(&mut demo, 4);
 }
@@ -173,7 +173,7 @@ fn sigterm_ends_the_daemon_and_names_what_is_under_way() {
     daemon.ask_to_end();
     let path = files.path("slow.img");
     let words = format!(
-        "ending while this is under way: volume.create slow: opening {} operation={id}",
+        "stopping while this is in progress: volume.create slow: opening {} operation={id}",
         utf8(&path)
     );
     assert!(daemon.says(&words), "{}", daemon.said());

@@ -6,8 +6,9 @@ use crate::pool::Use;
 use crate::rng::size;
 use crate::sectors::{Mark, SECTOR, SECTOR_BYTES, ZEROS};
 use crate::world::{Event, Stage, World};
-use target::{Action, IoResult, OpId, SpaceChange};
+use shard::{Action, IoResult, OpId};
 use units::BufSlice;
+use volume::{BlockRequest, ByteRange, SpaceChange};
 
 /// One backend operation under way.
 #[derive(Debug)]
@@ -92,24 +93,8 @@ impl World {
     fn work_of(&mut self, seat: usize, action: Action) -> Option<(OpId, Work)> {
         Some(match action {
             Action::Compare { op, expected, actual } => (op, Work::Compare { expected, actual }),
-            Action::Flush { op, volume } => {
-                let disk = usize::from(volume.0);
-                (op, Work::Flush { disk, sectors: self.disks[disk].dirty() })
-            }
-            Action::QueryMap { op, volume, offset, len } => {
-                (op, Work::QueryMap { disk: usize::from(volume.0), offset, len })
-            }
-            Action::Read { op, volume, offset, into, .. } => {
-                (op, Work::Read { disk: usize::from(volume.0), offset, into })
-            }
-            Action::Space { op, volume, change, offset, len } => {
-                (op, Work::Space { disk: usize::from(volume.0), change, offset, len })
-            }
-            Action::Write { op, volume, offset, from, durable, .. } => {
-                let disk = usize::from(volume.0);
-                let bytes = self.seats[seat].pool.bytes(from).to_vec();
-                self.check_write(disk, offset, &bytes);
-                (op, Work::Write { disk, offset, from, durable, bytes })
+            Action::Io { op, volume, request } => {
+                (op, self.work_of_request(seat, usize::from(volume.0), request))
             }
             Action::Close(_)
             | Action::EnterFullFeaturePhase { .. }
@@ -120,6 +105,24 @@ impl World {
             | Action::Send { .. }
             | Action::ZeroFill(_) => return None,
         })
+    }
+
+    fn work_of_request(&mut self, seat: usize, disk: usize, request: BlockRequest) -> Work {
+        match request {
+            BlockRequest::Flush => Work::Flush { disk, sectors: self.disks[disk].dirty() },
+            BlockRequest::MapQuery(ByteRange { offset, len }) => {
+                Work::QueryMap { disk, offset, len }
+            }
+            BlockRequest::Read { offset, into, .. } => Work::Read { disk, offset, into },
+            BlockRequest::Space { change, range: ByteRange { offset, len } } => {
+                Work::Space { disk, change, offset, len }
+            }
+            BlockRequest::Write { offset, from, durable, .. } => {
+                let bytes = self.seats[seat].pool.bytes(from).to_vec();
+                self.check_write(disk, offset, &bytes);
+                Work::Write { disk, offset, from, durable, bytes }
+            }
+        }
     }
 
     /// What is written is whole sectors of a write that may still happen, where they belong.
@@ -283,24 +286,18 @@ impl World {
             }
             Work::Write { disk, offset, durable, bytes, .. } => {
                 let (from, to) = clip(from, to, bytes.len() as u64);
-                self.write_part(*disk, *offset, (from, to), (bytes, *durable));
+                self.write_part(*disk, offset + from, &bytes[size(from)..size(to)], *durable);
             }
         }
     }
 
-    fn write_part(
-        &mut self,
-        disk: usize,
-        offset: u64,
-        (from, to): (u64, u64),
-        (bytes, durable): (&[u8], bool),
-    ) {
-        let mut at = offset + from;
+    fn write_part(&mut self, disk: usize, offset: u64, bytes: &[u8], durable: bool) {
+        let mut at = offset;
         match self.plan.canary {
             Some(Canary::WriteIsLost) if self.rng.chance(100) => return,
             Some(Canary::WriteGoesAstray) if self.rng.chance(100) => {
                 at = (at + 8 * SECTOR_BYTES) % self.disks[disk].bytes();
-                if at + (to - from) > self.disks[disk].bytes() {
+                if at + bytes.len() as u64 > self.disks[disk].bytes() {
                     at = 0;
                 }
             }
@@ -312,7 +309,7 @@ impl World {
             )
             | None => {}
         }
-        self.disks[disk].write(at, &bytes[size(from)..size(to)], durable);
+        self.disks[disk].write(at, bytes, durable);
     }
 
     /// The power fails: what was under way is written in part.

@@ -14,9 +14,9 @@ use crate::session::Session;
 use crate::settled::Settled;
 use crate::units_state::UnitState;
 use crate::{Canary, Report};
+use shard::{HandedOver, Message};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use target::{HandedOver, Message};
 use volume::Catalog;
 
 /// Something that will happen.

@@ -14,6 +14,7 @@ mod operation;
 mod paths;
 mod rpc;
 mod session;
+mod size;
 mod stats;
 mod status;
 mod target;
@@ -30,10 +31,11 @@ pub use operation::{
 pub use paths::{CONTROL_SOCKET_NAME, default_state_dir};
 pub use rpc::{Id, Request, Response, Version};
 pub use session::{SessionDrop, SessionDropped, SessionInfo, SessionList, Sessions};
+pub use size::{InvalidSize, parse_size};
 pub use stats::{
     Histogram, LunName, OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, VolumeStats,
 };
-pub use status::{BufferClass, PortalInfo, Status, StatusQuery};
+pub use status::{PortalInfo, Setting, Status, StatusQuery};
 pub use target::{
     LunInfo, LunMap, LunUnmap, TargetCreate, TargetDelete, TargetDeleted, TargetInfo, TargetList,
     Targets,

@@ -1,4 +1,4 @@
-//! One connection to the daemon.
+//! A connection to the daemon's control socket.
 
 use crate::failure::Failure;
 use control_api::{
@@ -6,16 +6,16 @@ use control_api::{
     OperationState, OperationWait, Request, Response, default_state_dir, encode_line,
 };
 use serde_json::Value;
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long the daemon may take to answer. It answers any call within 100 ms, and one that waits
-/// for an operation within 5 s; the rest is for a machine that has no time for it.
+/// Response timeout. The daemon answers any call within 100 ms, and `operation.wait` within 5 s;
+/// the rest is for an overloaded machine.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// A connection.
+/// A connection to polluxd.
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: PathBuf,
@@ -41,12 +41,12 @@ impl Client {
         })
     }
 
-    /// The same, but it follows operations to their end or not.
+    /// Sets whether operations are followed to their end.
     pub(crate) fn waiting(self, waits: bool) -> Self {
         Self { waits, ..self }
     }
 
-    /// Where a daemon of this user has its socket when nobody says otherwise.
+    /// The default control socket of a daemon run by this user.
     pub(crate) fn default_socket() -> Result<PathBuf, Failure> {
         let xdg = std::env::var_os("XDG_STATE_HOME");
         let home = std::env::var_os("HOME");
@@ -56,7 +56,7 @@ impl Client {
             .ok_or(Failure::NoSocketName)
     }
 
-    /// Makes a call and waits for its answer, which is that of its operation where it began one.
+    /// Sends a request and waits for its result, which is that of the operation if it started one.
     pub(crate) fn call<M: Method>(&mut self, method: M) -> Result<M::Answer, Failure> {
         let unexpected =
             |e: serde_json::Error| Failure::Answer(format!("{} answered {e}", M::NAME));
@@ -72,7 +72,7 @@ impl Client {
         }
     }
 
-    /// Waits for the end of an operation, and prints what it does.
+    /// Waits until an operation has completed; its steps are shown on a terminal.
     pub(crate) fn follow(&mut self, id: u64) -> Result<Value, Failure> {
         let mut printed = String::new();
         loop {
@@ -85,7 +85,8 @@ impl Client {
                 OperationState::Running { step } => step,
                 OperationState::Waiting => "waiting for an earlier operation".into(),
             };
-            if step != printed {
+            // Programs read the outcome; what is printed in between depends on time.
+            if step != printed && io::stderr().is_terminal() {
                 eprintln!("operation {id}: {step} (Ctrl-C leaves it running)");
                 printed = step;
             }
@@ -101,24 +102,24 @@ impl Client {
         self.stream.write_all(&line).map_err(|e| self.lost(e))?;
         let line = self.read_line()?;
         let response: Response = serde_json::from_slice(&line)
-            .map_err(|e| Failure::Answer(format!("it is no JSON-RPC 2.0 response ({e})")))?;
+            .map_err(|e| Failure::Answer(format!("not a JSON-RPC 2.0 response ({e})")))?;
         match (response.error, response.result) {
             (Some(error), _) => Err(Failure::Refused(error)),
             (None, Some(_)) if response.id != id => {
-                Err(Failure::Answer("it answers another call".into()))
+                Err(Failure::Answer("the response id does not match the request".into()))
             }
             (None, Some(result)) => Ok(result),
-            (None, None) => Err(Failure::Answer("it has neither result nor error".into())),
+            (None, None) => Err(Failure::Answer("neither result nor error is present".into())),
         }
     }
 
-    /// Lets this time pass; fails at once when the daemon ends.
+    /// Sleeps for this time; fails immediately if the daemon closes the connection.
     pub(crate) fn wait(&mut self, time: Duration) -> Result<(), Failure> {
         self.stream.set_read_timeout(Some(time)).map_err(|e| self.lost(e))?;
-        // The daemon says nothing unasked, so only the timeout or the end can come.
+        // The daemon sends nothing without a request: expect a timeout or end of stream.
         match self.stream.read(&mut [0]) {
             Ok(0) => Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) => Err(Failure::Answer("it came unasked".into())),
+            Ok(_) => Err(Failure::Answer("unsolicited data".into())),
             Err(error) if is_timeout(&error) => Ok(()),
             Err(error) => Err(self.lost(error)),
         }
@@ -149,9 +150,9 @@ impl Client {
             io::ErrorKind::UnexpectedEof,
         ];
         let source = if closed.contains(&source.kind()) {
-            io::Error::other("the daemon closed it")
+            io::Error::other("closed by polluxd")
         } else if is_timeout(&source) {
-            io::Error::other(format!("no answer within {} s", ANSWER_TIME_MAX.as_secs()))
+            io::Error::other(format!("no response within {} s", ANSWER_TIME_MAX.as_secs()))
         } else {
             source
         };

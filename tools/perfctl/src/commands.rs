@@ -1,4 +1,4 @@
-//! The subcommands: each asks, and renders the answer.
+//! The subcommands. Each sends its requests and formats the results.
 
 pub(crate) mod apply;
 pub(crate) mod bench;
@@ -18,7 +18,7 @@ use crate::output::Output;
 use control_api::Started;
 use std::path::Path;
 
-/// Connects, and runs the command.
+/// Connects and runs the command.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     let mut output = Output::new(cli.connection.json);
     let socket = match cli.connection.control {
@@ -29,19 +29,21 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command.run(&mut client, &mut output) {
         Err(Failure::GoesOn(id)) => output.answer(&Started { operation: id }, |started| {
             let id = started.operation;
-            format!("operation {id} is under way; perfctl operation wait {id} waits for its end")
+            format!(
+                "operation {id} is in progress; run \"perfctl operation wait {id}\" to wait for it"
+            )
         }),
         ran => ran,
     }
 }
 
-/// A path as the daemon understands it: absolute, because its directory is another one.
+/// An absolute path: the daemon's working directory differs from ours.
 fn absolute(path: &Path) -> Result<String, Failure> {
     let usage = |why: String| Failure::Usage(format!("{}: {why}", path.display()));
     let absolute = std::path::absolute(path).map_err(|e| usage(e.to_string()))?;
     match absolute.to_str() {
         Some(text) => Ok(text.to_owned()),
-        None => Err(usage("the path is not UTF-8".into())),
+        None => Err(usage("the path is not valid UTF-8".into())),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::control::Server;
 use crate::daemon::{Daemon, look, open};
 use crate::flags::Flags;
-use crate::settings::{Settings, check_flags};
+use crate::settings::Settings;
 use crate::start_fault::StartFault;
 use std::io::{IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
@@ -13,7 +13,6 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// Why not, for people.
 pub(crate) fn run(flags: &Flags) -> Result<(), StartFault> {
-    check_flags(flags)?;
     if flags.check || flags.print_config {
         return look_only(flags);
     }

@@ -7,8 +7,8 @@ use crate::backend::{EIO, Store, with_zero_buffer};
 use crate::control_link::Notices;
 use crate::mailbox::PostOffice;
 use crate::token::token_of;
+use shard::{SendData, ShardOptions};
 use std::io::{Read, Write};
-use target::{SendData, ShardOptions};
 use units::{BufSlice, PoolLayout, SizeClass};
 use uring::file::{OpenOptions, create, open_direct};
 use uring::{DriverOptions, Errno};
@@ -33,7 +33,6 @@ fn reactor_with(driver: DriverOptions) -> Reactor {
             reactors: 1,
             layout: layout(),
             login_time_max: limits::LOGIN_TIME_MAX,
-            straight: true,
             entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
         },
         Arc::default(),

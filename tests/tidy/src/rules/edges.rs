@@ -10,12 +10,12 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("scsi", &["units"]),
     ("volume", &["units"]),
     ("mirror", &["units", "volume"]),
-    ("target", &["units", "iscsi", "scsi", "volume", "mirror"]),
+    ("shard", &["units", "iscsi", "scsi", "volume", "mirror"]),
     ("uring", &["units"]),
-    ("reactor", &["units", "iscsi", "volume", "target", "uring"]),
+    ("reactor", &["units", "iscsi", "volume", "shard", "uring"]),
     ("control-api", &[]),
     ("perfctl", &["control-api", "bench"]),
-    ("polluxd", &["units", "volume", "target", "reactor", "uring", "control-api"]),
+    ("polluxd", &["units", "volume", "shard", "reactor", "uring", "control-api"]),
 ];
 
 /// Crates for people and their files, which would only weigh on the data path.
@@ -119,6 +119,6 @@ mod tests {
     fn a_crate_that_the_table_does_not_know_is_found() {
         let package = Package::new("extra", "engine/extra", &[]);
         assert_eq!(judge(package), ["extra is not in the table of tests/tidy, edges.rs"]);
-        assert!(judge(Package::new("e2e", "tests/e2e", &[("target", false, true)])).is_empty());
+        assert!(judge(Package::new("e2e", "tests/e2e", &[("shard", false, true)])).is_empty());
     }
 }

@@ -11,16 +11,16 @@ use std::fmt::Write;
 /// What can be done with operations.
 #[derive(Debug, Subcommand)]
 pub(crate) enum OperationCommand {
-    /// List the operations under way and those that ended last
+    /// List operations in progress and the last completed ones
     List,
-    /// Show how far an operation is
+    /// Show the progress of an operation
     Show {
-        /// The operation's number
+        /// Operation number
         id: u64,
     },
-    /// Wait for the end of an operation, and print its outcome
+    /// Wait until an operation has completed
     Wait {
-        /// The operation's number
+        /// Operation number
         id: u64,
     },
 }

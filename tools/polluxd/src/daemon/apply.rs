@@ -35,7 +35,7 @@ pub(super) enum Step {
     /// The change is good; nothing was to be changed.
     Checked(ConfigApplied),
     /// These volumes must be opened first.
-    Open { change: Change, volumes: Vec<VolumeConfig> },
+    Open { change: Change, volumes: Vec<VolumeConfig>, naa_oui: Option<[u8; 3]> },
     /// All that must survive is written.
     Written(Box<Written>),
 }
@@ -90,7 +90,8 @@ impl Attempt {
             volumes.into_iter().filter(|v| !self.opened.contains_key(&v.name)).cloned().collect();
         if !missing.is_empty() {
             assert!(self.opened.is_empty(), "what must be opened changed between two tries");
-            return Ok(Step::Open { change: self.change, volumes: missing });
+            let naa_oui = proposal.loaded.config.node.naa_oui;
+            return Ok(Step::Open { change: self.change, volumes: missing, naa_oui });
         }
         self.write(proposal).map(|written| Step::Written(Box::new(written)))
     }

@@ -4,7 +4,6 @@
 use super::change::Edit;
 use crate::config::{RawConfig, RawLun, RawLunTable, RawTarget, RawVolume, unplaced};
 use control_api::{ErrorCode, LunMap, LunUnmap, RpcError, TargetCreate, VolumeCreate};
-use std::collections::BTreeMap;
 use units::limits;
 
 impl Edit {
@@ -36,13 +35,11 @@ fn volume_create(raw: &mut RawConfig, params: VolumeCreate) -> Result<(), RpcErr
         return Err(exists("volume", &params.name));
     }
     raw.volumes.push(RawVolume {
-        name: unplaced(params.name),
-        kind: unplaced(params.kind),
         path: params.path.map(unplaced),
         size: params.size.map(unplaced),
         block_size: params.block_size.map(unplaced),
         read_only: params.read_only,
-        write_cache: None,
+        ..RawVolume::new(params.name, params.kind)
     });
     Ok(())
 }
@@ -54,13 +51,10 @@ fn target_create(raw: &mut RawConfig, params: TargetCreate) -> Result<(), RpcErr
     let initiators =
         params.initiators.map(|names| unplaced(names.into_iter().map(unplaced).collect()));
     raw.targets.push(RawTarget {
-        name: unplaced(params.name),
         alias: params.alias.map(unplaced),
         portal_group: params.portal_group.map(unplaced),
         initiators,
-        luns: BTreeMap::new(),
-        chap: None,
-        mutual_chap: None,
+        ..RawTarget::new(params.name)
     });
     Ok(())
 }

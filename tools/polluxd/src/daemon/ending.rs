@@ -29,7 +29,7 @@ impl Daemon {
     /// what is on the disk is that of before or after each step.
     pub(crate) fn log_unfinished(&self) {
         for (id, operation) in self.operations.under_way() {
-            tracing::warn!(operation = id.0, "ending while this is under way: {operation}");
+            tracing::warn!(operation = id.0, "stopping while this is in progress: {operation}");
         }
     }
 }

@@ -228,10 +228,10 @@ impl Daemon {
         match step {
             Ok(Step::Checked(applied)) => self.end(id, json(&applied)),
             Ok(Step::Open { .. }) if self.ends_at.is_some() => self.end(id, Err(shutting_down())),
-            Ok(Step::Open { change, volumes }) => {
+            Ok(Step::Open { change, volumes, naa_oui }) => {
                 self.work(id).change = Some(change);
                 for config in volumes {
-                    self.open(id, config);
+                    self.open(id, config, naa_oui);
                 }
                 self.show_opening(id);
             }
@@ -240,12 +240,11 @@ impl Daemon {
         }
     }
 
-    fn open(&mut self, id: OperationId, config: VolumeConfig) {
+    fn open(&mut self, id: OperationId, config: VolumeConfig, naa_oui: Option<[u8; 3]>) {
         let place = config.path.as_ref().map(|path| path.display().to_string());
         let shown = place.unwrap_or_else(|| format!("volume {}", config.name));
         self.work(id).opening.insert(config.name.clone(), shown);
         let ground = Arc::clone(&self.ground);
-        let naa_oui = self.settings.node.naa_oui;
         self.files.run(move || {
             let patience = Instant::now() + IN_USE_TIME_MAX;
             let outcome = try_open(&config, &ground.state, identity(naa_oui), patience);
@@ -275,6 +274,7 @@ impl Daemon {
     fn bring_into_force(&mut self, id: OperationId, written: Written) {
         let Written { change, followed, stores, applied, deleted } = written;
         self.node.apply(Arc::clone(&followed.catalog), stores);
+        self.settings.follow(&followed.loaded.config);
         self.followed = Arc::new(followed);
         for change in &applied.changes {
             tracing::info!("{change}");

@@ -6,9 +6,9 @@ use control_api::{
 };
 use reactor::ReactorReport;
 use reactor::stats::{Latency, OperationStats as Recorded, Snapshot, Stage};
+use shard::Operation;
 use std::collections::BTreeMap;
 use std::time::Instant;
-use target::Operation;
 use units::{ReactorId, VolumeId};
 
 /// What the statistics were when a connection last asked for them.
@@ -152,7 +152,7 @@ fn reactor_stats(report: &ReactorReport, snapshot: &Snapshot) -> ReactorStats {
 mod tests {
     use super::*;
     use reactor::stats::Recorder;
-    use target::Sample;
+    use shard::Sample;
 
     #[test]
     fn reactors_are_merged_and_silence_is_left_out() {

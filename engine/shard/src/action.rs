@@ -1,0 +1,187 @@
+//! What a shard asks the reactor to do, as values.
+
+use crate::message::{HandedOver, Message};
+use crate::operation::{OpId, Operation};
+use std::collections::VecDeque;
+use units::{BufId, BufSlice, ConnId, Instant, ReactorId, VolumeId};
+use volume::BlockRequest;
+
+/// Where the data segment of the PDU goes whose header the shard has just seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Into this buffer: the slice is exactly as long as the data segment.
+    Buffer(BufSlice),
+    /// Nowhere: the bytes are read and dropped.
+    Discard,
+    /// To the shard itself, run by run (`handle_segment`): text and parameter lists.
+    Engine,
+}
+
+/// The data segment of a PDU to send.
+#[derive(Debug)]
+pub enum SendData {
+    /// None.
+    None,
+    /// These bytes: text, sense, parameter data. Control path only.
+    Bytes(Vec<u8>),
+    /// Bytes of a lent buffer.
+    Buffer {
+        /// The bytes.
+        slice: BufSlice,
+        /// The buffer is not needed once these bytes have left: the reactor then calls
+        /// `handle_buffer_returned`. It does so too where the connection ends first.
+        last: bool,
+    },
+}
+
+/// What statistics learn of one command, carried by the PDU that ends it. Moments are those
+/// at which the shard was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The volume.
+    pub volume: VolumeId,
+    /// The kind of command.
+    pub operation: Operation,
+    /// Bytes that the command moved.
+    pub bytes: u32,
+    /// The command's header was there.
+    pub received_at: Instant,
+    /// The first backend operation was handed to the reactor.
+    pub submitted_at: Instant,
+    /// The last backend operation had ended.
+    pub completed_at: Instant,
+}
+
+/// How a backend operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoResult {
+    /// All of it was done.
+    Done,
+    /// A compare met its first difference at this byte of the compared range.
+    Differs {
+        /// Bytes from the start of the range.
+        at: u32,
+    },
+    /// The answer to [`BlockRequest::MapQuery`]: the first run of the range.
+    Mapped {
+        /// Bytes of the run.
+        len: u64,
+        /// The run has blocks behind it.
+        allocated: bool,
+    },
+    /// The backend has no room left (ENOSPC, EDQUOT).
+    NoSpace,
+    /// The backend failed: the medium, the transport, a short transfer. `errno` of it.
+    Failed(i32),
+}
+
+/// One thing for the reactor to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Close a connection, after what is queued to be sent has left. The shard has forgotten it:
+    /// no `handle_*` for it follows but `handle_buffer_returned` and backend completions.
+    Close(ConnId),
+    /// Compare the bytes of two buffers; answer with `handle_io`.
+    Compare {
+        /// The operation.
+        op: OpId,
+        /// What the initiator sent.
+        expected: BufSlice,
+        /// What the medium holds.
+        actual: BufSlice,
+    },
+    /// From here on the connection's PDUs carry these digests, both ways, behind everything that
+    /// is queued to be sent now.
+    EnterFullFeaturePhase {
+        /// The connection.
+        conn: ConnId,
+        /// Headers carry CRC32C.
+        header_digest: bool,
+        /// Data segments carry CRC32C.
+        data_digest: bool,
+        /// Data segments that the initiator sends may be this long, in bytes.
+        max_data_segment_length: u32,
+    },
+    /// Let another reactor have the connection, after what is queued to be sent has left. No
+    /// further byte of it is parsed here; bytes received already travel with it.
+    HandOver {
+        /// The connection.
+        conn: ConnId,
+        /// The reactor that takes it.
+        to: ReactorId,
+        /// What that reactor's shard needs to go on (`adopt`).
+        state: Box<HandedOver>,
+    },
+    /// Access the medium of a volume; answer with `handle_io`.
+    Io {
+        /// The operation.
+        op: OpId,
+        /// The volume.
+        volume: VolumeId,
+        /// What to do.
+        request: BlockRequest,
+    },
+    /// Give a message to another reactor's shard, in order (`handle_message`).
+    Post {
+        /// The reactor.
+        to: ReactorId,
+        /// The message.
+        message: Box<Message>,
+    },
+    /// Fill a buffer by repeating a block, at once.
+    Replicate {
+        /// The block.
+        block: BufSlice,
+        /// The buffer; its length is a multiple of the block's.
+        into: BufSlice,
+    },
+    /// Queue a PDU on a connection. The reactor adds padding and digests.
+    Send {
+        /// The connection.
+        conn: ConnId,
+        /// The basic header segment, its data segment length filled in.
+        header: [u8; 48],
+        /// The data segment.
+        data: SendData,
+        /// What statistics learn when the PDU has left.
+        sample: Option<Sample>,
+    },
+    /// Fill a buffer with zeros, at once.
+    ZeroFill(BufSlice),
+    /// Hand a buffer straight back with `handle_buffer_returned`, once the PDUs queued on the
+    /// connection so far have left. Nothing is sent.
+    Return {
+        /// The connection whose PDUs may still name the buffer.
+        conn: ConnId,
+        /// The buffer.
+        buf: BufId,
+    },
+}
+
+/// The queue of actions: owned by the reactor, filled by the shard, drained after each call.
+#[derive(Debug, Default)]
+pub struct Actions {
+    queue: VecDeque<Action>,
+}
+
+impl Actions {
+    /// An empty queue with room for `capacity` actions, so that steady state never grows it.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { queue: VecDeque::with_capacity(capacity) }
+    }
+
+    /// Puts an action behind the others.
+    pub fn push(&mut self, action: Action) {
+        self.queue.push_back(action);
+    }
+
+    /// Takes the oldest action.
+    pub fn pop(&mut self) -> Option<Action> {
+        self.queue.pop_front()
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}

@@ -1,0 +1,23 @@
+//! All the state of one core: connections, sessions, tasks and logical units joined.
+//!
+//! A [`Shard`] is a pure state machine. The reactor tells it what happened (`handle_*`) and
+//! carries out the [`Action`]s that it pushes; payload bytes never pass through it, only the
+//! names of the buffers that hold them.
+
+mod action;
+mod message;
+mod operation;
+mod session;
+mod shard;
+mod task;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod unit;
+mod wake;
+
+pub use action::{Action, Actions, IoResult, Placement, Sample, SendData};
+pub use message::{HandedOver, Message};
+pub use operation::{OpId, Operation};
+pub use session::directory::SessionInfo;
+pub use shard::{Entropy, Shard, ShardOptions};

@@ -1,0 +1,11 @@
+//! Scenarios: whole shards, driven PDU by PDU, with a backend and a wire in memory.
+
+mod buffers;
+mod data_forms;
+mod framing;
+mod initiator;
+mod logical_units;
+mod registration;
+mod sessions;
+mod task_management;
+mod world;
