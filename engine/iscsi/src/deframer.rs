@@ -148,6 +148,11 @@ impl Deframer {
         }
     }
 
+    /// The header that came last, which [`Piece::Header`] had.
+    pub const fn header(&self) -> &Bhs {
+        &self.bhs
+    }
+
     /// The AHS bytes of the PDU whose header came last; empty where it has none.
     pub fn ahs(&self) -> &[u8] {
         &self.ahs
@@ -209,8 +214,14 @@ impl Deframer {
         Ok(Some(Piece::Header(self.bhs)))
     }
 
+    #[inline]
     fn next_payload<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
         if self.payload_remaining == 0 {
+            if self.pad == 0 && self.digest.is_none() {
+                // Nothing follows the data: most PDUs.
+                self.part = Part::Bhs;
+                return Some(Piece::End { data_digest_ok: true });
+            }
             self.part = Part::Trailer;
             return self.next_trailer(input);
         }

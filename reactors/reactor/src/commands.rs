@@ -3,7 +3,7 @@
 //! A command is never lost, never reordered, and sending one never waits: what does not fit into
 //! the queue stays here until the reactor says that it has taken some.
 
-use crate::backend::SharedStore;
+use crate::backends::SharedStore;
 use crossbeam_queue::ArrayQueue;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;

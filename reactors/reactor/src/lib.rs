@@ -3,23 +3,22 @@
 //! A reactor carries out what its shard asks for and tells it what happened; it decides nothing
 //! about the protocol. The control thread sees all reactors as one [`Node`].
 
-mod backend;
+mod backends;
+mod buffers;
 mod commands;
-mod connection;
 mod control_link;
-mod departure;
-mod execute;
-mod in_place;
+mod handover;
+mod initiator_link;
+mod listeners;
 mod mailbox;
 mod node;
 mod reactor;
 mod report;
 pub mod stats;
+mod streams;
 mod token;
-mod traffic;
-mod unplaced;
 
-pub use backend::Store;
+pub use backends::Store;
 pub use control_link::Alarm;
 pub use node::{ClosedVolume, Node, NodeOptions, PollMode, StartError, default_layout};
 pub use report::{ReactorReport, ReportRound};

@@ -47,6 +47,6 @@ pub use napi::Napi;
 pub use op::fallocate::{Fallocate, FileRange};
 pub use op::write::FileWrite;
 pub use pool::{Pool, PoolMut};
-pub use receive::{ReceiveBuffers, RecvBuffer};
+pub use receive::{ReceiveBuffers, RecvBuffer, RecvSlice};
 pub use sockets::SocketId;
 pub use waker::Waker;
