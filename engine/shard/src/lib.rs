@@ -5,6 +5,7 @@
 //! names of the buffers that hold them.
 
 mod action;
+mod combine;
 mod message;
 mod operation;
 mod session;
@@ -17,6 +18,7 @@ mod unit;
 mod wake;
 
 pub use action::{Action, Actions, IoResult, Placement, Sample, SendData};
+pub use combine::Combination;
 pub use message::{HandedOver, Message};
 pub use operation::{OpId, Operation};
 pub use session::directory::SessionInfo;

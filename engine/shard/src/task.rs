@@ -24,6 +24,7 @@ pub(crate) mod waiting;
 pub(crate) mod work;
 
 use crate::action::Action;
+use crate::combine::Combination;
 use crate::operation::{OpId, Operation};
 use crate::session::Session;
 use crate::turn::Turn;
@@ -150,8 +151,8 @@ pub(crate) enum Fault {
 enum Under {
     /// Nothing.
     Nothing,
-    /// Two buffers are compared.
-    Comparison,
+    /// Two buffers are combined.
+    Combination,
     /// A request is at the medium.
     Medium(Slot),
 }
@@ -160,7 +161,7 @@ enum Under {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Burst {
     pub(crate) buf: BufId,
-    /// A second buffer: what the medium holds, to compare with.
+    /// A second buffer: what the medium holds, to combine with the first.
     pub(crate) second: Option<BufId>,
     /// Bytes from the start of the task's data.
     pub(crate) offset: u32,
@@ -175,8 +176,8 @@ pub(crate) struct Burst {
 pub(crate) enum Step {
     /// For data from the initiator.
     Collect,
-    /// For the comparison of `buf` with `second`.
-    Compare,
+    /// For the combination of `buf` with `second`.
+    Combine,
     /// For the read of the medium.
     Read,
     /// For the range, to read back what was written.
@@ -185,6 +186,14 @@ pub(crate) enum Step {
     Send,
     /// For the write to the medium.
     Write,
+}
+
+/// Two buffers to combine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair {
+    pub(crate) by: Combination,
+    pub(crate) first: BufSlice,
+    pub(crate) second: BufSlice,
 }
 
 /// Data on its way to the initiator.
@@ -196,6 +205,16 @@ pub(crate) struct DataIn {
     pub(crate) sent: u32,
     /// Bytes since the last F bit: a sequence ends at MaxBurstLength (RFC 7143 13.13).
     pub(crate) in_sequence: u32,
+}
+
+impl Burst {
+    /// The second buffer of a burst whose work combines two.
+    pub(crate) fn second(&self) -> BufId {
+        match self.second {
+            Some(second) => second,
+            None => unreachable!("the second buffer is lent with the first"),
+        }
+    }
 }
 
 impl Task {
@@ -326,17 +345,12 @@ impl Task {
         submitted
     }
 
-    /// Compares two buffers as the operation of `part`.
-    pub(crate) fn compare(
-        &mut self,
-        part: usize,
-        expected: BufSlice,
-        actual: BufSlice,
-        reach: &mut Reach<'_, '_>,
-    ) {
-        self.begin(part, Under::Comparison, reach.turn.now);
+    /// Combines two buffers as the operation of `part`.
+    pub(crate) fn combine(&mut self, part: usize, pair: Pair, reach: &mut Reach<'_, '_>) {
+        let Pair { by, first, second } = pair;
+        self.begin(part, Under::Combination, reach.turn.now);
         let op = op_of(reach.key, part);
-        reach.turn.push(Action::Compare { op, expected, actual });
+        reach.turn.push(Action::Combine { op, by, first, second });
     }
 
     #[inline]

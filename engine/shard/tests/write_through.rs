@@ -31,7 +31,7 @@ const UNMAP_LIST: [u8; 24] =
 fn with_a_write_cache_zeros_and_unmapped_blocks_wait_for_a_flush_command() {
     let mut world = World::log_in();
     let (words, _) = world.execute(&WRITE_SAME, 0xa0, &[0; 512]);
-    assert_eq!(words, ["compare", "Zero", "PDU 0x21 status 0"]);
+    assert_eq!(words, ["combine", "Zero", "PDU 0x21 status 0"]);
     let (words, _) = world.execute(&UNMAP, 0xa0, &UNMAP_LIST);
     assert_eq!(words, ["Unmap", "PDU 0x21 status 0"]);
 }
@@ -42,7 +42,7 @@ fn without_a_write_cache_zeros_and_unmapped_blocks_are_durable_before_their_stat
     let mut world = World::log_in();
     switch_write_cache_off(&mut world);
     let (words, _) = world.execute(&WRITE_SAME, 0xa0, &[0; 512]);
-    assert_eq!(words, ["compare", "Zero", "flush", "PDU 0x21 status 0"]);
+    assert_eq!(words, ["combine", "Zero", "flush", "PDU 0x21 status 0"]);
     let (words, _) = world.execute(&UNMAP, 0xa0, &UNMAP_LIST);
     assert_eq!(words, ["Unmap", "flush", "PDU 0x21 status 0"]);
 }

@@ -3,7 +3,7 @@
 use crate::backend::{Backend, EIO, Io, IoKind, Progress, fallocate_mode, io_result};
 use crate::reactor::Reactor;
 use crate::token::{key_of_token, token_of};
-use shard::{IoResult, OpId};
+use shard::{Combination, IoResult, OpId};
 use units::{BufId, BufSlice, VolumeId};
 use uring::{Errno, FileId, Refusal};
 use volume::{BlockRequest, SpaceChange};
@@ -150,21 +150,15 @@ impl Reactor {
         self.done.push_back((op, result));
     }
 
-    pub(crate) fn compare(&mut self, op: OpId, expected: BufSlice, actual: BufSlice) {
+    pub(crate) fn combine(&mut self, op: OpId, by: Combination, first: BufSlice, second: BufSlice) {
         self.place();
-        if self.is_spoiled(expected) || self.is_spoiled(actual) {
+        if self.is_spoiled(first) || self.is_spoiled(second) {
             return self.end_now(op, false);
         }
-        let pool = self.driver.pool();
-        let result = match (pool.bytes(expected), pool.bytes(actual)) {
-            (Some(expected), Some(actual)) => {
-                match expected.iter().zip(actual).position(|(e, a)| e != a) {
-                    Some(at) => IoResult::Differs { at: u32::try_from(at).unwrap_or(u32::MAX) },
-                    None => IoResult::Done,
-                }
-            }
-            // The shard compares only what it has lent and no operation has.
-            _ => IoResult::Failed(EIO),
+        let result = match self.driver.pool_mut().pair(first, second) {
+            Some((first, second)) => by.apply(first, second),
+            // The shard combines only what it has lent and no operation has.
+            None => IoResult::Failed(EIO),
         };
         self.done.push_back((op, result));
     }

@@ -326,7 +326,7 @@ impl Reactor {
                 self.queue_pdu(conn, &header, data, sample);
             }
             Action::Io { op, volume, request } => self.access(op, volume, request),
-            Action::Compare { op, expected, actual } => self.compare(op, expected, actual),
+            Action::Combine { op, by, first, second } => self.combine(op, by, first, second),
             Action::Replicate { block, into } => self.replicate(block, into),
             Action::ZeroFill(into) => self.zero_fill(into),
             Action::Close(conn) => self.close(conn),

@@ -2,12 +2,13 @@
 //! operation, whose end takes the next step.
 
 use crate::action::{Action, IoResult};
+use crate::combine::Combination;
 use crate::message::{Job, Note};
 use crate::operation::Operation;
 use crate::task::bursts::{advance, next_chunk, wait_for_buffer};
 use crate::task::respond::finish;
 use crate::task::work::{Work, chunk_bytes};
-use crate::task::{Burst, Fault, Reach, Step, Task};
+use crate::task::{Burst, Fault, Pair, Reach, Step, Task};
 use crate::unit::Unit;
 use crate::unit::medium::Submitted;
 use scsi::{BlockRange, LbaStatus, Plan, Provisioning, Sense, VerifyBytes};
@@ -182,9 +183,8 @@ fn data_buffer(task: &mut Task) -> BufId {
 fn compare_first(task: &mut Task, half: u32, reach: &mut Reach<'_, '_>) {
     debug_assert!(task.holds_range, "the home has answered");
     let burst = task.burst_mut(DATA);
-    let Some(second) = burst.second else { unreachable!("it was lent with the first") };
     burst.step = Step::Read;
-    let into = BufSlice { buf: second, offset: 0, len: half };
+    let into = BufSlice { buf: burst.second(), offset: 0, len: half };
     let request = BlockRequest::Read { offset: task.range.offset, into, only_to_send: false };
     let submitted = task.submit(DATA, request, reach);
     debug_assert_ne!(submitted, Submitted::Waits, "the range is its own");
@@ -194,19 +194,19 @@ fn compare_and_write_done(task: &mut Task, result: IoResult, reach: &mut Reach<'
     let Work::CompareAndWrite { half, fua } = task.work else { unreachable!("it is one") };
     let offset = task.range.offset;
     let burst = task.burst_mut(DATA);
-    let (buf, second) = (burst.buf, burst.second.unwrap_or(burst.buf));
+    let buf = burst.buf;
     match (burst.step, result) {
         (Step::Read, _) => {
-            burst.step = Step::Compare;
-            let expected = BufSlice { buf, offset: 0, len: half };
-            let actual = BufSlice { buf: second, offset: 0, len: half };
-            task.compare(DATA, expected, actual, reach);
+            burst.step = Step::Combine;
+            let first = BufSlice { buf, offset: 0, len: half };
+            let second = BufSlice { buf: burst.second(), offset: 0, len: half };
+            task.combine(DATA, Pair { by: Combination::Compare, first, second }, reach);
         }
-        (Step::Compare, IoResult::Differs { at }) => {
+        (Step::Combine, IoResult::Differs { at }) => {
             task.fail(Fault::Check(Sense::miscompare(u64::from(at))));
             advance(task, reach);
         }
-        (Step::Compare, _) => {
+        (Step::Combine, _) => {
             burst.step = Step::Write;
             let from = BufSlice { buf, offset: half, len: half };
             let request = BlockRequest::Write { offset, from, durable: fua, last_use: false };
@@ -274,10 +274,10 @@ fn write_same_next(task: &mut Task, reach: &mut Reach<'_, '_>) {
 fn compare_with_zeros(task: &mut Task, block: u32, reach: &mut Reach<'_, '_>) {
     let data = data_buffer(task);
     let Some(zeros) = chunk_buffer(task, reach) else { return };
-    let actual = BufSlice { buf: zeros.buf, offset: 0, len: block };
-    reach.turn.push(Action::ZeroFill(actual));
-    let expected = BufSlice { buf: data, offset: 0, len: block };
-    task.compare(DATA, expected, actual, reach);
+    let second = BufSlice { buf: zeros.buf, offset: 0, len: block };
+    reach.turn.push(Action::ZeroFill(second));
+    let first = BufSlice { buf: data, offset: 0, len: block };
+    task.combine(DATA, Pair { by: Combination::Compare, first, second }, reach);
 }
 
 fn write_zeros(task: &mut Task, unmap: bool, reach: &mut Reach<'_, '_>) {
@@ -341,10 +341,10 @@ fn verify_done(task: &mut Task, result: IoResult, reach: &mut Reach<'_, '_>) {
     let burst = task.burst_mut(CHUNK);
     let len = chunk_bytes(left).min(burst.len);
     if compares && burst.step == Step::Read {
-        burst.step = Step::Compare;
-        let expected = BufSlice { buf: burst.buf, offset: 0, len };
-        let actual = BufSlice { buf: burst.second.unwrap_or(burst.buf), offset: 0, len };
-        return task.compare(CHUNK, expected, actual, reach);
+        burst.step = Step::Combine;
+        let first = BufSlice { buf: burst.buf, offset: 0, len };
+        let second = BufSlice { buf: burst.second(), offset: 0, len };
+        return task.combine(CHUNK, Pair { by: Combination::Compare, first, second }, reach);
     }
     if let IoResult::Differs { at } = result {
         task.fail(Fault::Check(Sense::miscompare(task.cursor + u64::from(at))));

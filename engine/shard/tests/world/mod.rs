@@ -104,7 +104,7 @@ impl World {
         let (mut words, mut sent) = (Vec::new(), Vec::new());
         while let Some(action) = self.actions.pop() {
             match action {
-                Action::Compare { op, .. } => self.done("compare", op, &mut words),
+                Action::Combine { op, .. } => self.done("combine", op, &mut words),
                 Action::Io { op, request, .. } => match request {
                     BlockRequest::Flush => self.done("flush", op, &mut words),
                     BlockRequest::MapQuery(_) => {}

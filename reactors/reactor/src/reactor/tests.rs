@@ -6,7 +6,7 @@ use super::*;
 use crate::backend::{EIO, Store, with_zero_buffer};
 use crate::mailbox::PostOffice;
 use crate::token::token_of;
-use shard::{SendData, ShardOptions};
+use shard::{Combination, SendData, ShardOptions};
 use std::io::{Read, Write};
 use units::{BufSlice, PoolLayout, SizeClass};
 use uring::file::{OpenOptions, create, open_direct};
@@ -116,11 +116,11 @@ fn a_buffer_that_could_not_be_filled_is_neither_written_nor_compared() {
         reactor.enter(Wait::AtMost(Duration::from_secs(1)));
         reactor.reap();
     }
-    reactor.compare(OP, slice(2), slice(1));
+    reactor.combine(OP, Combination::Compare, slice(2), slice(1));
     assert_eq!(reactor.done.pop_back(), FAILED);
     // Filled anew, they are as good as any other.
     reactor.zero_fill(slice(1));
-    reactor.compare(OP, slice(2), slice(1));
+    reactor.combine(OP, Combination::Compare, slice(2), slice(1));
     assert_eq!(reactor.done.pop_back(), Some((OP, IoResult::Done)));
 }
 
