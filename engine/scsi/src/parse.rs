@@ -6,6 +6,7 @@
 
 use units::{BlockCount, Lba};
 
+use crate::atomic_update::{AtomicUpdate, UpdateKind};
 use crate::command::{
     BlockRange, Command, Inquiry, MediumAccess, ModeSelect, ModeSense, OperationCodesReport,
     PageControl, PowerCondition, ReportingOptions, StartStopUnit, VerifyBytes, WriteSame,
@@ -218,7 +219,12 @@ pub(crate) fn write_16(cdb: &[u8; 16]) -> Parsed {
 pub(crate) fn compare_and_write(cdb: &[u8; 16]) -> Parsed {
     let BlockRange { lba, blocks: _ } = extent_16(cdb);
     let extent = BlockRange { lba, blocks: BlockCount(cdb[13].into()) };
-    Ok(Command::CompareAndWrite(medium_access(cdb, extent)?))
+    atomic_update(UpdateKind::CompareAndWrite, cdb, extent)
+}
+
+fn atomic_update(kind: UpdateKind, cdb: &[u8; 16], extent: BlockRange) -> Parsed {
+    let access = medium_access(cdb, extent)?;
+    Ok(Command::AtomicUpdate(AtomicUpdate { kind, access }))
 }
 
 pub(crate) fn verify_10(cdb: &[u8; 16]) -> Parsed {

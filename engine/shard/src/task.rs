@@ -20,6 +20,7 @@ pub(crate) mod management;
 pub(crate) mod respond;
 pub(crate) mod steps;
 pub(crate) mod tasks;
+pub(crate) mod update;
 pub(crate) mod waiting;
 pub(crate) mod work;
 

@@ -6,7 +6,7 @@ use super::fixture::{
     INVALID_FIELD_IN_CDB, INVALID_OPERATION_CODE, OUT_OF_RANGE, cdb, extent, logical_unit, refusal,
     run,
 };
-use crate::{Command, MediumAccess, Plan, Transfer, VerifyBytes, parse};
+use crate::{Command, MediumAccess, Plan, Transfer, UpdateKind, VerifyBytes, parse};
 
 #[test]
 fn read_fields_are_where_the_standard_puts_them() {
@@ -144,7 +144,8 @@ fn write_and_verify_compares_with_nothing_or_with_everything() {
 fn compare_and_write_keeps_to_its_limit() {
     let mut lu = logical_unit();
     let bytes = |blocks| [0x89, 0x08, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, blocks, 0, 0];
-    let longest = Plan::CompareAndWrite { extent: extent(1, 16), fua: true, dpo: false };
+    let kind = UpdateKind::CompareAndWrite;
+    let longest = Plan::AtomicUpdate { kind, extent: extent(1, 16), fua: true, dpo: false };
     assert_eq!(run(&bytes(16), &lu), longest);
     assert_eq!(refusal(&bytes(17), &lu), INVALID_FIELD_IN_CDB);
     assert_eq!(run(&bytes(0), &lu), Plan::Good);

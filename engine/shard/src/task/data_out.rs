@@ -361,7 +361,7 @@ fn useful_bytes(task: &Task, block: u32) -> (u32, Option<Sense>) {
             (total - total % block.max(1), None)
         }
         // These make sense with all of their data only.
-        Work::CompareAndWrite { .. } | Work::Verify(_) | Work::WriteSame { .. } => {
+        Work::AtomicUpdate(_) | Work::Verify(_) | Work::WriteSame { .. } => {
             if expected < wanted {
                 (0, Some(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT))
             } else {

@@ -7,6 +7,7 @@ use crate::message::{Job, Note};
 use crate::operation::Operation;
 use crate::task::bursts::{advance, next_chunk, wait_for_buffer};
 use crate::task::respond::finish;
+use crate::task::update;
 use crate::task::work::{Work, chunk_bytes};
 use crate::task::{Burst, Fault, Pair, Reach, Step, Task};
 use crate::unit::Unit;
@@ -16,7 +17,7 @@ use units::{BlockCount, BufId, BufSlice, Lba, Mutant, VolumeId, limits};
 use volume::{BlockRequest, ByteRange, Geometry, SpaceChange};
 
 /// Slot 0 holds the data that the initiator sent, slot 1 what is made of it chunk by chunk.
-const DATA: usize = 0;
+pub(crate) const DATA: usize = 0;
 pub(crate) const CHUNK: usize = 1;
 
 /// All data is here: takes the first step.
@@ -26,13 +27,7 @@ pub(crate) fn begin(task: &mut Task, reach: &mut Reach<'_, '_>) {
             Some(job) => ask_home(task, own_volume(task), job, reach),
             None => unreachable!("a job is asked for once"),
         },
-        Work::CompareAndWrite { half: 0, .. } => finish(task, reach),
-        // It has its second buffer by now: a task that holds a range must not wait for a buffer of
-        // a task that waits for the range.
-        Work::CompareAndWrite { .. } => {
-            let (range, holder) = (task.range, reach.ticket());
-            ask_home(task, own_volume(task), Job::HoldRange { range, holder }, reach);
-        }
+        Work::AtomicUpdate(_) => update::begin(task, reach),
         Work::Parameters { .. } => parameters_here(task, reach),
         Work::Answer(_)
         | Work::Flush
@@ -53,7 +48,7 @@ pub(crate) fn proceed(task: &mut Task, reach: &mut Reach<'_, '_>) {
         return advance(task, reach);
     }
     match task.work {
-        Work::CompareAndWrite { half, .. } => compare_first(task, half, reach),
+        Work::AtomicUpdate(update) => update::read(task, update, reach),
         Work::Flush => flush(task, reach),
         Work::LbaStatus { .. } => query_map(task, reach),
         Work::Unmap(_) => unmap_next(task, reach),
@@ -72,7 +67,7 @@ pub(crate) fn proceed(task: &mut Task, reach: &mut Reach<'_, '_>) {
 /// An operation of a step has ended well.
 pub(crate) fn step_done(task: &mut Task, result: IoResult, reach: &mut Reach<'_, '_>) {
     match (&mut task.work, result) {
-        (Work::CompareAndWrite { .. }, _) => compare_and_write_done(task, result, reach),
+        (&mut Work::AtomicUpdate(update), _) => update::step_done(task, update, result, reach),
         (Work::Flush, _) => finish(task, reach),
         (Work::LbaStatus { .. }, IoResult::Mapped { len, allocated }) => {
             map_known(task, len, allocated, reach);
@@ -95,7 +90,7 @@ pub(crate) fn ask_home(task: &mut Task, volume: VolumeId, job: Job, reach: &mut 
 }
 
 /// The volume of a command on a logical unit.
-fn own_volume(task: &Task) -> VolumeId {
+pub(crate) fn own_volume(task: &Task) -> VolumeId {
     match task.volume {
         Some(volume) => volume,
         None => unreachable!("a command on a logical unit has passed the check for its unit"),
@@ -130,7 +125,7 @@ fn parameters_here(task: &mut Task, reach: &mut Reach<'_, '_>) {
             task.work = Work::Unmap(ranges);
         }
         Plan::CheckCondition(sense) => task.fail(Fault::Check(sense)),
-        Plan::CompareAndWrite { .. }
+        Plan::AtomicUpdate { .. }
         | Plan::DataIn(_)
         | Plan::GetLbaStatus { .. }
         | Plan::Parameters { .. }
@@ -177,53 +172,6 @@ fn flush(task: &mut Task, reach: &mut Reach<'_, '_>) {
 /// The buffer of slot 0 that holds what the initiator sent.
 fn data_buffer(task: &mut Task) -> BufId {
     task.burst_mut(DATA).buf
-}
-
-/// The range is held, so the blocks are read.
-fn compare_first(task: &mut Task, half: u32, reach: &mut Reach<'_, '_>) {
-    debug_assert!(task.holds_range, "the home has answered");
-    let burst = task.burst_mut(DATA);
-    burst.step = Step::Read;
-    let into = BufSlice { buf: burst.second(), offset: 0, len: half };
-    let request = BlockRequest::Read { offset: task.range.offset, into, only_to_send: false };
-    let submitted = task.submit(DATA, request, reach);
-    debug_assert_ne!(submitted, Submitted::Waits, "the range is its own");
-}
-
-fn compare_and_write_done(task: &mut Task, result: IoResult, reach: &mut Reach<'_, '_>) {
-    let Work::CompareAndWrite { half, fua } = task.work else { unreachable!("it is one") };
-    let offset = task.range.offset;
-    let burst = task.burst_mut(DATA);
-    let buf = burst.buf;
-    match (burst.step, result) {
-        (Step::Read, _) => {
-            burst.step = Step::Combine;
-            let first = BufSlice { buf, offset: 0, len: half };
-            let second = BufSlice { buf: burst.second(), offset: 0, len: half };
-            task.combine(DATA, Pair { by: Combination::Compare, first, second }, reach);
-        }
-        (Step::Combine, IoResult::Differs { at }) => {
-            task.fail(Fault::Check(Sense::miscompare(u64::from(at))));
-            advance(task, reach);
-        }
-        (Step::Combine, _) => {
-            burst.step = Step::Write;
-            let from = BufSlice { buf, offset: half, len: half };
-            let request = BlockRequest::Write { offset, from, durable: fua, last_use: false };
-            let submitted = task.submit(DATA, request, reach);
-            debug_assert_ne!(submitted, Submitted::Waits, "the range is its own");
-            if Mutant::RangeReleasedEarly.is_active()
-                && let Some(volume) = task.volume
-            {
-                task.holds_range = false;
-                reach.release_range(volume);
-            }
-        }
-        (Step::Write, _) => finish(task, reach),
-        (Step::Collect | Step::ReadBack | Step::Send, _) => {
-            unreachable!("no operation is under way")
-        }
-    }
 }
 
 fn unmap_next(task: &mut Task, reach: &mut Reach<'_, '_>) {

@@ -301,7 +301,7 @@ impl Tasks {
             if outcome == Outcome::ReservationConflict {
                 task.fail(Fault::ReservationConflict);
             }
-            if matches!(task.work, Work::CompareAndWrite { .. }) {
+            if matches!(task.work, Work::AtomicUpdate(_)) {
                 task.holds_range = true;
             }
             if matches!(task.work, Work::Management) {

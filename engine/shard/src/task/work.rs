@@ -3,6 +3,7 @@
 use crate::message::Job;
 use crate::operation::Operation;
 use crate::task::Fault;
+use crate::task::update::Update;
 use scsi::{ParameterKind, Sense, VerifyBytes};
 use units::limits;
 use volume::ByteRange;
@@ -39,8 +40,8 @@ impl Planned {
 pub(crate) enum Work {
     /// Answer with data or with nothing.
     Answer(Vec<u8>),
-    /// COMPARE AND WRITE: `half` bytes to compare with, as many to write.
-    CompareAndWrite { half: u32, fua: bool },
+    /// COMPARE AND WRITE and its like.
+    AtomicUpdate(Update),
     /// Asks the home of the logical unit for a job, then GOOD.
     Coordinate(Option<Job>),
     /// SYNCHRONIZE CACHE, and whatever ends with a flush.
@@ -112,7 +113,7 @@ impl Work {
     pub(crate) fn further_buffers(&self, len: u32, range: u64) -> [Option<u32>; 3] {
         let chunk = chunk_bytes(range);
         match self {
-            Self::CompareAndWrite { half, .. } => [Some(*half), None, None],
+            Self::AtomicUpdate(update) => [Some(update.len), None, None],
             Self::Verify(VerifyBytes::Compare) | Self::WriteAndVerify(_) => [Some(len), None, None],
             Self::Verify(VerifyBytes::CompareOneBlock) => [None, Some(chunk), Some(chunk)],
             Self::WriteSame { .. } => [None, Some(chunk), None],
@@ -133,7 +134,7 @@ impl Work {
     pub(crate) const fn modifies(&self) -> bool {
         matches!(
             self,
-            Self::CompareAndWrite { .. }
+            Self::AtomicUpdate(_)
                 | Self::Unmap(_)
                 | Self::Write { .. }
                 | Self::WriteAndVerify(_)
