@@ -303,20 +303,7 @@ fn check_direction(command: &ScsiCommand, planned: Planned) -> Planned {
     if planned.fault.is_some() || planned.scsi_length == 0 {
         return planned;
     }
-    let reads = match planned.work {
-        Work::Answer(_) | Work::LbaStatus { .. } | Work::Read => true,
-        Work::AtomicUpdate(_)
-        | Work::Coordinate(_)
-        | Work::Flush
-        | Work::Management
-        | Work::Parameters { .. }
-        | Work::Unmap(_)
-        | Work::Verify(_)
-        | Work::Write { .. }
-        | Work::WriteAndVerify(_)
-        | Work::WriteSame { .. } => false,
-    };
-    let contrary = if reads { command.write } else { command.read };
+    let contrary = if planned.work.sends_data_in() { command.write } else { command.read };
     if contrary && command.expected_data_transfer_length > 0 {
         return Planned::check(Sense::invalid_field_in_cdb(0, None));
     }

@@ -66,6 +66,19 @@ pub(crate) enum Work {
     WriteSame { unmap: bool, no_data_out: bool, block: u32, zeros: Option<bool> },
 }
 
+/// How a command uses data from the initiator that is less than it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DataOutUse {
+    /// It takes none.
+    None,
+    /// It works with what there is.
+    WhatThereIs,
+    /// It works with the whole blocks that there are.
+    WholeBlocks,
+    /// It makes sense with all of its data only.
+    All,
+}
+
 impl Work {
     /// Whether each burst of data is worked on by itself as soon as it is here.
     pub(crate) const fn streams(&self) -> bool {
@@ -128,6 +141,47 @@ impl Work {
             | Self::Verify(VerifyBytes::None)
             | Self::Write { .. } => [None, None, None],
         }
+    }
+
+    /// Whether its data goes to the initiator.
+    pub(crate) const fn sends_data_in(&self) -> bool {
+        match self {
+            Self::Answer(_) | Self::LbaStatus { .. } | Self::Read => true,
+            Self::AtomicUpdate(_)
+            | Self::Coordinate(_)
+            | Self::Flush
+            | Self::Management
+            | Self::Parameters { .. }
+            | Self::Unmap(_)
+            | Self::Verify(_)
+            | Self::Write { .. }
+            | Self::WriteAndVerify(_)
+            | Self::WriteSame { .. } => false,
+        }
+    }
+
+    /// What it makes of data from the initiator.
+    pub(crate) const fn data_out_use(&self) -> DataOutUse {
+        match self {
+            Self::Answer(_)
+            | Self::Coordinate(_)
+            | Self::Flush
+            | Self::LbaStatus { .. }
+            | Self::Management
+            | Self::Read
+            | Self::Unmap(_) => DataOutUse::None,
+            Self::Parameters { .. } => DataOutUse::WhatThereIs,
+            // A part of a block is never written.
+            Self::Verify(VerifyBytes::Compare) | Self::Write { .. } | Self::WriteAndVerify(_) => {
+                DataOutUse::WholeBlocks
+            }
+            Self::AtomicUpdate(_) | Self::Verify(_) | Self::WriteSame { .. } => DataOutUse::All,
+        }
+    }
+
+    /// Whether it does its work in a range that is held for it.
+    pub(crate) const fn holds_range(&self) -> bool {
+        matches!(self, Self::AtomicUpdate(_))
     }
 
     /// Whether blocks change.
