@@ -3,7 +3,7 @@
 //!
 //! They have one plan. What sets them apart is the [`UpdateKind`], which has all of it here.
 
-use units::BlockCount;
+use units::{BlockCount, limits};
 
 use crate::block_plan::{check_range, check_writable, unless_empty};
 use crate::command::MediumAccess;
@@ -26,6 +26,8 @@ pub enum UpdateKind {
     /// COMPARE AND WRITE (SBC-3): data-out is what to compare with and what to write. A difference
     /// is [`Sense::miscompare`].
     CompareAndWrite,
+    /// ORWRITE (16) (SBC-3): data-out is ORed into the blocks.
+    OrWrite,
 }
 
 impl UpdateKind {
@@ -33,6 +35,7 @@ impl UpdateKind {
     pub const fn data_out_bytes(self, bytes: u64) -> u64 {
         match self {
             Self::CompareAndWrite => bytes.saturating_mul(2),
+            Self::OrWrite => bytes,
         }
     }
 
@@ -41,6 +44,9 @@ impl UpdateKind {
     fn blocks_max(self, lu: &UnitModel) -> BlockCount {
         match self {
             Self::CompareAndWrite => BlockCount(lu.limits.compare_and_write_blocks_max.into()),
+            // One buffer, and less than MAXIMUM TRANSFER LENGTH: who holds a range must not wait
+            // for further buffers, because those who have them may wait for the range.
+            Self::OrWrite => lu.block_size.blocks_in(limits::BURST_LENGTH_MAX.into()),
         }
     }
 
@@ -48,6 +54,7 @@ impl UpdateKind {
     const fn length_at(self) -> u16 {
         match self {
             Self::CompareAndWrite => 13,
+            Self::OrWrite => 10,
         }
     }
 }

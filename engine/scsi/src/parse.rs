@@ -222,6 +222,10 @@ pub(crate) fn compare_and_write(cdb: &[u8; 16]) -> Parsed {
     atomic_update(UpdateKind::CompareAndWrite, cdb, extent)
 }
 
+pub(crate) fn or_write(cdb: &[u8; 16]) -> Parsed {
+    atomic_update(UpdateKind::OrWrite, cdb, extent_16(cdb))
+}
+
 fn atomic_update(kind: UpdateKind, cdb: &[u8; 16], extent: BlockRange) -> Parsed {
     let access = medium_access(cdb, extent)?;
     Ok(Command::AtomicUpdate(AtomicUpdate { kind, access }))
@@ -348,8 +352,8 @@ fn medium_access(cdb: &[u8; 16], extent: BlockRange) -> Result<MediumAccess, Sen
     Ok(MediumAccess { extent, fua: bit(cdb[1], 3), dpo: bit(cdb[1], 4) })
 }
 
-/// RDPROTECT, WRPROTECT or VRPROTECT: no unit is formatted with protection information, so only
-/// zero is right (SBC-3, protection types).
+/// RDPROTECT, WRPROTECT, ORPROTECT or VRPROTECT: no unit is formatted with protection
+/// information, so only zero is right (SBC-3, protection types).
 fn refuse_protection(cdb: &[u8; 16]) -> Result<(), Sense> {
     if cdb[1] & 0xe0 == 0 { Ok(()) } else { Err(Sense::invalid_field_in_cdb(1, Some(7))) }
 }

@@ -8,6 +8,8 @@ use crate::action::IoResult;
 pub enum Combination {
     /// Find the first byte that differs. Nothing changes.
     Compare,
+    /// OR the bits of the first into the second.
+    Or,
 }
 
 impl Combination {
@@ -16,6 +18,7 @@ impl Combination {
         assert_eq!(first.len(), second.len(), "the shard combines slices of one length");
         match self {
             Self::Compare => compare(first, second),
+            Self::Or => or(first, second),
         }
     }
 }
@@ -28,6 +31,13 @@ fn compare(first: &[u8], second: &[u8]) -> IoResult {
         },
         None => IoResult::Done,
     }
+}
+
+fn or(first: &[u8], second: &mut [u8]) -> IoResult {
+    for (into, bits) in second.iter_mut().zip(first) {
+        *into |= bits;
+    }
+    IoResult::Done
 }
 
 #[cfg(test)]
@@ -43,5 +53,12 @@ mod tests {
         );
         assert_eq!(Combination::Compare.apply(&[1, 2, 4, 5], &mut second), IoResult::Done);
         assert_eq!(second, [1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn or_sets_bits_and_clears_none() {
+        let mut second = [0x00, 0x0f, 0x3c, 0xff];
+        assert_eq!(Combination::Or.apply(&[0x81, 0xf0, 0x66, 0x00], &mut second), IoResult::Done);
+        assert_eq!(second, [0x81, 0xff, 0x7e, 0xff]);
     }
 }

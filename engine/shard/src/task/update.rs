@@ -31,6 +31,7 @@ impl Update {
     pub(crate) const fn operation(self) -> Operation {
         match self.kind {
             UpdateKind::CompareAndWrite => Operation::Compare,
+            UpdateKind::OrWrite => Operation::Write,
         }
     }
 
@@ -38,6 +39,7 @@ impl Update {
     const fn combination(self) -> Combination {
         match self.kind {
             UpdateKind::CompareAndWrite => Combination::Compare,
+            UpdateKind::OrWrite => Combination::Or,
         }
     }
 
@@ -47,6 +49,7 @@ impl Update {
         match self.kind {
             // Data-out is first what to compare with, then what to write.
             UpdateKind::CompareAndWrite => BufSlice { buf: burst.buf, offset: len, len },
+            UpdateKind::OrWrite => BufSlice { buf: burst.second(), offset: 0, len },
         }
     }
 }
