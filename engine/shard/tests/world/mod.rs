@@ -115,7 +115,10 @@ impl World {
                     BlockRequest::Space { change, .. } => {
                         self.done(&format!("{change:?}"), op, &mut words);
                     }
-                    BlockRequest::Write { .. } => self.done("write", op, &mut words),
+                    BlockRequest::Write { durable, .. } => {
+                        let what = if durable { "durable write" } else { "write" };
+                        self.done(what, op, &mut words);
+                    }
                 },
                 Action::Send { header, data, .. } => {
                     words.push(format!("PDU {:#04x} status {}", header[0], header[3]));
