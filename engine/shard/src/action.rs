@@ -178,6 +178,18 @@ impl Actions {
         self.queue.push_back(action);
     }
 
+    /// The oldest action. What does not have to own it reads it in place: an action is large.
+    #[inline]
+    pub fn front(&self) -> Option<&Action> {
+        self.queue.front()
+    }
+
+    /// Drops the oldest action, which has been carried out.
+    #[inline]
+    pub fn drop_front(&mut self) {
+        self.queue.pop_front();
+    }
+
     /// Takes the oldest action.
     pub fn pop(&mut self) -> Option<Action> {
         self.queue.pop_front()

@@ -16,6 +16,7 @@ mod tests;
 mod turn;
 mod unit;
 mod wake;
+pub mod wire;
 
 pub use action::{Action, Actions, IoResult, Placement, Sample, SendData};
 pub use combine::Combination;

@@ -1,7 +1,6 @@
 //! The administrator: makes volumes smaller and larger, takes LUNs away and gives them back.
 
 use crate::plan::Plan;
-use crate::rng::word;
 use crate::units_state::UnitState;
 use crate::world::{Event, Stage, World};
 use std::collections::BTreeMap;
@@ -166,7 +165,6 @@ impl World {
 
     /// A LUN as initiators name it.
     pub(crate) fn lun_of(volume: usize) -> units::Lun {
-        let number = u16::try_from(word(volume)).unwrap_or(0);
-        units::Lun::from_number(number).unwrap_or_default()
+        units::Lun::from_number(units::len_u16(volume)).unwrap_or_default()
     }
 }

@@ -285,24 +285,18 @@ impl World {
             }
             Work::Write { disk, offset, durable, bytes, .. } => {
                 let (from, to) = clip(from, to, bytes.len() as u64);
-                self.write_part(*disk, *offset, (from, to), (bytes, *durable));
+                self.write_part(*disk, offset + from, &bytes[size(from)..size(to)], *durable);
             }
         }
     }
 
-    fn write_part(
-        &mut self,
-        disk: usize,
-        offset: u64,
-        (from, to): (u64, u64),
-        (bytes, durable): (&[u8], bool),
-    ) {
-        let mut at = offset + from;
+    fn write_part(&mut self, disk: usize, offset: u64, bytes: &[u8], durable: bool) {
+        let mut at = offset;
         match self.plan.canary {
             Some(Canary::WriteIsLost) if self.rng.chance(100) => return,
             Some(Canary::WriteGoesAstray) if self.rng.chance(100) => {
                 at = (at + 8 * SECTOR_BYTES) % self.disks[disk].bytes();
-                if at + (to - from) > self.disks[disk].bytes() {
+                if at + bytes.len() as u64 > self.disks[disk].bytes() {
                     at = 0;
                 }
             }
@@ -314,7 +308,7 @@ impl World {
             )
             | None => {}
         }
-        self.disks[disk].write(at, &bytes[size(from)..size(to)], durable);
+        self.disks[disk].write(at, bytes, durable);
     }
 
     /// The power fails: what was under way is written in part.

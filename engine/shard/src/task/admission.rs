@@ -11,7 +11,7 @@ use crate::task::Fault;
 use crate::task::steps::byte_range;
 use crate::task::update::Update;
 use crate::task::work::{Planned, Work};
-use crate::unit::obstacles::Obstacles;
+use crate::unit::obstacles::{Obstacle, Obstacles};
 use crate::unit::units::Units;
 use crate::unit::{Unit, target_port};
 use iscsi::pdu::{RejectReason, ScsiCommand};
@@ -84,23 +84,30 @@ fn plan(
         Ok(parsed) => parsed,
         Err(sense) => return Planned::check(sense),
     };
-    if obstacles.has_attention()
-        && !parsed.as_ref().is_ok_and(passes_attention)
-        && let Some(sense) = session.attentions.take(number)
-    {
-        return Planned::check(sense);
-    }
-    if obstacles.is_removed() {
-        return Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED);
+    let mut is_read_only = false;
+    for obstacle in obstacles.in_order() {
+        match obstacle {
+            Obstacle::Attention => {
+                if !parsed.as_ref().is_ok_and(passes_attention)
+                    && let Some(sense) = session.attentions.take(number)
+                {
+                    return Planned::check(sense);
+                }
+            }
+            Obstacle::Removed => return Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED),
+            Obstacle::Reserved => {
+                if parsed.as_ref().is_ok_and(|command| !command.allowed_while_reserved()) {
+                    return Planned::fails(Fault::ReservationConflict);
+                }
+            }
+            Obstacle::ReadOnly => is_read_only = true,
+        }
     }
     let scsi_command = match parsed {
         Ok(scsi_command) => scsi_command,
         Err(sense) => return Planned::check(sense),
     };
-    if obstacles.is_reserved() && !scsi_command.allowed_while_reserved() {
-        return Planned::fails(Fault::ReservationConflict);
-    }
-    let planned = plan_for_unit(session, unit, &scsi_command, number, obstacles.is_read_only());
+    let planned = plan_for_unit(session, unit, &scsi_command, number, is_read_only);
     let block_size = unit.geometry.block_size;
     check_direction(command, check_exact_length(command, &scsi_command, block_size, planned))
 }

@@ -73,13 +73,14 @@ impl Tasks {
 
     /// Books a task, for which there is room.
     #[inline]
-    pub(crate) fn insert(&mut self, mut task: Task) -> Key {
+    pub(crate) fn insert(&mut self, make: impl FnOnce() -> Task) -> Key {
         self.arrivals += 1;
-        task.arrival = self.arrivals;
-        match self.table.insert(task) {
-            Ok(key) => key,
-            Err(_) => unreachable!("the caller has looked for room"),
-        }
+        let arrival = self.arrivals;
+        let Some((key, task)) = self.table.insert_with(make) else {
+            unreachable!("the caller has looked for room")
+        };
+        task.arrival = arrival;
+        key
     }
 
     /// A SCSI Command PDU that has its place in the window and a new tag: becomes a task. A command
@@ -102,13 +103,14 @@ impl Tasks {
             immediate: command.immediate,
             expected_data_transfer_length: command.expected_data_transfer_length,
         };
-        let task = Task::new(&request, volume, planned, turn.now);
+        let now = turn.now;
+        let make = || Task::new(&request, volume, planned, now);
         if self.is_full() {
             session.retire(command.immediate);
-            respond::refuse(&task, session, turn);
+            respond::refuse(&make(), session, turn);
             return Placement::Discard;
         }
-        let key = self.insert(task);
+        let key = self.insert(make);
         session.tags.insert(command.initiator_task_tag, key);
         let Some(task) = self.table.get_mut(key) else { unreachable!("it has just been booked") };
         let unit = volume.and_then(|volume| units.get_mut(volume));
@@ -353,10 +355,10 @@ impl Tasks {
             unreachable!("a buffer that is filled is lent to a task")
         };
         self.visit(key, neighbours, turn, |task, reach| {
-            let mut bursts = task.bursts.iter_mut();
-            let burst = bursts.find(|burst| burst.is_some_and(|burst| burst.buf == buf));
+            let part = task.bursts.find(|burst| burst.buf == buf);
+            let burst = part.and_then(|part| task.bursts.take(part));
             reach.turn.push(Action::Return { conn, buf });
-            if let Some(second) = burst.and_then(Option::take).and_then(|burst| burst.second) {
+            if let Some(second) = burst.and_then(|burst| burst.second) {
                 reach.lender.give_back(second, reach.turn);
             }
         });
