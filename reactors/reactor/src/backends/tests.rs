@@ -189,6 +189,23 @@ fn bytes_left_in_a_memory_volume_are_found_by_whatever_uses_their_buffer() {
 }
 
 #[test]
+fn what_a_combination_makes_is_in_the_second_buffer_wherever_its_bytes_were() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut fixture, store) = Fixture::with_memory(directory.path());
+    store.write_bytes(0, &[0x35; 4096]).unwrap();
+    for only_to_send in [true, false] {
+        assert_eq!(fixture.read(MEMORY, 1, only_to_send), DONE);
+        assert!(fixture.buffers.fill(slice(0), Payload::Bytes(&[0x8c; 4096])));
+        let volumes = &fixture.backends.volumes;
+        let done = fixture.buffers.combine(Combination::Or, slice(0), slice(1), volumes);
+        assert_eq!(done, IoResult::Done);
+        assert!(fixture.buffers.fill(slice(2), Payload::Bytes(&[0xbd; 4096])));
+        assert_eq!(fixture.compare(2, 1), IoResult::Done, "{only_to_send}");
+        assert_eq!(store.compare(0, &[0x35; 4096]), Ok(None));
+    }
+}
+
+#[test]
 fn what_a_volume_held_that_is_gone_is_not_sent() {
     let directory = tempfile::tempdir().unwrap();
     let (mut fixture, _) = Fixture::with_memory(directory.path());
