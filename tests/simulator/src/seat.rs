@@ -114,7 +114,7 @@ impl World {
                 self.check(result);
                 self.seats[seat].pool.bytes(slice).fill(0);
             }
-            Action::Compare { .. } | Action::Io { .. } => self.start_io(seat, action),
+            Action::Combine { .. } | Action::Io { .. } => self.start_io(seat, action),
         }
     }
 
