@@ -25,7 +25,7 @@ pub enum Piece<'a> {
     Payload(&'a [u8]),
     /// The PDU is over. Every PDU ends with exactly one, also without a data segment.
     End {
-        /// Whether the data matches its digest; true where there is none.
+        /// Whether the data matches its digest; true without a digest.
         data_digest_ok: bool,
     },
 }
@@ -76,12 +76,12 @@ impl fmt::Display for DeframeFault {
         match self {
             Self::DataSegmentTooLong { bhs, limit } => {
                 let (opcode, length) = (bhs.opcode(), bhs.data_segment_length());
-                write!(f, "{opcode:?} PDU has a data segment of {length} bytes, but this side ")?;
-                write!(f, "declared that it takes at most {limit} (MaxRecvDataSegmentLength)")
+                write!(f, "{opcode:?} PDU has a data segment of {length} bytes, but the target ")?;
+                write!(f, "declared a limit of {limit} (MaxRecvDataSegmentLength)")
             }
             Self::HeaderDigest { bhs } => {
-                write!(f, "header digest of a PDU does not match; the network or the peer ")?;
-                write!(f, "damaged it: {bhs:?}")
+                write!(f, "header digest mismatch: the network or the initiator ")?;
+                write!(f, "corrupted the header {bhs:?}")
             }
         }
     }
@@ -158,7 +158,7 @@ impl Deframer {
     /// bytes are needed and that all of `input` was taken. The end of a PDU may be told when
     /// `input` is empty already, so call it until it gives `None`.
     ///
-    /// After a fault it gives the same fault for ever.
+    /// After a fault, every call returns the same fault.
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, DeframeFault> {
         let before = *input;
         match self.step(input) {
@@ -210,7 +210,7 @@ impl Deframer {
     /// When that is more than [`Deframer::payload_remaining`]: the caller then took bytes of
     /// the next PDU for payload.
     pub fn payload_received(&mut self, bytes: &[u8]) {
-        let taken = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let taken = units::len_u32(bytes.len());
         assert!(taken <= self.payload_remaining, "received payload past the end of its PDU");
         self.payload_remaining -= taken;
         if let Some(digest) = &mut self.digest {
@@ -287,7 +287,7 @@ impl Deframer {
             self.part = Part::Trailer;
             return self.next_trailer(input);
         }
-        let room = usize::try_from(self.payload_remaining).unwrap_or(usize::MAX);
+        let room = units::len_usize(self.payload_remaining);
         let (run, rest) = input.split_at(input.len().min(room));
         *input = rest;
         if run.is_empty() {

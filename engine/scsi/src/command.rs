@@ -5,9 +5,11 @@
 
 use units::{BlockCount, BlockSize, Lba};
 
+use crate::atomic_update::AtomicUpdate;
+
 /// A run of consecutive logical blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub struct BlockRange {
     /// The first block.
     pub lba: Lba,
     /// How many blocks, zero included.
@@ -17,8 +19,8 @@ pub struct Extent {
 /// One command, ready to be planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// COMPARE AND WRITE (SBC-3).
-    CompareAndWrite(MediumAccess),
+    /// COMPARE AND WRITE and its like (SBC-3): the kind tells which.
+    AtomicUpdate(AtomicUpdate),
     /// GET LBA STATUS (SBC-3).
     GetLbaStatus {
         /// The first block to report.
@@ -35,7 +37,7 @@ pub enum Command {
     /// PRE-FETCH (10) and (16) (SBC-3).
     PreFetch {
         /// The blocks; none means up to the last one.
-        extent: Extent,
+        extent: BlockRange,
         /// IMMED.
         immediate: bool,
     },
@@ -87,7 +89,7 @@ pub enum Command {
     /// SYNCHRONIZE CACHE (10) and (16) (SBC-3).
     SynchronizeCache {
         /// The blocks; none means up to the last one.
-        extent: Extent,
+        extent: BlockRange,
         /// IMMED: status before the flush has ended.
         immediate: bool,
     },
@@ -103,7 +105,7 @@ pub enum Command {
     /// VERIFY (10), (12) and (16) (SBC-3).
     Verify {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// BYTCHK: what they are compared with.
         bytes: VerifyBytes,
         /// DPO: do not keep the blocks in a cache.
@@ -114,7 +116,7 @@ pub enum Command {
     /// WRITE AND VERIFY (10), (12) and (16) (SBC-3).
     WriteAndVerify {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// BYTCHK: what is compared after the write; never `CompareOneBlock`.
         bytes: VerifyBytes,
         /// DPO: do not keep the blocks in a cache.
@@ -128,7 +130,7 @@ pub enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediumAccess {
     /// The blocks.
-    pub extent: Extent,
+    pub extent: BlockRange,
     /// FUA: the medium itself, not a volatile cache.
     pub fua: bool,
     /// DPO: do not keep the blocks in a cache.
@@ -262,7 +264,7 @@ pub enum VerifyBytes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteSame {
     /// The blocks; none means up to the last one, where that is allowed.
-    pub extent: Extent,
+    pub extent: BlockRange,
     /// UNMAP: deallocate where possible.
     pub unmap: bool,
     /// ANCHOR.
@@ -292,7 +294,9 @@ impl Command {
         // At most 2^32 - 1 blocks of at most 4096 bytes, twice: far below 64 bits.
         let bytes = |blocks: BlockCount| blocks.0.saturating_mul(u64::from(block_size.bytes()));
         match *self {
-            Self::CompareAndWrite(access) => Transfer::data_out(bytes(access.extent.blocks) * 2),
+            Self::AtomicUpdate(AtomicUpdate { kind, access }) => {
+                Transfer::data_out(kind.data_out_bytes(bytes(access.extent.blocks)))
+            }
             Self::Read(access) => Transfer::data_in(bytes(access.extent.blocks)),
             Self::Write(access) => Transfer::data_out(bytes(access.extent.blocks)),
             Self::WriteAndVerify { extent, .. } => Transfer::data_out(bytes(extent.blocks)),

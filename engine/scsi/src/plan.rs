@@ -5,32 +5,35 @@
 
 use units::{Lba, limits};
 
+use crate::atomic_update::{self, UpdateKind};
 use crate::block_plan;
 use crate::capacity;
-use crate::command::{Command, Extent, ModeSelect, VerifyBytes};
+use crate::command::{BlockRange, Command, ModeSelect, VerifyBytes};
 use crate::inquiry::inquiry;
-use crate::logical_unit::LogicalUnit;
 use crate::mode::{self, ModeParameters};
 use crate::operation_codes;
 use crate::sense::{Sense, SenseFormat, request_sense};
+use crate::unit_model::UnitModel;
 use crate::unmap;
 
 /// What the executor has to do. Every extent is inside of the logical unit, within its limits
 /// and not empty: a transfer of zero blocks is [`Plan::Good`] at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Status CHECK CONDITION with this sense, before any data.
-    CheckCondition(Sense),
-    /// Compare, and write if equal, atomically. Data-out is twice the extent: first what to
-    /// compare with, then what to write. A difference is [`Sense::miscompare`].
-    CompareAndWrite {
+    /// Read the blocks, combine them with data-out and write the result, as one uninterrupted
+    /// series.
+    AtomicUpdate {
+        /// How to combine them.
+        kind: UpdateKind,
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// Durable before status.
         fua: bool,
         /// Do not keep the blocks in a cache.
         dpo: bool,
     },
+    /// Status CHECK CONDITION with this sense, before any data.
+    CheckCondition(Sense),
     /// Parameter data, cut to the allocation length already; then status GOOD.
     DataIn(Vec<u8>),
     /// Find the allocation of the blocks from `lba` on, then answer with
@@ -58,7 +61,7 @@ pub enum Plan {
     /// Read the extent.
     Read {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// From the medium, not from a volatile cache.
         fua: bool,
         /// Do not keep the blocks in a cache.
@@ -85,17 +88,17 @@ pub enum Plan {
     /// Flush what is volatile. The extent is inside of the unit; flushing more is allowed.
     SynchronizeCache {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// Status before the flush has ended.
         immediate: bool,
     },
     /// Deallocate the extents. Blocks may stay allocated, but then they
-    /// read as zeros if the logical unit says so (LBPRZ).
-    Unmap(Vec<Extent>),
+    /// read as zeros if the logical unit reports LBPRZ.
+    Unmap(Vec<BlockRange>),
     /// Check the blocks on the medium.
     Verify {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// What to compare them with.
         bytes: VerifyBytes,
         /// Do not keep the blocks in a cache.
@@ -104,7 +107,7 @@ pub enum Plan {
     /// Write the extent.
     Write {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// Durable before status.
         fua: bool,
         /// Do not keep the blocks in a cache.
@@ -113,7 +116,7 @@ pub enum Plan {
     /// Write the extent, make it durable and check it on the medium.
     WriteAndVerify {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// `Compare` reads the blocks back and compares them with what was written.
         bytes: VerifyBytes,
         /// Do not keep the blocks in a cache.
@@ -122,10 +125,10 @@ pub enum Plan {
     /// Write one block, or zeros, to every block of the extent.
     WriteSame {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// Deallocate instead, if the block is all zeros and the medium can (SBC-3, WRITE SAME).
         unmap: bool,
-        /// There is no data-out; the block is all zeros.
+        /// No data-out; the block is all zeros.
         no_data_out: bool,
     },
 }
@@ -140,13 +143,13 @@ pub enum ParameterKind {
 }
 
 /// What `command` means for `lu`.
-pub fn plan(command: &Command, lu: &LogicalUnit) -> Plan {
+pub fn plan(command: &Command, lu: &UnitModel) -> Plan {
     checked_plan(command, lu).unwrap_or_else(Plan::CheckCondition)
 }
 
-fn checked_plan(command: &Command, lu: &LogicalUnit) -> Result<Plan, Sense> {
+fn checked_plan(command: &Command, lu: &UnitModel) -> Result<Plan, Sense> {
     match *command {
-        Command::CompareAndWrite(access) => block_plan::compare_and_write(access, lu),
+        Command::AtomicUpdate(update) => atomic_update::plan(update, lu),
         Command::GetLbaStatus { lba, allocation_length } => {
             block_plan::lba_status(lba, allocation_length, lu)
         }
@@ -208,7 +211,7 @@ pub fn plan_without_logical_unit(command: &Command) -> Plan {
             let format = request_format(descriptor_format);
             Plan::DataIn(request_sense(format, absent, allocation_length))
         }
-        Command::CompareAndWrite(_)
+        Command::AtomicUpdate(_)
         | Command::GetLbaStatus { .. }
         | Command::ModeSelect(_)
         | Command::ModeSense(_)
@@ -236,7 +239,7 @@ pub fn plan_without_logical_unit(command: &Command) -> Plan {
 ///
 /// `list` is what arrived, which may be less than was asked for: a structure that it cuts off
 /// is an error where the standard says so.
-pub fn parameters(kind: &ParameterKind, list: &[u8], lu: &LogicalUnit) -> Plan {
+pub fn parameters(kind: &ParameterKind, list: &[u8], lu: &UnitModel) -> Plan {
     match kind {
         ParameterKind::ModeSelect(select) => match mode::select(select, list, lu) {
             Ok(parameters) if parameters == lu.mode.current => Plan::Good,
@@ -251,7 +254,7 @@ pub fn parameters(kind: &ParameterKind, list: &[u8], lu: &LogicalUnit) -> Plan {
     }
 }
 
-/// MODE SELECT without parameters changes nothing, and is no error (SPC-4, MODE SELECT).
+/// MODE SELECT without parameters changes nothing, and is not an error (SPC-4, MODE SELECT).
 fn mode_select(select: ModeSelect) -> Result<Plan, Sense> {
     match u32::from(select.parameter_list_length) {
         0 => Ok(Plan::Good),
@@ -267,8 +270,8 @@ const fn request_format(descriptor_format: bool) -> SenseFormat {
     if descriptor_format { SenseFormat::Descriptor } else { SenseFormat::Fixed }
 }
 
-/// Cuts parameter data to the allocation length, which is no error (SPC-4, allocation length).
+/// Truncates parameter data to the allocation length; not an error (SPC-4, allocation length).
 pub(crate) fn truncated(mut data: Vec<u8>, allocation_length: u32) -> Vec<u8> {
-    data.truncate(usize::try_from(allocation_length).unwrap_or(usize::MAX));
+    data.truncate(units::len_usize(allocation_length));
     data
 }

@@ -1,16 +1,16 @@
 //! Vital product data pages (SPC-4 and SBC-3, vital product data parameters).
 
-use units::limits;
+use units::{len_u8, len_u16, limits};
 
 use crate::inquiry::{DIRECT_ACCESS_BLOCK_DEVICE, NO_DEVICE};
-use crate::logical_unit::{LogicalUnit, NaaDesignator, Rotation};
 use crate::sense::Sense;
+use crate::unit_model::{NaaDesignator, Rotation, UnitModel};
 
 /// One page with its header.
 ///
 /// # Errors
 /// INVALID FIELD IN CDB for a page that there is not.
-pub(crate) fn page(page: u8, lu: &LogicalUnit) -> Result<Vec<u8>, Sense> {
+pub(crate) fn page(page: u8, lu: &UnitModel) -> Result<Vec<u8>, Sense> {
     let body = match page {
         SUPPORTED_PAGES => PAGES.to_vec(),
         UNIT_SERIAL_NUMBER => serial(lu).to_vec(),
@@ -34,7 +34,7 @@ pub(crate) fn page_without_logical_unit(page: u8) -> Result<Vec<u8>, Sense> {
 
 fn with_header(peripheral: u8, page: u8, body: &[u8]) -> Vec<u8> {
     // Every page is far below 64 KiB: the strings in it are cut, the rest has a fixed size.
-    let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
+    let length = len_u16(body.len());
     let [high, low] = length.to_be_bytes();
     let mut data = vec![peripheral, page, high, low];
     data.extend_from_slice(body);
@@ -42,14 +42,14 @@ fn with_header(peripheral: u8, page: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// The serial number, cut so that it also fits into a designator.
-fn serial(lu: &LogicalUnit) -> &[u8] {
+fn serial(lu: &UnitModel) -> &[u8] {
     let serial = lu.identity.serial.as_bytes();
     serial.get(..SERIAL_BYTES_MAX).unwrap_or(serial)
 }
 
 /// Device Identification (SPC-4): first what names the logical unit, then what names the port,
 /// then what names the target.
-fn designators(lu: &LogicalUnit) -> Vec<u8> {
+fn designators(lu: &UnitModel) -> Vec<u8> {
     let mut list = Vec::new();
     let naa: &[u8] = match &lu.identity.naa {
         NaaDesignator::LocallyAssigned(name) => &with_naa(*name, 0x3),
@@ -85,9 +85,8 @@ fn designators(lu: &LogicalUnit) -> Vec<u8> {
 /// One designation descriptor: PROTOCOL IDENTIFIER and CODE SET, PIV with ASSOCIATION and
 /// DESIGNATOR TYPE, then the designator (SPC-4, designation descriptor).
 fn designator(list: &mut Vec<u8>, kind: [u8; 2], designator: &[u8]) {
-    let length = u8::try_from(designator.len()).unwrap_or(u8::MAX);
-    list.extend_from_slice(&[kind[0], kind[1], 0, length]);
-    list.extend_from_slice(designator.get(..usize::from(length)).unwrap_or(designator));
+    list.extend_from_slice(&[kind[0], kind[1], 0, len_u8(designator.len())]);
+    list.extend_from_slice(designator);
 }
 
 /// The name with its NAA field put right.
@@ -111,7 +110,7 @@ fn scsi_name(name: &str) -> Vec<u8> {
 }
 
 /// Extended INQUIRY Data (SPC-4).
-fn extended_inquiry_data(lu: &LogicalUnit) -> Vec<u8> {
+fn extended_inquiry_data(lu: &UnitModel) -> Vec<u8> {
     let mut body = vec![0; LONG_PAGE_BYTES];
     body[1] = 0x01; // SIMPSUP: simple task attribute
     body[2] = u8::from(lu.mode.has_volatile_cache()); // V_SUP
@@ -119,9 +118,9 @@ fn extended_inquiry_data(lu: &LogicalUnit) -> Vec<u8> {
 }
 
 /// Block Limits (SBC-3). Bytes are counted without the four of the header.
-fn block_limits(lu: &LogicalUnit) -> Vec<u8> {
+fn block_limits(lu: &UnitModel) -> Vec<u8> {
     let limits = &lu.limits;
-    // Only a unit that has UNMAP says how much of it.
+    // Only a unit with UNMAP reports its limits.
     let unmap = |value: u32| if lu.thin { value } else { 0 };
     let alignment = limits.unmap_alignment.map_or(0, |blocks| UGAVALID | (blocks & !UGAVALID));
     let mut body = vec![u8::from(limits.write_same_needs_length)];
@@ -140,7 +139,7 @@ fn block_limits(lu: &LogicalUnit) -> Vec<u8> {
 }
 
 /// Block Device Characteristics (SBC-3).
-fn block_device_characteristics(lu: &LogicalUnit) -> Vec<u8> {
+fn block_device_characteristics(lu: &UnitModel) -> Vec<u8> {
     let rate: u16 = match lu.rotation {
         Rotation::NotReported => 0x0000,
         Rotation::NonRotating => 0x0001,
@@ -152,7 +151,7 @@ fn block_device_characteristics(lu: &LogicalUnit) -> Vec<u8> {
 }
 
 /// Logical Block Provisioning (SBC-3).
-fn logical_block_provisioning(lu: &LogicalUnit) -> Vec<u8> {
+fn logical_block_provisioning(lu: &UnitModel) -> Vec<u8> {
     if !lu.thin {
         return vec![0; 4]; // PROVISIONING TYPE 000b: fully provisioned
     }

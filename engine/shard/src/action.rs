@@ -1,5 +1,6 @@
 //! What a shard asks the reactor to do, as values.
 
+use crate::combine::Combination;
 use crate::message::{HandedOver, Message};
 use crate::operation::{OpId, Operation};
 use std::collections::VecDeque;
@@ -81,14 +82,16 @@ pub enum Action {
     /// Close a connection, after what is queued to be sent has left. The shard has forgotten it:
     /// no `handle_*` for it follows but `handle_buffer_returned` and backend completions.
     Close(ConnId),
-    /// Compare the bytes of two buffers; answer with `handle_io`.
-    Compare {
+    /// Combine the bytes of two buffers; answer with `handle_io`.
+    Combine {
         /// The operation.
         op: OpId,
-        /// What the initiator sent.
-        expected: BufSlice,
-        /// What the medium holds.
-        actual: BufSlice,
+        /// What makes the answer of the bytes, and may change `second`.
+        by: Combination,
+        /// The bytes that only go in, such as those that the initiator sent.
+        first: BufSlice,
+        /// The bytes that go in and come out, such as those that the medium holds.
+        second: BufSlice,
     },
     /// From here on the connection's PDUs carry these digests, both ways, behind everything that
     /// is queued to be sent now.

@@ -1,12 +1,13 @@
 //! Scenarios: whole shards, driven PDU by PDU, with a backend and a wire in memory.
 
+mod atomic_updates;
 mod buffers;
 mod data_forms;
 mod framing;
 mod initiator;
 mod logical_units;
+pub(crate) mod parts;
 mod registration;
 mod sessions;
-mod straight;
 mod task_management;
 mod world;

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const CONNECTIONS_PER_REACTOR_MAX: u32 = 4096;
 
 /// Connections that have not logged in yet, per peer address: a host logs in on a handful of
-/// paths at once, and whoever opens more is not an initiator.
+/// paths at once; a peer that opens more is not an initiator.
 pub const HALF_OPEN_LOGINS_PER_ADDRESS_MAX: u32 = 16;
 
 /// How long a connection may stay in the login phase: open-iscsi gives up after 15 s itself.
@@ -59,14 +59,14 @@ pub const ISCSI_NAME_BYTES_MAX: usize = 223;
 /// Longest key name (RFC 7143 6.1).
 pub const KEY_NAME_BYTES_MAX: usize = 63;
 
-/// Longest value of a text key, unless the key's definition says otherwise (RFC 7143 6.1).
+/// Longest value of a text key, unless the definition of the key differs (RFC 7143 6.1).
 pub const KEY_VALUE_BYTES_MAX: usize = 255;
 
 /// Parameter data that a command may send besides block data (MODE SELECT, UNMAP, PERSISTENT
 /// RESERVE OUT): an UNMAP list of 256 descriptors is 4104 bytes.
 pub const PARAMETER_LIST_BYTES_MAX: u32 = 8192;
 
-/// Block descriptors of one UNMAP, as the Block Limits VPD page says.
+/// Block descriptors of one UNMAP, as reported in the Block Limits VPD page.
 pub const UNMAP_DESCRIPTORS_MAX: u32 = 256;
 
 /// Runs that one GET LBA STATUS reports: each costs a look at the backend's map.
@@ -79,7 +79,7 @@ pub const UNMAP_BYTES_MAX: u64 = 1 << 29;
 /// Blocks that WRITE SAME covers at most, in bytes: 32 MiB keeps one command under a second.
 pub const WRITE_SAME_BYTES_MAX: u64 = 32 << 20;
 
-/// The largest transfer of one command in bytes, as the Block Limits VPD page says.
+/// The largest transfer of one command in bytes, as reported in the Block Limits VPD page.
 pub const TRANSFER_BYTES_MAX: u64 = 32 << 20;
 
 /// The data that COMPARE AND WRITE compares, in bytes: half of one burst (the other half is
@@ -131,3 +131,35 @@ pub const CONTROL_CLIENTS_MAX: usize = 32;
 
 /// Messages between two reactors that wait to be read.
 pub const MAILBOX_MESSAGES_MAX: usize = 1024;
+
+/// Commands of the control thread that wait for one reactor; more wait in the control thread. A
+/// reactor takes them all in each turn.
+pub const REACTOR_COMMANDS_MAX: usize = 64;
+
+/// Notices of all reactors that wait for the control thread; more wait in their reactors. One
+/// report and one change of state of each of 64 reactors fit, with room for closed volumes.
+pub const CONTROL_NOTICES_MAX: usize = 256;
+
+/// Threads that open, create, sync, close and remove files. One that hangs in a device holds one;
+/// 32 devices that hang at once are an outage of the storage, and what comes then waits.
+pub const CONTROL_WORKERS_MAX: usize = 32;
+
+/// Operations that are under way or wait. Nobody makes that many changes by hand, and a program
+/// that does must wait for some of them.
+pub const OPERATIONS_MAX: usize = 256;
+
+/// Ended operations whose outcome can still be read: whoever follows one reads its outcome within
+/// seconds.
+pub const OPERATIONS_KEPT_MAX: usize = 256;
+
+/// How long a control call is held back because what it began may end at once; then it is answered
+/// with an operation to follow. The rest of the promised 100 ms is for the way.
+pub const CONTROL_ANSWER_TIME: Duration = Duration::from_millis(50);
+
+/// How long the sessions of a reactor are waited for that is too busy to report them at once: a
+/// turn is far shorter.
+pub const REPORT_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long one `operation.wait` is held back at most. A client that waits longer calls again, so
+/// that one that has gone is noticed.
+pub const OPERATION_WAIT_TIME_MAX: Duration = Duration::from_secs(5);

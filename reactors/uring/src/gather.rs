@@ -11,7 +11,6 @@ use units::BufSlice;
 use crate::errors::Refusal;
 use crate::memory::MemoryStore;
 use crate::pool::{Pool, PoolMut};
-use crate::table::EMPTY_MSGHDR;
 
 /// A reusable list of bytes to send. Make one with [`Driver::gather`](crate::Driver::gather).
 ///
@@ -178,7 +177,7 @@ impl Gather {
         self.len_bytes() == 0
     }
 
-    /// Whether there is no room for a frame: `inline_bytes` of copied bytes and one buffer.
+    /// Whether there is no space for a frame: `inline_bytes` of copied bytes and one buffer.
     pub fn is_full_for(&self, inline_bytes: usize) -> bool {
         self.0.is_full_for(inline_bytes)
     }
@@ -353,6 +352,16 @@ const HEADER_BYTES: usize = 48;
 
 /// One send, in bytes: the kernel's own bound is 2 GiB less a page.
 const SEND_BYTES_MAX: u32 = 1 << 30;
+
+const EMPTY_MSGHDR: libc::msghdr = libc::msghdr {
+    msg_name: std::ptr::null_mut(),
+    msg_namelen: 0,
+    msg_iov: std::ptr::null_mut(),
+    msg_iovlen: 0,
+    msg_control: std::ptr::null_mut(),
+    msg_controllen: 0,
+    msg_flags: 0,
+};
 
 #[cfg(test)]
 mod tests {

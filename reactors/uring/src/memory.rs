@@ -28,7 +28,7 @@ pub struct OutOfStore;
 
 impl std::fmt::Display for OutOfStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the range is not in the memory volume, or its buffer is in use")
+        f.write_str("the range is outside the memory volume, or its buffer is in use")
     }
 }
 

@@ -85,7 +85,7 @@ impl ReceiveBuffers {
         }
         if bytes == 0 || bytes > BUFFER_BYTES_MAX {
             return Err(SetupError::Options {
-                reason: "a receive buffer must have 1 byte to 16 MiB",
+                reason: "the size of a receive buffer must be 1 byte to 16 MiB",
             });
         }
         let total = bytes as usize * usize::from(count);

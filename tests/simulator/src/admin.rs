@@ -1,15 +1,14 @@
 //! The administrator: makes volumes smaller and larger, takes LUNs away and gives them back.
 
 use crate::plan::Plan;
-use crate::rng::word;
 use crate::units_state::UnitState;
 use crate::world::{Event, Stage, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use units::{BlockSize, VolumeId};
 use volume::{
-    Access, BackendKind, Capabilities, Catalog, Geometry, LunMapping, Naa, Portal, TargetRecord,
-    VolumeRecord, Wwid,
+    Access, Capabilities, Catalog, Geometry, LunMapping, Naa, Portal, TargetRecord, VolumeRecord,
+    Wwid,
 };
 
 /// The name of the one target.
@@ -48,13 +47,11 @@ impl Admin {
                         serial: format!("serial{place}"),
                     },
                     geometry,
-                    backend: BackendKind::File,
                     capabilities: Capabilities {
                         volatile_write_cache: volume.volatile,
                         unmap: volume.unmap,
                         reads_zero_after_unmap: volume.unmap,
                         unmap_granularity_bytes: volume.block_bytes,
-                        offset_alignment: 512,
                         rotational: false,
                     },
                     read_only: false,
@@ -168,7 +165,6 @@ impl World {
 
     /// A LUN as initiators name it.
     pub(crate) fn lun_of(volume: usize) -> units::Lun {
-        let number = u16::try_from(word(volume)).unwrap_or(0);
-        units::Lun::from_number(number).unwrap_or_default()
+        units::Lun::from_number(units::len_u16(volume)).unwrap_or_default()
     }
 }

@@ -6,9 +6,9 @@ use crate::pool::Use;
 use crate::rng::size;
 use crate::sectors::{Mark, SECTOR, SECTOR_BYTES, ZEROS};
 use crate::world::{Event, Stage, World};
-use shard::{Action, IoResult, OpId};
+use shard::{Action, Combination, IoResult, OpId};
 use units::BufSlice;
-use volume::{BlockRequest, Extent, SpaceChange};
+use volume::{BlockRequest, ByteRange, SpaceChange};
 
 /// One backend operation under way.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Io {
 
 #[derive(Debug)]
 enum Work {
-    Compare { expected: BufSlice, actual: BufSlice },
+    Combine { by: Combination, first: BufSlice, second: BufSlice },
     Flush { disk: usize, sectors: Vec<usize> },
     QueryMap { disk: usize, offset: u64, len: u64 },
     Read { disk: usize, offset: u64, into: BufSlice },
@@ -52,7 +52,7 @@ impl Io {
 
     pub(crate) fn describe(&self) -> String {
         match &self.work {
-            Work::Compare { expected, .. } => format!("compare {expected:?}"),
+            Work::Combine { by, first, .. } => format!("{by:?} {first:?}"),
             Work::Flush { disk, .. } => format!("flush of volume {disk}"),
             Work::QueryMap { disk, offset, .. } => format!("map of volume {disk} at {offset}"),
             Work::Read { disk, offset, into } => {
@@ -92,7 +92,7 @@ impl World {
 
     fn work_of(&mut self, seat: usize, action: Action) -> Option<(OpId, Work)> {
         Some(match action {
-            Action::Compare { op, expected, actual } => (op, Work::Compare { expected, actual }),
+            Action::Combine { op, by, first, second } => (op, Work::Combine { by, first, second }),
             Action::Io { op, volume, request } => {
                 (op, self.work_of_request(seat, usize::from(volume.0), request))
             }
@@ -110,9 +110,11 @@ impl World {
     fn work_of_request(&mut self, seat: usize, disk: usize, request: BlockRequest) -> Work {
         match request {
             BlockRequest::Flush => Work::Flush { disk, sectors: self.disks[disk].dirty() },
-            BlockRequest::MapQuery(Extent { offset, len }) => Work::QueryMap { disk, offset, len },
+            BlockRequest::MapQuery(ByteRange { offset, len }) => {
+                Work::QueryMap { disk, offset, len }
+            }
             BlockRequest::Read { offset, into, .. } => Work::Read { disk, offset, into },
-            BlockRequest::Space { change, range: Extent { offset, len } } => {
+            BlockRequest::Space { change, range: ByteRange { offset, len } } => {
                 Work::Space { disk, change, offset, len }
             }
             BlockRequest::Write { offset, from, durable, .. } => {
@@ -154,8 +156,8 @@ impl World {
         if grows && self.rng.chance(self.plan.faults.no_space) {
             return Fate::NoSpace;
         }
-        let compares = matches!(work, Work::Compare { .. });
-        if !compares && self.rng.chance(self.plan.faults.io_error) {
+        let combines = matches!(work, Work::Combine { .. });
+        if !combines && self.rng.chance(self.plan.faults.io_error) {
             return Fate::Failed;
         }
         Fate::Done
@@ -164,7 +166,7 @@ impl World {
     /// Whether the bytes are there at all, and how many.
     fn extent_of(&self, work: &Work) -> (bool, u64) {
         let (disk, offset, len) = match work {
-            Work::Compare { .. } | Work::Flush { .. } => return (true, 0),
+            Work::Combine { .. } | Work::Flush { .. } => return (true, 0),
             Work::QueryMap { disk, offset, len } | Work::Space { disk, offset, len, .. } => {
                 (*disk, *offset, *len)
             }
@@ -177,9 +179,9 @@ impl World {
     fn claim_for(&mut self, seat: usize, work: &Work, claim: u64) {
         let pool = &mut self.seats[seat].pool;
         let results = match work {
-            Work::Compare { expected, actual } => {
-                let first = pool.claim(*expected, Use::Reads, claim);
-                vec![first, pool.claim(*actual, Use::Reads, claim)]
+            Work::Combine { first, second, .. } => {
+                let first = pool.claim(*first, Use::Reads, claim);
+                vec![first, pool.claim(*second, Use::Writes, claim)]
             }
             Work::Flush { .. } | Work::QueryMap { .. } | Work::Space { .. } => Vec::new(),
             Work::Read { into, .. } => vec![pool.claim(*into, Use::Writes, claim)],
@@ -222,9 +224,9 @@ impl World {
     fn release_after(&mut self, io: &mut Io) {
         let pool = &mut self.seats[io.seat].pool;
         match &io.work {
-            Work::Compare { expected, actual } => {
-                pool.release(expected.buf, io.claim);
-                pool.release(actual.buf, io.claim);
+            Work::Combine { first, second, .. } => {
+                pool.release(first.buf, io.claim);
+                pool.release(second.buf, io.claim);
             }
             Work::Flush { .. } | Work::QueryMap { .. } | Work::Space { .. } => {}
             Work::Read { into, .. } => pool.release(into.buf, io.claim),
@@ -246,11 +248,10 @@ impl World {
             Fate::Done => {}
         }
         match &io.work {
-            Work::Compare { expected, actual } => {
+            Work::Combine { by, first, second } => {
                 let pool = &mut self.seats[io.seat].pool;
-                let expected = pool.bytes(*expected).to_vec();
-                let differs = expected.iter().zip(pool.bytes(*actual)).position(|(a, b)| a != b);
-                differs.map_or(IoResult::Done, |at| IoResult::Differs { at: crate::rng::word(at) })
+                let first = pool.bytes(*first).to_vec();
+                by.apply(&first, pool.bytes(*second))
             }
             Work::QueryMap { disk, offset, len } => {
                 let (len, allocated) = self.disks[*disk].map(*offset, *len);
@@ -265,7 +266,7 @@ impl World {
     /// What of an operation lies between two offsets of it takes effect.
     fn take_effect(&mut self, io: &Io, from: u64, to: u64) {
         match &io.work {
-            Work::Compare { .. } | Work::QueryMap { .. } => {}
+            Work::Combine { .. } | Work::QueryMap { .. } => {}
             Work::Flush { disk, sectors } => {
                 let is_end = to == u64::MAX;
                 if is_end && self.plan.canary != Some(Canary::FlushIsDropped) {
@@ -284,24 +285,18 @@ impl World {
             }
             Work::Write { disk, offset, durable, bytes, .. } => {
                 let (from, to) = clip(from, to, bytes.len() as u64);
-                self.write_part(*disk, *offset, (from, to), (bytes, *durable));
+                self.write_part(*disk, offset + from, &bytes[size(from)..size(to)], *durable);
             }
         }
     }
 
-    fn write_part(
-        &mut self,
-        disk: usize,
-        offset: u64,
-        (from, to): (u64, u64),
-        (bytes, durable): (&[u8], bool),
-    ) {
-        let mut at = offset + from;
+    fn write_part(&mut self, disk: usize, offset: u64, bytes: &[u8], durable: bool) {
+        let mut at = offset;
         match self.plan.canary {
             Some(Canary::WriteIsLost) if self.rng.chance(100) => return,
             Some(Canary::WriteGoesAstray) if self.rng.chance(100) => {
                 at = (at + 8 * SECTOR_BYTES) % self.disks[disk].bytes();
-                if at + (to - from) > self.disks[disk].bytes() {
+                if at + bytes.len() as u64 > self.disks[disk].bytes() {
                     at = 0;
                 }
             }
@@ -313,7 +308,7 @@ impl World {
             )
             | None => {}
         }
-        self.disks[disk].write(at, &bytes[size(from)..size(to)], durable);
+        self.disks[disk].write(at, bytes, durable);
     }
 
     /// The power fails: what was under way is written in part.

@@ -2,7 +2,7 @@
 
 use crate::history::Span;
 use crate::login::transfer_max;
-use crate::rng::{size, word};
+use crate::rng::{byte, size, word};
 use crate::sectors::{ANYWHERE, Mark, SECTOR, SECTOR_BYTES, ZEROS, sectors};
 use crate::session::{Command, Kind};
 use crate::world::World;
@@ -258,7 +258,7 @@ impl World {
         let span = blocks.span();
         let mut cdb = cdb_16(0x89, if fua { 0x08 } else { 0 }, blocks);
         cdb[10..14].fill(0);
-        cdb[13] = u8::try_from(blocks.count).unwrap_or(0);
+        cdb[13] = byte(blocks.count);
         let mut draft = Draft::new(Kind::CompareAndWrite, cdb, span);
         draft.believes = self.believed(span);
         draft.out = draft.believes.iter().flat_map(|m| m.sector()).collect();
@@ -364,7 +364,7 @@ impl World {
         match self.rng.below(3) {
             0 if small && flags == 0 => {
                 let [.., middle, low] = word(blocks.lba).to_be_bytes();
-                let count = u8::try_from(blocks.count).unwrap_or(0);
+                let count = byte(blocks.count);
                 cdb(&[opcodes.six, 0, middle, low, count])
             }
             1 => cdb_16(opcodes.sixteen, flags, blocks),

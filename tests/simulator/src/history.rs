@@ -13,6 +13,13 @@ use std::collections::BTreeMap;
 /// A moment in the order of everything that happens.
 pub(crate) type Tick = u64;
 
+/// From when an operation began to when its answer was there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Period {
+    pub(crate) begun: Tick,
+    pub(crate) ended: Tick,
+}
+
 /// One write to one sector.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -161,14 +168,15 @@ impl History {
         Ok(())
     }
 
-    /// A read that began at `begun` has found `mark` in a sector.
+    /// A read has found `mark` in a sector.
     pub(crate) fn read(
         &mut self,
         volume: usize,
         sector: u64,
         mark: Mark,
-        (begun, now): (Tick, Tick),
+        period: Period,
     ) -> Result<(), String> {
+        let Period { begun, ended: now } = period;
         let register = &mut self.volumes[volume][size(sector)];
         let fits = |e: &Entry| e.value == mark.value && e.hidden.is_none_or(|h| h > begun);
         let mut found = (0..register.entries.len()).filter(|&i| fits(&register.entries[i]));
@@ -280,20 +288,20 @@ mod tests {
         h.begin(ONE, 1, 1, 10);
         h.end(ONE, 1, End::Done { durable: false }, 20);
         h.begin(ONE, 2, 2, 30);
-        assert!(h.read(0, 3, mark(1), (31, 35)).is_ok());
-        assert!(h.read(0, 3, Mark::ZERO, (31, 36)).is_err());
+        assert!(h.read(0, 3, mark(1), Period { begun: 31, ended: 35 }).is_ok());
+        assert!(h.read(0, 3, Mark::ZERO, Period { begun: 31, ended: 36 }).is_err());
         h.end(ONE, 2, End::Done { durable: false }, 40);
-        assert!(h.read(0, 3, mark(1), (39, 45)).is_ok());
-        assert!(h.read(0, 3, mark(1), (41, 45)).is_err());
-        assert!(h.read(0, 3, mark(2), (41, 45)).is_ok());
+        assert!(h.read(0, 3, mark(1), Period { begun: 39, ended: 45 }).is_ok());
+        assert!(h.read(0, 3, mark(1), Period { begun: 41, ended: 45 }).is_err());
+        assert!(h.read(0, 3, mark(2), Period { begun: 41, ended: 45 }).is_ok());
     }
 
     #[test]
     fn what_was_read_once_cannot_be_taken_back() {
         let mut h = history();
         h.begin(ONE, 1, 1, 10);
-        assert!(h.read(0, 3, mark(1), (11, 12)).is_ok());
-        assert!(h.read(0, 3, Mark::ZERO, (13, 14)).is_err());
+        assert!(h.read(0, 3, mark(1), Period { begun: 11, ended: 12 }).is_ok());
+        assert!(h.read(0, 3, Mark::ZERO, Period { begun: 13, ended: 14 }).is_err());
     }
 
     #[test]
@@ -332,7 +340,7 @@ mod tests {
         assert!(h.replaced(ONE, 2, &[mark(1)], 40).is_ok());
         h.end(ONE, 2, End::Done { durable: false }, 40);
         // Write 1 was done before write 3 began, so 2 came before 3 too.
-        assert!(h.read(0, 3, mark(2), (41, 42)).is_err());
-        assert!(h.read(0, 3, mark(3), (41, 42)).is_ok());
+        assert!(h.read(0, 3, mark(2), Period { begun: 41, ended: 42 }).is_err());
+        assert!(h.read(0, 3, mark(3), Period { begun: 41, ended: 42 }).is_ok());
     }
 }

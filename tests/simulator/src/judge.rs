@@ -2,7 +2,9 @@
 
 use crate::history::End;
 use crate::rng::{size, word};
+use crate::send::NopTags;
 use crate::session::{Management, Pending, Phase, Sequence};
+use crate::verdict::Ending;
 use crate::world::{Stage, World};
 use iscsi::pdu::{
     AsyncEvent, AsyncMessage, DataIn, LogoutOutcome, LogoutResponse, NopIn, ReadyToTransfer,
@@ -164,7 +166,8 @@ impl World {
             return self.fail(|_| format!("session {session}: {pdu:?} behind {offset} bytes"));
         }
         if let Some(status) = pdu.status {
-            self.command_answered(session, tag, (status.status, status.residual), &[]);
+            let ending = Ending { status: status.status, residual: status.residual };
+            self.command_answered(session, tag, ending, &[]);
         }
     }
 
@@ -220,7 +223,12 @@ impl World {
         if !answers {
             let transfer_tag = pdu.target_transfer_tag.0;
             if transfer_tag != u32::MAX && self.sessions[session].phase == Phase::Full {
-                self.send_nop_out(session, (u32::MAX, transfer_tag), true, &[]);
+                self.send_nop_out(
+                    session,
+                    NopTags { task: u32::MAX, transfer: transfer_tag },
+                    true,
+                    &[],
+                );
             }
             return;
         }

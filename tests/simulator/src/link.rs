@@ -26,10 +26,26 @@ pub(crate) enum Side {
 #[derive(Debug)]
 pub(crate) enum Queued {
     Close,
-    Digests { header: bool, data: bool },
+    Digests(Digests),
     HandOver { to: ReactorId, state: Box<HandedOver> },
-    Pdu { header: [u8; BHS_BYTES], data: SendData, claim: u64, seen: Vec<u8> },
+    Pdu(QueuedPdu),
     Return(BufId),
+}
+
+/// A PDU of the target. What it holds of a buffer is claimed, and as it was `seen` then.
+#[derive(Debug)]
+pub(crate) struct QueuedPdu {
+    pub(crate) header: [u8; BHS_BYTES],
+    pub(crate) data: SendData,
+    pub(crate) claim: u64,
+    pub(crate) seen: Vec<u8>,
+}
+
+/// Which digests a direction of a connection has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Digests {
+    pub(crate) header: bool,
+    pub(crate) data: bool,
 }
 
 /// A data segment that goes straight into a buffer.
@@ -63,8 +79,8 @@ pub(crate) struct Link {
     pub(crate) filling: Option<Filling>,
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queue_due: bool,
-    pub(crate) header_digests: bool,
-    pub(crate) data_digests: bool,
+    /// Of what the target sends.
+    pub(crate) digests: Digests,
 }
 
 impl Link {
@@ -84,8 +100,7 @@ impl Link {
             filling: None,
             queue: VecDeque::new(),
             queue_due: false,
-            header_digests: false,
-            data_digests: false,
+            digests: Digests { header: false, data: false },
         }
     }
 
@@ -105,17 +120,17 @@ impl Link {
 pub(crate) fn encode(
     header: &[u8; BHS_BYTES],
     data: &[u8],
-    (header_digests, data_digests): (bool, bool),
+    digests: Digests,
     spoil: bool,
 ) -> Vec<u8> {
     let mut bytes = header.to_vec();
-    if header_digests {
+    if digests.header {
         bytes.extend_from_slice(&header_digest(header, &[]));
     }
     bytes.extend_from_slice(data);
     let pad = pad_bytes(crate::rng::word(data.len()));
     bytes.extend_from_slice(&[0; 3][..crate::rng::size(pad)]);
-    if data_digests && !data.is_empty() {
+    if digests.data && !data.is_empty() {
         let mut digest = DataDigest::new();
         digest.update(data);
         digest.pad();

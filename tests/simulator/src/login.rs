@@ -47,7 +47,7 @@ impl World {
             text.push(0);
         }
         let state = &self.sessions[session];
-        let number = u8::try_from(state.initiator).unwrap_or(0);
+        let number = crate::rng::byte(state.initiator);
         let mut header = [0; 48];
         LoginRequest {
             transit: true,

@@ -39,8 +39,6 @@ pub(crate) struct Plan {
     pub(crate) faults: Faults,
     /// The node shuts down at the end; otherwise the initiators log out.
     pub(crate) shutdown: bool,
-    /// Plain transfers take the shards' straight way; otherwise all take the general one.
-    pub(crate) straight: bool,
 }
 
 /// How often initiators do what.
@@ -114,7 +112,6 @@ impl Plan {
             weights: weights(rng),
             faults: faults(rng),
             shutdown: rng.chance(200),
-            straight: rng.chance(750),
         };
         plan.weights.big = big;
         if canary.is_some() {

@@ -2,12 +2,19 @@
 
 use crate::link::{Filling, Link, Side};
 use crate::pool::Use;
-use crate::rng::size;
+use crate::rng::{byte, size};
 use crate::world::{Event, Stage, World};
 use iscsi::{Bhs, DeframeFault, Piece};
 use shard::Placement;
 use std::net::SocketAddr;
 use units::ConnId;
+
+/// The target's end of a connection: its seat, and its name there.
+#[derive(Clone, Copy, Debug)]
+struct TargetEnd {
+    seat: usize,
+    conn: ConnId,
+}
 
 impl World {
     /// A new connection of a session, to any of the node's reactors.
@@ -22,7 +29,7 @@ impl World {
 
     pub(crate) fn knock(&mut self, link: usize) {
         let Side::Knocking { seat } = self.links[link].side else { return };
-        let number = u8::try_from(self.sessions[self.links[link].session].initiator).unwrap_or(0);
+        let number = byte(self.sessions[self.links[link].session].initiator);
         let peer = SocketAddr::from(([10, 0, 0, number], 40_000));
         let local = SocketAddr::from(([10, 0, 1, 1], 3260));
         match self.shard(seat, |shard, now, _| shard.accept(now, peer, local)) {
@@ -110,7 +117,7 @@ impl World {
         let bytes: Vec<u8> = self.links[link].up.drain(..count).collect();
         let mut rest = &bytes[..];
         while let Side::At { seat, conn } = self.links[link].side {
-            if !self.next_piece(link, (seat, conn), &mut rest) {
+            if !self.next_piece(link, TargetEnd { seat, conn }, &mut rest) {
                 break;
             }
         }
@@ -124,8 +131,8 @@ impl World {
     }
 
     /// Takes the next piece off the bytes; false where there is none.
-    fn next_piece(&mut self, link: usize, at: (usize, ConnId), rest: &mut &[u8]) -> bool {
-        let (seat, conn) = at;
+    fn next_piece(&mut self, link: usize, at: TargetEnd, rest: &mut &[u8]) -> bool {
+        let TargetEnd { seat, conn } = at;
         let remaining = self.links[link].deframer.payload_remaining();
         let fills = self.links[link].filling.is_some() && remaining > 0 && !rest.is_empty();
         if fills && self.rng.chance(500) {
@@ -160,14 +167,16 @@ impl World {
         }
     }
 
-    fn deframe_fault(&mut self, (seat, conn): (usize, ConnId), fault: &DeframeFault) {
+    fn deframe_fault(&mut self, at: TargetEnd, fault: &DeframeFault) {
+        let TargetEnd { seat, conn } = at;
         self.trace(|_| format!("{conn:?}: {fault}"));
         self.shard(seat, |shard, now, actions| {
             shard.handle_deframe_fault(now, conn, fault, actions);
         });
     }
 
-    fn header_arrives(&mut self, link: usize, (seat, conn): (usize, ConnId), bhs: &Bhs) {
+    fn header_arrives(&mut self, link: usize, at: TargetEnd, bhs: &Bhs) {
+        let TargetEnd { seat, conn } = at;
         let session = self.links[link].session;
         self.trace(|_| {
             let tag = bhs.initiator_task_tag().0;
@@ -188,7 +197,8 @@ impl World {
         self.links[link].filling = Some(Filling { slice, done: 0, claim });
     }
 
-    fn payload_arrives(&mut self, link: usize, (seat, conn): (usize, ConnId), run: &[u8]) {
+    fn payload_arrives(&mut self, link: usize, at: TargetEnd, run: &[u8]) {
+        let TargetEnd { seat, conn } = at;
         match self.links[link].placement {
             Placement::Buffer(_) => self.fill(link, seat, run),
             Placement::Discard => {}

@@ -1,6 +1,6 @@
 //! A reactor as the simulator plays it: it calls its shard, and carries out what that asks for.
 
-use crate::link::{Link, Queued, Side};
+use crate::link::{Digests, Link, Queued, QueuedPdu, Side};
 use crate::pool::{Pool, Use};
 use crate::rng::{Rng, size};
 use crate::world::{Event, World};
@@ -26,7 +26,6 @@ impl World {
             reactors: self.plan.reactors,
             layout: self.plan.layout(),
             login_time_max: limits::LOGIN_TIME_MAX,
-            straight: self.plan.straight,
             entropy: Box::new(move |bytes: &mut [u8]| {
                 for byte in bytes {
                     *byte = entropy.next().to_le_bytes()[0];
@@ -95,7 +94,8 @@ impl World {
                     let deframer = &mut self.links[link].deframer;
                     deframer.set_digests(header_digest, data_digest);
                     deframer.set_max_data_segment_length(max_data_segment_length);
-                    let digests = Queued::Digests { header: header_digest, data: data_digest };
+                    let digests =
+                        Queued::Digests(Digests { header: header_digest, data: data_digest });
                     self.enqueue(link, digests);
                 }
             }
@@ -114,7 +114,7 @@ impl World {
                 self.check(result);
                 self.seats[seat].pool.bytes(slice).fill(0);
             }
-            Action::Compare { .. } | Action::Io { .. } => self.start_io(seat, action),
+            Action::Combine { .. } | Action::Io { .. } => self.start_io(seat, action),
         }
     }
 
@@ -131,7 +131,7 @@ impl World {
         let message = self.mail.get_mut(&(from, to)).and_then(VecDeque::pop_front);
         let Some(message) = message else { return };
         self.trace(|_| format!("seat {to}: from {from}: {message:?}"));
-        let sender = ReactorId(u8::try_from(from).unwrap_or(0));
+        let sender = ReactorId(crate::rng::byte(from));
         self.shard(to, |shard, now, actions| shard.handle_message(now, sender, message, actions));
     }
 
@@ -190,7 +190,7 @@ impl World {
             self.fail(|_| format!("{bhs:?} announces {announced} bytes and has {len}"));
         }
         self.is_quiet_enough(link, &bhs);
-        self.enqueue(link, Queued::Pdu { header, data, claim, seen });
+        self.enqueue(link, Queued::Pdu(QueuedPdu { header, data, claim, seen }));
     }
 
     /// An answer that ends tasks may only be given when they are quiet.
@@ -253,17 +253,12 @@ impl World {
             let Some(seat) = self.links[link].seat() else { break };
             match queued {
                 Queued::Close => self.close_target_side(link),
-                Queued::Digests { header, data } => {
-                    self.links[link].header_digests = header;
-                    self.links[link].data_digests = data;
-                }
+                Queued::Digests(digests) => self.links[link].digests = digests,
                 Queued::HandOver { to, state } => {
                     let delay = self.short_delay();
                     self.after(delay, Event::Move { link, to: size(to.0), state });
                 }
-                Queued::Pdu { header, data, claim, seen } => {
-                    self.pdu_leaves(link, seat, (header, data), (claim, &seen));
-                }
+                Queued::Pdu(pdu) => self.pdu_leaves(link, seat, pdu),
                 Queued::Return(buf) => {
                     self.stop_filling(link, seat);
                     self.return_soon(seat, buf);
@@ -273,13 +268,8 @@ impl World {
         self.schedule_leave(link);
     }
 
-    fn pdu_leaves(
-        &mut self,
-        link: usize,
-        seat: usize,
-        (header, data): ([u8; 48], SendData),
-        (claim, seen): (u64, &[u8]),
-    ) {
+    fn pdu_leaves(&mut self, link: usize, seat: usize, pdu: QueuedPdu) {
+        let QueuedPdu { header, data, claim, seen } = pdu;
         let bytes = match data {
             SendData::None => Vec::new(),
             SendData::Bytes(bytes) => bytes,
@@ -297,8 +287,7 @@ impl World {
         };
         let state = &mut self.links[link];
         if !state.up_closed {
-            let digests = (state.header_digests, state.data_digests);
-            state.down.extend(crate::link::encode(&header, &bytes, digests, false));
+            state.down.extend(crate::link::encode(&header, &bytes, state.digests, false));
             self.schedule_down(link);
         }
     }
@@ -333,11 +322,11 @@ impl World {
 
     /// A connection has come from another core.
     pub(crate) fn link_arrives(&mut self, link: usize, to: usize, state: HandedOver) {
-        let digests = (state.header_digest, state.data_digest);
+        let digests = Digests { header: state.header_digest, data: state.data_digest };
         let deframer = &mut self.links[link].deframer;
-        deframer.set_digests(digests.0, digests.1);
+        deframer.set_digests(digests.header, digests.data);
         deframer.set_max_data_segment_length(state.max_data_segment_length);
-        (self.links[link].header_digests, self.links[link].data_digests) = digests;
+        self.links[link].digests = digests;
         self.links[link].side = Side::Moving { seat: to };
         // The shard's first actions may name the connection that it is about to get.
         let conn = self.adopt(link, to, state);

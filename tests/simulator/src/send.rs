@@ -1,5 +1,6 @@
 //! The PDUs that initiators send.
 
+use crate::link::Digests;
 use crate::login::window;
 use crate::rng::{size, word};
 use crate::session::{Command, Kind, Management, Pending, Phase, Sequence};
@@ -11,12 +12,31 @@ use iscsi::pdu::{
 use iscsi::{Bhs, InitiatorTaskTag, TargetTransferTag};
 use units::{Lun, Serial32};
 
+/// The tags of a NOP-Out: of a ping the first, of an answer the second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NopTags {
+    pub(crate) task: u32,
+    pub(crate) transfer: u32,
+}
+
+/// How a SCSI Command PDU opens its task.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    tag: u32,
+    immediate_len: u32,
+    /// No unsolicited data follow.
+    is_final: bool,
+}
+
 impl World {
     /// Sends a PDU of a session; `spoil` makes its data digest wrong.
     pub(crate) fn send_pdu(&mut self, session: usize, header: &[u8; 48], data: &[u8], spoil: bool) {
         let state = &self.sessions[session];
         let full = state.phase != Phase::Login;
-        let digests = (full && state.terms.header_digest, full && state.terms.data_digest);
+        let digests = Digests {
+            header: full && state.terms.header_digest,
+            data: full && state.terms.data_digest,
+        };
         let bytes = crate::link::encode(header, data, digests, spoil);
         let link = state.link;
         self.send_up(link, &bytes);
@@ -68,7 +88,8 @@ impl World {
             self.sessions[session].unsolicited.push_back(sequence);
         }
         self.begin_changes(&command);
-        let header = self.command_header(session, (&command, tag), immediate_len, !follows);
+        let opening = Opening { tag, immediate_len, is_final: !follows };
+        let header = self.command_header(session, &command, opening);
         let data = window(&command.out, 0, immediate_len).to_vec();
         let spoil =
             terms.data_digest && immediate_len > 0 && self.rng.chance(self.plan.faults.bad_digest);
@@ -90,13 +111,8 @@ impl World {
         self.send_pdu(session, &header, &data, spoil);
     }
 
-    fn command_header(
-        &self,
-        session: usize,
-        (command, tag): (&Command, u32),
-        immediate_len: u32,
-        is_final: bool,
-    ) -> [u8; 48] {
+    fn command_header(&self, session: usize, command: &Command, opening: Opening) -> [u8; 48] {
+        let Opening { tag, immediate_len, is_final } = opening;
         let mut header = [0; 48];
         ScsiCommand {
             immediate: command.immediate,
@@ -246,7 +262,8 @@ impl World {
         let most = self.sessions[session].terms.segment_max.min(512);
         let data = vec![0x5a; size(self.rng.below(u64::from(most) + 1))];
         let tag = self.sessions[session].new_tag();
-        self.send_nop_out(session, (tag, u32::MAX), immediate, &data);
+        let tags = NopTags { task: tag, transfer: u32::MAX };
+        self.send_nop_out(session, tags, immediate, &data);
         self.sessions[session].pending.insert(tag, Pending::Nop(data));
         true
     }
@@ -282,7 +299,7 @@ impl World {
     pub(crate) fn send_nop_out(
         &mut self,
         session: usize,
-        (tag, transfer_tag): (u32, u32),
+        tags: NopTags,
         immediate: bool,
         data: &[u8],
     ) {
@@ -291,8 +308,8 @@ impl World {
             immediate,
             data_segment_length: word(data.len()),
             lun: Lun::ZERO,
-            initiator_task_tag: InitiatorTaskTag(tag),
-            target_transfer_tag: TargetTransferTag(transfer_tag),
+            initiator_task_tag: InitiatorTaskTag(tags.task),
+            target_transfer_tag: TargetTransferTag(tags.transfer),
             cmd_sn: self.take_cmd_sn(session, immediate),
             exp_stat_sn: self.exp_stat_sn(session),
         }
@@ -333,6 +350,7 @@ impl World {
     ) {
         let tag = self.sessions[session].new_tag();
         let any = volume.unwrap_or_else(|| self.rng.place(self.plan.volumes.len()));
+        // The reserved tag refers to no task.
         let referenced = referenced.unwrap_or(u32::MAX);
         let command = self.sessions[session].command(referenced);
         let volume = command.map_or(any, |c| c.volume);

@@ -1,7 +1,7 @@
 //! The answers to SCSI commands: which are right, and what they prove.
 
 use crate::Canary;
-use crate::history::End;
+use crate::history::{End, Period};
 use crate::rng::size;
 use crate::sectors::{ANYWHERE, Mark, SECTOR, SECTOR_BYTES, ZEROS};
 use crate::session::{Command, Kind, Pending, Phase};
@@ -15,6 +15,13 @@ use units::Serial32;
 
 /// SENSE KEY, ADDITIONAL SENSE CODE and its qualifier.
 type Sense = (u8, u8, u8);
+
+/// How a command has ended, as its response has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    pub(crate) status: u8,
+    pub(crate) residual: Residual,
+}
 
 impl World {
     pub(crate) fn response_arrives(&mut self, session: usize, bhs: &Bhs, data: &[u8]) {
@@ -37,7 +44,8 @@ impl World {
         if !right {
             return self.fail(|_| format!("session {session}: {pdu:?}"));
         }
-        self.command_answered(session, tag, (pdu.status, pdu.residual), data);
+        let ending = Ending { status: pdu.status, residual: pdu.residual };
+        self.command_answered(session, tag, ending, data);
     }
 
     /// A response to a second command with a tag that was in use when it was sent.
@@ -67,9 +75,10 @@ impl World {
         &mut self,
         session: usize,
         tag: u32,
-        (status, residual): (u8, Residual),
+        ending: Ending,
         data: &[u8],
     ) {
+        let Ending { status, residual } = ending;
         let Some(Pending::Command(command)) = self.sessions[session].pending.remove(&tag) else {
             return;
         };
@@ -216,8 +225,9 @@ impl World {
         match command.kind {
             Kind::Read => self.prove_read(command, now),
             Kind::Verify { compares: true } => {
+                let period = Period { begun: command.sent, ended: now };
                 for (sector, &mark) in (span.first..).zip(&command.believes) {
-                    self.history.read(command.volume, sector, mark, (command.sent, now))?;
+                    self.history.read(command.volume, sector, mark, period)?;
                 }
                 Ok(())
             }
@@ -247,11 +257,12 @@ impl World {
         if command.input.len() as u64 != wanted {
             return Err(format!("{} bytes instead of {wanted}", command.input.len()));
         }
+        let period = Period { begun: command.sent, ended: now };
         for (sector, bytes) in (command.span.first..).zip(command.input.chunks_exact(SECTOR)) {
             let Some(mark) = Mark::of(bytes) else {
                 return Err(format!("sector {sector} is torn: {:x?}", &bytes[..32]));
             };
-            self.history.read(command.volume, sector, mark, (command.sent, now))?;
+            self.history.read(command.volume, sector, mark, period)?;
             self.initiators_saw[command.volume][size(sector)] = mark;
         }
         self.audited(command.span);

@@ -1,16 +1,17 @@
 //! The list of methods.
 
 use crate::{
-    ConfigApplied, ConfigApply, ErrorCode, LunMap, LunUnmap, RpcError, SessionDrop, SessionDropped,
-    SessionList, Sessions, Shutdown, ShutdownStarted, Stats, StatsQuery, Status, StatusQuery,
-    TargetCreate, TargetDelete, TargetDeleted, TargetInfo, TargetList, Targets, VolumeCreate,
-    VolumeDelete, VolumeDeleted, VolumeInfo, VolumeList, Volumes,
+    ConfigApplied, ConfigApply, ErrorCode, LunMap, LunUnmap, OperationInfo, OperationList,
+    OperationShow, OperationWait, Operations, RpcError, SessionDrop, SessionDropped, SessionList,
+    Sessions, Shutdown, ShutdownStarted, Stats, StatsQuery, Status, StatusQuery, TargetCreate,
+    TargetDelete, TargetDeleted, TargetInfo, TargetList, Targets, VolumeCreate, VolumeDelete,
+    VolumeDeleted, VolumeInfo, VolumeList, Volumes,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The parameters of a method, which know its name and what it answers.
+/// The parameters of a method, with its name and result type.
 pub trait Method: Serialize + DeserializeOwned + Into<Call> {
     /// The method's name on the wire.
     const NAME: &'static str;
@@ -52,16 +53,16 @@ macro_rules! methods {
             /// empty object.
             ///
             /// # Errors
-            /// There is no such method, or these are not its parameters.
+            /// Unknown method or invalid parameters.
             pub fn from_parts(method: &str, params: Value) -> Result<Self, RpcError> {
                 let params = if params.is_null() { Value::Object(Map::new()) } else { params };
                 match method {
                     $($name => read_params($name, params).map(Self::$params),)+
                     unknown => Err(RpcError::new(
                         ErrorCode::MethodNotFound,
-                        format!("there is no method {unknown:?}"),
+                        format!("unknown method {unknown:?}"),
                     )
-                    .hint(format!("The methods are: {}.", Self::NAMES.join(", ")))),
+                    .hint(format!("Methods: {}.", Self::NAMES.join(", ")))),
                 }
             }
         }
@@ -88,6 +89,12 @@ methods! {
     LunMap = "lun.map" -> TargetInfo;
     /// Take a LUN away from a target.
     LunUnmap = "lun.unmap" -> TargetInfo;
+    /// List the operations.
+    OperationList = "operation.list" -> Operations;
+    /// Show one operation.
+    OperationShow = "operation.show" -> OperationInfo;
+    /// Wait for the end of an operation.
+    OperationWait = "operation.wait" -> OperationInfo;
     /// Close a session.
     SessionDrop = "session.drop" -> SessionDropped;
     /// List the sessions.
@@ -114,7 +121,7 @@ methods! {
 
 fn read_params<T: DeserializeOwned>(method: &str, params: Value) -> Result<T, RpcError> {
     serde_json::from_value(params).map_err(|e| {
-        let sentence = format!("these are not the parameters of {method}: {e}");
+        let sentence = format!("invalid parameters of {method}: {e}");
         RpcError::new(ErrorCode::InvalidParams, sentence)
     })
 }

@@ -49,6 +49,9 @@ fn every_method_round_trips_by_its_name() {
     let calls: Vec<Call> = vec![
         ConfigApply { file: Some("/etc/pollux.toml".into()), check_only: true }.into(),
         LunUnmap { target: "iqn.a".into(), lun: 1 }.into(),
+        OperationList {}.into(),
+        OperationShow { id: 7 }.into(),
+        OperationWait { id: 7 }.into(),
         SessionDrop { id: "0.1.2".into() }.into(),
         SessionList {}.into(),
         Shutdown {}.into(),
@@ -95,14 +98,14 @@ fn bad_lines_get_the_codes_of_json_rpc() {
     assert_eq!((id, code), (Id::Null, -32600));
 
     let (id, code, message) = error(r#"{"jsonrpc":"2.0","id":4,"method":"format"}"#);
-    assert_eq!((id, code, &*message), (Id::Number(4), -32601, "there is no method \"format\""));
+    assert_eq!((id, code, &*message), (Id::Number(4), -32601, "unknown method \"format\""));
 
     let (_, code, message) =
         error(r#"{"jsonrpc":"2.0","id":4,"method":"stats","params":{"sinse_last":true}}"#);
     assert_eq!(code, -32602);
     assert_eq!(
         message,
-        "these are not the parameters of stats: unknown field `sinse_last`, expected one of \
+        "invalid parameters of stats: unknown field `sinse_last`, expected one of \
          `since_last`, `histograms`, `volume`"
     );
 }

@@ -1,25 +1,29 @@
-//! One connection to the daemon.
+//! A connection to the daemon's control socket.
 
 use crate::failure::Failure;
 use control_api::{
-    ANSWER_BYTES_MAX, CONTROL_SOCKET_NAME, Id, LineBuffer, Method, Request, Response,
-    default_state_dir, encode_line,
+    ANSWER_BYTES_MAX, Answered, CONTROL_SOCKET_NAME, Call, Id, LineBuffer, Method, OperationInfo,
+    OperationState, OperationWait, Request, Response, default_state_dir, encode_line,
 };
-use std::io::{self, Read, Write};
+use serde_json::Value;
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long the daemon may take to answer: creating a large volume is its slowest call.
+/// Response timeout. The daemon answers any call within 100 ms, and `operation.wait` within 5 s;
+/// the rest is for an overloaded machine.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// A connection.
+/// A connection to polluxd.
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: PathBuf,
     stream: UnixStream,
     received: LineBuffer,
     next_id: i64,
+    /// Operations are followed to their end.
+    waits: bool,
 }
 
 impl Client {
@@ -33,10 +37,16 @@ impl Client {
             stream,
             received: LineBuffer::new(ANSWER_BYTES_MAX),
             next_id: 1,
+            waits: true,
         })
     }
 
-    /// Where a daemon of this user has its socket when nobody says otherwise.
+    /// Sets whether operations are followed to their end.
+    pub(crate) fn waiting(self, waits: bool) -> Self {
+        Self { waits, ..self }
+    }
+
+    /// The default control socket of a daemon run by this user.
     pub(crate) fn default_socket() -> Result<PathBuf, Failure> {
         let xdg = std::env::var_os("XDG_STATE_HOME");
         let home = std::env::var_os("HOME");
@@ -46,35 +56,70 @@ impl Client {
             .ok_or(Failure::NoSocketName)
     }
 
-    /// Makes a call and waits for its answer.
+    /// Sends a request and waits for its result, which is that of the operation if it started one.
     pub(crate) fn call<M: Method>(&mut self, method: M) -> Result<M::Answer, Failure> {
+        let unexpected =
+            |e: serde_json::Error| Failure::Answer(format!("{} answered {e}", M::NAME));
+        let result = self.exchange(method.into())?;
+        // `Answered` needs an owned type, which an answer is; its trait does not say so.
+        match Answered::<Value>::from_value(result).map_err(unexpected)? {
+            Answered::Done(result) => serde_json::from_value(result).map_err(unexpected),
+            Answered::Started(id) if self.waits => {
+                let result = self.follow(id)?;
+                serde_json::from_value(result).map_err(unexpected)
+            }
+            Answered::Started(id) => Err(Failure::GoesOn(id)),
+        }
+    }
+
+    /// Waits until an operation has completed; its steps are shown on a terminal.
+    pub(crate) fn follow(&mut self, id: u64) -> Result<Value, Failure> {
+        let mut printed = String::new();
+        loop {
+            let result = self.exchange(OperationWait { id }.into())?;
+            let info: OperationInfo = serde_json::from_value(result)
+                .map_err(|e| Failure::Answer(format!("operation.wait answered {e}")))?;
+            let step = match info.state {
+                OperationState::Done { result } => return Ok(result),
+                OperationState::Failed { error } => return Err(error.into()),
+                OperationState::Running { step } => step,
+                OperationState::Waiting => "waiting for an earlier operation".into(),
+            };
+            // Programs read the outcome; what is printed in between depends on time.
+            if step != printed && io::stderr().is_terminal() {
+                eprintln!("operation {id}: {step} (Ctrl-C leaves it running)");
+                printed = step;
+            }
+        }
+    }
+
+    fn exchange(&mut self, call: Call) -> Result<Value, Failure> {
         let id = Id::Number(self.next_id);
         self.next_id += 1;
-        let request = Request { id: id.clone(), call: method.into() };
+        let request = Request { id: id.clone(), call };
         let line = request.to_value().and_then(|v| encode_line(&v));
         let line = line.map_err(|e| Failure::Answer(e.to_string()))?;
         self.stream.write_all(&line).map_err(|e| self.lost(e))?;
         let line = self.read_line()?;
         let response: Response = serde_json::from_slice(&line)
-            .map_err(|e| Failure::Answer(format!("it is no JSON-RPC 2.0 response ({e})")))?;
+            .map_err(|e| Failure::Answer(format!("not a JSON-RPC 2.0 response ({e})")))?;
         match (response.error, response.result) {
             (Some(error), _) => Err(Failure::Refused(error)),
             (None, Some(_)) if response.id != id => {
-                Err(Failure::Answer("it answers another call".into()))
+                Err(Failure::Answer("the response id does not match the request".into()))
             }
-            (None, Some(result)) => serde_json::from_value(result)
-                .map_err(|e| Failure::Answer(format!("{} answered {e}", M::NAME))),
-            (None, None) => Err(Failure::Answer("it has neither result nor error".into())),
+            (None, Some(result)) => Ok(result),
+            (None, None) => Err(Failure::Answer("neither result nor error is present".into())),
         }
     }
 
-    /// Lets this time pass; fails at once when the daemon ends.
+    /// Sleeps for this time; fails immediately if the daemon closes the connection.
     pub(crate) fn wait(&mut self, time: Duration) -> Result<(), Failure> {
         self.stream.set_read_timeout(Some(time)).map_err(|e| self.lost(e))?;
-        // The daemon says nothing unasked, so only the timeout or the end can come.
+        // The daemon sends nothing without a request: expect a timeout or end of stream.
         match self.stream.read(&mut [0]) {
             Ok(0) => Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) => Err(Failure::Answer("it came unasked".into())),
+            Ok(_) => Err(Failure::Answer("unsolicited data".into())),
             Err(error) if is_timeout(&error) => Ok(()),
             Err(error) => Err(self.lost(error)),
         }
@@ -105,9 +150,9 @@ impl Client {
             io::ErrorKind::UnexpectedEof,
         ];
         let source = if closed.contains(&source.kind()) {
-            io::Error::other("the daemon closed it")
+            io::Error::other("closed by polluxd")
         } else if is_timeout(&source) {
-            io::Error::other(format!("no answer within {} s", ANSWER_TIME_MAX.as_secs()))
+            io::Error::other(format!("no response within {} s", ANSWER_TIME_MAX.as_secs()))
         } else {
             source
         };

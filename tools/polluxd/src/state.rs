@@ -1,24 +1,27 @@
-//! The state directory: everything that must survive the daemon.
+//! The state directory: all persistent state of a node.
 //!
 //! ```text
-//! lock                 held while a daemon runs; its pid, for messages
-//! catalog.toml         the node's own configuration, where no --config file is the master
+//! lock                 locked while a daemon runs; holds its pid, for messages
+//! catalog.toml         the configuration managed by perfctl, unused with --config
 //! target-ports.toml    the relative target port identifier of each target
-//! volumes/NAME.toml    what a volume is: its identity, size and place
-//! volumes/NAME.img     the blocks of a file volume that has no path of its own
-//! control.sock         where perfctl connects
+//! volumes/NAME.toml    the record of a volume: identity, size and path
+//! volumes/NAME.img     the data of a file volume without a path of its own
+//! volumes/.ID.removal  a deletion in progress, to be finished after a crash
+//! control.sock         the control socket
 //! ```
 //!
-//! Every file but the lock is replaced as a whole ([`durable`]): a reader sees the old content
-//! or the new one, never a part.
+//! Every file except the lock is replaced atomically ([`durable`]): a reader sees either the old
+//! or the new content, never a mix.
 
 mod dir;
 pub(crate) mod durable;
 mod ports;
 mod record;
+mod removal;
 mod wwid;
 
 pub(crate) use dir::{StateDir, StateFault};
 pub(crate) use ports::TargetPorts;
 pub(crate) use record::{Record, RecordFault};
+pub(crate) use removal::Removal;
 pub(crate) use wwid::{new_uuid, new_wwid};

@@ -9,8 +9,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use units::BufSlice;
 use uring::{
-    Completion, Driver, Fallocate, FileId, Pool, PoolMut, ReceiveBuffers, RecvBuffer, Refusal,
-    Refused, SocketId, Wait,
+    Completion, Driver, Fallocate, FileId, FileRange, FileWrite, Pool, PoolMut, ReceiveBuffers,
+    RecvBuffer, Refusal, Refused, SocketId, Wait,
 };
 
 /// One ring with its sockets and files.
@@ -112,9 +112,9 @@ impl Ring {
         file: FileId,
         token: u64,
         mode: Fallocate,
-        range: volume::Extent,
+        range: volume::ByteRange,
     ) -> Result<(), Refusal> {
-        self.driver.fallocate(file, token, mode, (range.offset, range.len))
+        self.driver.fallocate(file, token, mode, FileRange { offset: range.offset, len: range.len })
     }
 
     /// The bytes of a receive.
@@ -161,9 +161,8 @@ impl Ring {
         &mut self,
         file: FileId,
         token: u64,
-        offset: u64,
-        from: (BufSlice, bool),
+        write: FileWrite,
     ) -> Result<(), Refusal> {
-        self.driver.write(file, token, offset, from)
+        self.driver.write(file, token, write)
     }
 }

@@ -48,8 +48,8 @@ impl Reactor {
         let Some(action) = self.actions.pop() else { return };
         match action {
             Action::Send { .. } | Action::Io { .. } => unreachable!("carried out in place"),
-            Action::Compare { op, expected, actual } => {
-                let result = self.buffers.compare(expected, actual, &self.backends.volumes);
+            Action::Combine { op, by, first, second } => {
+                let result = self.buffers.combine(by, first, second, &self.backends.volumes);
                 self.io_done(op, result);
             }
             Action::Replicate { block, into } => {

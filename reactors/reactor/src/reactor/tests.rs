@@ -4,6 +4,7 @@ mod left_data;
 
 use super::*;
 use crate::backends::{Request, Store, with_zero_buffer};
+use crate::control_link::Notices;
 use crate::initiator_link::Agreed;
 use crate::mailbox::PostOffice;
 use crate::streams::Connection;
@@ -34,7 +35,6 @@ fn reactor_with(driver: DriverOptions) -> Reactor {
             reactors: 1,
             layout: layout(),
             login_time_max: limits::LOGIN_TIME_MAX,
-            straight: true,
             entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
         },
         Arc::default(),
@@ -48,6 +48,7 @@ fn reactor_with(driver: DriverOptions) -> Reactor {
         outboxes: office.outboxes(0, vec![Arc::clone(&doorbell)]),
         doorbell,
         commands: Arc::new(ArrayQueue::new(1)),
+        control: Notices::new(Arc::new(|| {})).link(),
         warnings: Vec::new(),
     })
 }

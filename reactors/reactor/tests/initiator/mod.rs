@@ -4,16 +4,17 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use iscsi::digest::{DataDigest, header_digest};
-use reactor::{MemoryStore, Node, NodeOptions, PollMode, Store, affinity, socket};
+use reactor::{MemoryStore, Node, NodeOptions, PollMode, ReactorReport, Store, affinity, socket};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 use units::{BlockSize, PoolLayout, SizeClass, VolumeId};
 use volume::{
-    Access, BackendKind, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord,
-    VolumeRecord, Wwid,
+    Access, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord, VolumeRecord, Wwid,
 };
 
 pub(crate) const TARGET: &str = "iqn.2026-11.example:disk";
@@ -21,8 +22,57 @@ pub(crate) const VOLUME_BYTES: u64 = 16 << 20;
 
 /// A running node and where it listens.
 pub(crate) struct Fixture {
-    pub(crate) node: Node,
+    pub(crate) node: WaitingNode,
     pub(crate) address: SocketAddr,
+}
+
+/// A node whose caller has nothing to do but to wait for it.
+pub(crate) struct WaitingNode {
+    node: RefCell<Node>,
+    alarm: Receiver<()>,
+}
+
+/// How long a reactor may take for anything on a slow machine.
+const ALARM_TIME_MAX: Duration = Duration::from_secs(60);
+
+impl WaitingNode {
+    pub(crate) fn apply(&self, catalog: Arc<Catalog>, opened: Vec<(VolumeId, Store)>) {
+        self.node.borrow_mut().apply(catalog, opened);
+    }
+
+    /// A report of every reactor, given after all that it was told before.
+    pub(crate) fn report(&self) -> Vec<ReactorReport> {
+        let round = self.node.borrow_mut().request_reports();
+        self.wait_until(ALARM_TIME_MAX, |node| node.has_all_reports(round));
+        self.node.borrow().known_reports().into_iter().cloned().collect()
+    }
+
+    /// Waits for the end of all sessions, and ends the node.
+    pub(crate) fn shutdown(self, grace: Duration) {
+        self.node.borrow_mut().begin_shutdown();
+        if !grace.is_zero() {
+            self.wait_until(grace, Node::is_drained);
+        }
+    }
+
+    /// The volumes that are closed, once there are any.
+    pub(crate) fn wait_for_closed(&self) -> Vec<VolumeId> {
+        let mut closed = Vec::new();
+        while closed.is_empty() {
+            self.alarm.recv_timeout(ALARM_TIME_MAX).unwrap();
+            closed = self.node.borrow_mut().handle_notices().iter().map(|v| v.id).collect();
+        }
+        closed
+    }
+
+    fn wait_until(&self, grace: Duration, is_so: impl Fn(&Node) -> bool) {
+        let until = Instant::now() + grace;
+        while !is_so(&self.node.borrow()) {
+            let left = until.saturating_duration_since(Instant::now());
+            self.alarm.recv_timeout(left).unwrap();
+            self.node.borrow_mut().handle_notices();
+        }
+    }
 }
 
 /// A pool that is small enough to be made in no time, and large enough for every test.
@@ -43,13 +93,17 @@ pub(crate) fn options(reactors: usize, poll: PollMode) -> NodeOptions {
 }
 
 /// A node of so many reactors with these volumes as LUNs 0, 1, ... of one target.
-pub(crate) fn node_with(options: NodeOptions, stores: Vec<(BackendKind, Store)>) -> Fixture {
-    let kinds: Vec<BackendKind> = stores.iter().map(|(kind, _)| *kind).collect();
+pub(crate) fn node_with(options: NodeOptions, stores: Vec<Store>) -> Fixture {
+    let volumes = u16::try_from(stores.len()).unwrap();
     let listener = socket::listen("127.0.0.1:0".parse().unwrap(), 128).unwrap();
     let address = socket::local_address(&listener).unwrap();
-    let opened = (0..).map(VolumeId).zip(stores.into_iter().map(|(_, store)| store)).collect();
-    let (node, _) = Node::start(options, vec![listener], catalog(1, &kinds), opened).unwrap();
-    Fixture { node, address }
+    let opened = (0..).map(VolumeId).zip(stores).collect();
+    let (ring, alarm) = channel();
+    // Nobody listens any more when the test has what it wanted.
+    let ring = Arc::new(move || ring.send(()).unwrap_or(()));
+    let catalog = catalog(1, volumes);
+    let (node, _) = Node::start(options, vec![listener], catalog, opened, ring).unwrap();
+    Fixture { node: WaitingNode { node: RefCell::new(node), alarm }, address }
 }
 
 /// A node with one memory volume.
@@ -57,17 +111,15 @@ pub(crate) fn memory_node(reactors: usize) -> Fixture {
     node_with(options(reactors, PollMode::Interrupt), vec![memory()])
 }
 
-pub(crate) fn memory() -> (BackendKind, Store) {
-    (BackendKind::Memory, Store::Memory(MemoryStore::new(VOLUME_BYTES).unwrap().0))
+pub(crate) fn memory() -> Store {
+    Store::Memory(MemoryStore::new(VOLUME_BYTES).unwrap().0)
 }
 
-/// A catalog of one target, with a volume of each kind as its LUNs.
-pub(crate) fn catalog(generation: u64, kinds: &[BackendKind]) -> Arc<Catalog> {
-    let volumes = (0..).zip(kinds).map(|(n, &kind)| Some(record(VolumeId(n), kind))).collect();
-    let luns: BTreeMap<u16, LunMapping> = (0..)
-        .zip(kinds)
-        .map(|(n, _)| (n, LunMapping { volume: VolumeId(n), read_only: false }))
-        .collect();
+/// A catalog of one target, with so many volumes as its LUNs.
+pub(crate) fn catalog(generation: u64, volumes: u16) -> Arc<Catalog> {
+    let records = (0..volumes).map(|n| Some(record(VolumeId(n)))).collect();
+    let luns: BTreeMap<u16, LunMapping> =
+        (0..volumes).map(|n| (n, LunMapping { volume: VolumeId(n), read_only: false })).collect();
     let target = TargetRecord {
         name: TARGET.into(),
         alias: None,
@@ -77,10 +129,10 @@ pub(crate) fn catalog(generation: u64, kinds: &[BackendKind]) -> Arc<Catalog> {
         access: Access::Any,
         chap: None,
     };
-    Arc::new(Catalog::new(generation, volumes, vec![target], vec![]).unwrap())
+    Arc::new(Catalog::new(generation, records, vec![target], vec![]).unwrap())
 }
 
-fn record(id: VolumeId, backend: BackendKind) -> VolumeRecord {
+fn record(id: VolumeId) -> VolumeRecord {
     VolumeRecord {
         id,
         name: format!("volume{}", id.0),
@@ -89,13 +141,11 @@ fn record(id: VolumeId, backend: BackendKind) -> VolumeRecord {
             serial: format!("SERIAL{}", id.0),
         },
         geometry: Geometry::of_bytes(VOLUME_BYTES, BlockSize::B512, 4096).unwrap(),
-        backend,
         capabilities: Capabilities {
             volatile_write_cache: true,
             unmap: true,
             reads_zero_after_unmap: true,
             unmap_granularity_bytes: 4096,
-            offset_alignment: 512,
             rotational: false,
         },
         read_only: false,

@@ -1,42 +1,29 @@
 //! What the daemon tells of itself: status, volumes, targets, sessions.
 
-use super::Daemon;
+use super::{Daemon, sessions};
 use crate::greeting::Greeting;
 use crate::storage::Volume;
 use control_api::{
-    BufferClass, LunInfo, LunName, PortalInfo, Status, TargetInfo, Targets, VolumeInfo,
-    VolumeState, Volumes,
+    LunInfo, PortalInfo, Status, TargetInfo, Targets, VolumeInfo, VolumeState, Volumes,
 };
+use reactor::ReactorReport;
 use volume::Access;
 
 impl Daemon {
-    pub(super) fn status(&self) -> Status {
-        let node = &self.settings.node;
-        let microseconds = node.spin.as_micros();
+    pub(super) fn status(&self, reports: &[&ReactorReport]) -> Status {
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             uptime_s: self.started_at.elapsed().as_secs(),
-            state_dir: self.state.path().display().to_string(),
-            config_file: self.loaded.file.display().to_string(),
-            config_is_master: self.loaded.is_master,
+            state_dir: self.ground.state.path().display().to_string(),
+            config_file: self.followed.loaded.file.display().to_string(),
+            config_is_master: self.followed.loaded.is_master,
             config_refused: self.refused.clone(),
-            generation: self.catalog.generation(),
+            generation: self.followed.catalog.generation(),
             cores: self.cores.iter().map(|&c| u32::try_from(c).unwrap_or(u32::MAX)).collect(),
-            queue_depth: node.queue_depth,
-            poll: node.poll.name().into(),
-            spin_us: u64::try_from(microseconds).unwrap_or(u64::MAX),
-            socket_buffer_bytes: node.socket_buffer_bytes,
-            napi_busy_poll_us: Some(node.napi_busy_poll.as_micros())
-                .filter(|&us| us > 0)
-                .map(|us| u64::try_from(us).unwrap_or(u64::MAX)),
-            buffers: node
-                .buffers
-                .classes()
-                .iter()
-                .map(|c| BufferClass { bytes: c.bytes, count: c.count })
-                .collect(),
+            settings: self.settings.shown(),
             portals: self
+                .ground
                 .portals
                 .iter()
                 .map(|p| PortalInfo {
@@ -44,11 +31,17 @@ impl Daemon {
                     portal_group: p.portal_group_tag,
                 })
                 .collect(),
-            sessions: self.session_count(),
+            sessions: sessions::count(reports),
+            operations: self.operations.under_way().len() as u64,
             volumes: self.volume_list().volumes,
-            targets: self.loaded.config.targets.len() as u64,
-            warnings: self.start_warnings.iter().chain(&self.config_warnings).cloned().collect(),
+            targets: self.followed.loaded.config.targets.len() as u64,
+            warnings: self.warnings().cloned().collect(),
         }
+    }
+
+    /// What is less than it could be.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = &String> {
+        self.start_warnings.iter().chain(&self.followed.warnings)
     }
 
     /// What the daemon says when it serves.
@@ -59,21 +52,21 @@ impl Daemon {
             format!("{perfctl} --control {}", self.settings.control.display())
         };
         Greeting {
-            state_dir: self.state.path(),
+            state_dir: self.ground.state.path(),
             volumes: &self.volume_list().volumes,
             targets: &self.targets().targets,
-            portals: &self.portals,
+            portals: &self.ground.portals,
             perfctl: &perfctl,
         }
         .text()
     }
 
     pub(super) fn volume_list(&self) -> Volumes {
-        Volumes { volumes: self.volumes.iter().map(|v| self.describe(v)).collect() }
+        Volumes { volumes: self.followed.volumes.iter().map(|v| self.describe(v)).collect() }
     }
 
     pub(super) fn volume_info(&self, name: &str) -> Option<VolumeInfo> {
-        self.volumes.find(name).map(|v| self.describe(v))
+        self.followed.volumes.find(name).map(|v| self.describe(v))
     }
 
     fn describe(&self, volume: &Volume) -> VolumeInfo {
@@ -102,32 +95,22 @@ impl Daemon {
             wwid: wwid.map(|w| w.naa.bytes().iter().map(|b| format!("{b:02x}")).collect()),
             serial: wwid.map(|w| w.serial.clone()),
             state,
-            luns: self.luns_of(&volume.config.name),
+            luns: self.followed.luns_of(&volume.config.name),
         }
     }
 
-    /// The LUNs that a volume is configured to be.
-    pub(super) fn luns_of(&self, volume: &str) -> Vec<LunName> {
-        let targets = self.loaded.config.targets.iter();
-        targets
-            .flat_map(|t| t.luns.iter().map(move |(lun, mapping)| (t, *lun, mapping)))
-            .filter(|(_, _, mapping)| mapping.volume == volume)
-            .map(|(t, lun, _)| LunName { target: t.name.clone(), lun })
-            .collect()
-    }
-
     pub(super) fn targets(&self) -> Targets {
-        let names = self.loaded.config.targets.iter().map(|t| &t.name);
+        let names = self.followed.loaded.config.targets.iter().map(|t| &t.name);
         Targets { targets: names.filter_map(|name| self.target_info(name)).collect() }
     }
 
     pub(super) fn target_info(&self, name: &str) -> Option<TargetInfo> {
-        let target = self.loaded.config.targets.iter().find(|t| t.name == name)?;
+        let target = self.followed.target(name)?;
         let luns = target.luns.iter().map(|(&lun, mapping)| LunInfo {
             lun,
             volume: mapping.volume.clone(),
             read_only: mapping.read_only,
-            served: self.volumes.find(&mapping.volume).is_some_and(|v| v.served.is_ok()),
+            served: self.followed.volumes.find(&mapping.volume).is_some_and(|v| v.served.is_ok()),
         });
         Some(TargetInfo {
             name: target.name.clone(),

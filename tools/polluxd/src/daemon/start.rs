@@ -1,18 +1,23 @@
 //! From flags to a daemon that serves.
 
-use super::{Daemon, catalog, identity};
+use super::followed::{Followed, Ground};
+use super::{Daemon, identity};
 use crate::config::{NodeConfig, Poll, RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced};
 use crate::flags::Flags;
 use crate::listen::listen_on;
+use crate::operation::OperationTable;
 use crate::settings::{Loaded, Settings, load, load_text, state_dir};
 use crate::start_fault::StartFault;
-use crate::state::{StateDir, TargetPorts, durable};
+use crate::state::{Removal, StateDir, TargetPorts, durable};
 use crate::storage::VolumeTable;
+use crate::workers::Workers;
 use control_api::VolumeKind;
-use reactor::{Napi, Node, NodeOptions, PollMode};
+use reactor::{Alarm, Napi, Node, NodeOptions, PollMode};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 use units::limits;
 
 /// The embedded default.
@@ -25,7 +30,7 @@ const CATALOG_HEAD: &str =
     "# Written by polluxd. Change it with perfctl while the daemon runs.\n\n";
 
 impl Daemon {
-    /// Starts serving.
+    /// Starts serving. `alarm` wakes whoever is to call [`Self::handle_events`].
     ///
     /// # Errors
     /// Why not, for people.
@@ -33,49 +38,96 @@ impl Daemon {
         settings: Settings,
         state: StateDir,
         loaded: Loaded,
+        alarm: Alarm,
     ) -> Result<Self, StartFault> {
         let mut warnings = Vec::new();
-        let buffer = settings.node.socket_buffer_bytes;
+        let buffer = settings.node.socket_buffer;
         let listeners = listen_on(&settings.portals, buffer, &mut warnings)?;
         warnings.extend(idle_options(&settings.node));
         let portals: Vec<_> = listeners.iter().map(|(_, portal)| *portal).collect();
-        let mut ports = load_ports(&state)?;
+        let ports = load_ports(&state)?;
+        let removals = resume_removals(&state, &loaded, &mut warnings);
         let identity = identity(settings.node.naa_oui);
         let planned = VolumeTable::default().plan(&loaded.config.volumes, &state, identity);
-        let catalog = catalog::build(1, &loaded.config, &planned.table, &portals, &mut ports)?;
-        keep_ports(&state, &ports)?;
-        let catalog = Arc::new(catalog);
+        let ground = Arc::new(Ground { state, portals });
+        let (followed, stores) = Followed::new(1, loaded, planned, ports, &ground)?;
+        followed.keep_ports(&ground)?;
         let cores = cores(&settings)?;
         let options = node_options(&settings, cores.clone());
         let sockets = listeners.into_iter().map(|(socket, _)| socket).collect();
+        let catalog = Arc::clone(&followed.catalog);
         let (node, node_warnings) =
-            Node::start(options, sockets, Arc::clone(&catalog), planned.stores)
+            Node::start(options, sockets, catalog, stores, Arc::clone(&alarm))
                 .map_err(StartFault::Node)?;
         warnings.extend(node_warnings);
-        let daemon = Self {
-            state,
+        let (sender, completions) = channel();
+        let pool = |name, threads_max| {
+            Workers::start(name, threads_max, sender.clone(), Arc::clone(&alarm))
+                .map_err(StartFault::Workers)
+        };
+        let mut daemon = Self {
             settings,
-            loaded,
-            volumes: planned.table,
-            ports,
-            portals,
+            ground,
+            followed: Arc::new(followed),
             cores,
             node,
-            catalog,
             started_at: Instant::now(),
             start_warnings: warnings,
-            config_warnings: planned.warnings,
             refused: Vec::new(),
+            operations: OperationTable::default(),
+            work: BTreeMap::new(),
+            reporting: BTreeMap::new(),
+            turns: BTreeSet::new(),
+            is_trying: false,
+            closing: BTreeMap::new(),
+            // One, because each change builds on the one before.
+            journal: pool("journal", 1)?,
+            files: pool("files", limits::CONTROL_WORKERS_MAX)?,
+            completions,
+            ends_at: None,
         };
-        daemon.log_warnings();
-        Ok(daemon)
-    }
-
-    fn log_warnings(&self) {
-        for warning in self.start_warnings.iter().chain(&self.config_warnings) {
+        for warning in daemon.warnings() {
             tracing::warn!("{warning}");
         }
+        for removal in removals {
+            daemon.resume_removal(removal);
+        }
+        // From the first call on, every reactor has reported once, however busy it is.
+        daemon.node.request_reports();
+        Ok(daemon)
     }
+}
+
+/// Frees the names of volumes whose deletion an earlier daemon did not come to the end of; the
+/// rest of it can be done while this one serves. The notes belong to the node's own catalog: a
+/// master file says nothing of what that has dropped.
+fn resume_removals(state: &StateDir, loaded: &Loaded, warnings: &mut Vec<String>) -> Vec<Removal> {
+    if loaded.is_master {
+        return Vec::new();
+    }
+    let (removals, faults) = match Removal::all(state) {
+        Ok(found) => found,
+        Err(error) => {
+            let directory = state.volume_dir();
+            let fault = format!("cannot look for deletions in {}: {error}", directory.display());
+            (Vec::new(), vec![fault])
+        }
+    };
+    warnings.extend(faults);
+    let mut resumed = Vec::new();
+    for removal in removals {
+        let is_in_catalog = loaded.config.volumes.iter().any(|v| v.name == removal.volume);
+        let result = if removal.is_decided(is_in_catalog, state) {
+            removal.resume(state).map(|()| resumed.push(removal.clone()))
+        } else {
+            removal.forget(state)
+        };
+        if let Err(error) = result {
+            let volume = &removal.volume;
+            warnings.push(format!("cannot go on with the deletion of volume {volume}: {error}"));
+        }
+    }
+    resumed
 }
 
 /// The state directory, locked, and the configuration to follow: the administrator's file or
@@ -162,24 +214,11 @@ fn absolute(file: &Path) -> Result<std::path::PathBuf, StartFault> {
 /// What a node serves before anybody has said what: a volume and a target to try it with.
 fn demo() -> RawConfig {
     let volume = RawVolume {
-        name: unplaced(DEMO_VOLUME.into()),
-        kind: unplaced(VolumeKind::File),
-        path: None,
         size: Some(unplaced(DEMO_SIZE.into())),
-        block_size: None,
-        read_only: false,
-        write_cache: None,
+        ..RawVolume::new(DEMO_VOLUME, VolumeKind::File)
     };
     let lun = (unplaced("0".to_owned()), unplaced(RawLun::Volume(DEMO_VOLUME.into())));
-    let target = RawTarget {
-        name: unplaced(DEMO_TARGET.into()),
-        alias: None,
-        portal_group: None,
-        initiators: None,
-        luns: [lun].into_iter().collect(),
-        chap: None,
-        mutual_chap: None,
-    };
+    let target = RawTarget { luns: [lun].into_iter().collect(), ..RawTarget::new(DEMO_TARGET) };
     RawConfig { volumes: vec![volume], targets: vec![target], ..RawConfig::default() }
 }
 
@@ -206,20 +245,20 @@ fn node_options(settings: &Settings, cores: Vec<usize>) -> NodeOptions {
             Poll::Adaptive => PollMode::Adaptive,
             Poll::Interrupt => PollMode::Interrupt,
         },
-        spin: node.spin,
+        spin: Duration::from_micros(node.spin_us.into()),
         layout: node.buffers.clone(),
         sleep_on_disk: node.sleep_on_disk,
-        napi: (!node.napi_busy_poll.is_zero()).then_some(Napi {
-            busy_poll: node.napi_busy_poll,
+        napi: (node.napi_busy_poll_us > 0).then_some(Napi {
+            busy_poll: Duration::from_micros(node.napi_busy_poll_us.into()),
             prefer_busy_poll: node.napi_prefer_busy_poll,
         }),
-        login_time_max: limits::LOGIN_TIME_MAX,
+        login_time_max: Duration::from_secs(node.login_timeout_s.into()),
     }
 }
 
 /// A sentence for an option of the network that does nothing together with the others.
 fn idle_options(node: &NodeConfig) -> Option<String> {
-    if node.napi_busy_poll.is_zero() {
+    if node.napi_busy_poll_us == 0 {
         return node
             .napi_prefer_busy_poll
             .then(|| "napi_prefer_busy_poll does nothing without napi_busy_poll_us".to_owned());
@@ -234,14 +273,13 @@ fn idle_options(node: &NodeConfig) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn options_without_effect_are_told() {
-        let told = |poll, us, prefer| {
+        let told = |poll, napi_busy_poll_us, prefer| {
             let node = NodeConfig {
                 poll,
-                napi_busy_poll: Duration::from_micros(us),
+                napi_busy_poll_us,
                 napi_prefer_busy_poll: prefer,
                 ..NodeConfig::default()
             };
@@ -279,7 +317,7 @@ name = \"iqn.2026-11.local.pollux:demo\"
     #[test]
     fn the_first_start_keeps_the_default_and_later_ones_what_became_of_it() {
         let dir = tempfile::tempdir().unwrap();
-        let flags = Flags { state_dir: Some(dir.path().join("state")), ..Flags::default() };
+        let flags = Flags::of(&["--state-dir", dir.path().join("state").to_str().unwrap()]);
         let (state, loaded) = open(&flags).unwrap();
         assert!(!loaded.is_master);
         assert_eq!(loaded.config.volumes.len(), 1);
@@ -292,7 +330,7 @@ name = \"iqn.2026-11.local.pollux:demo\"
     #[test]
     fn looking_makes_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let flags = Flags { state_dir: Some(dir.path().join("state")), ..Flags::default() };
+        let flags = Flags::of(&["--state-dir", dir.path().join("state").to_str().unwrap()]);
         let (directory, loaded) = look(&flags).unwrap();
         assert_eq!(loaded.config.targets.len(), 1);
         assert!(!directory.exists());

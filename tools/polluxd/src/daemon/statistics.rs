@@ -20,8 +20,12 @@ pub(crate) struct StatsMark {
 }
 
 impl Daemon {
-    pub(super) fn stats(&self, query: &StatsQuery, mark: &mut Option<StatsMark>) -> Stats {
-        let reports = self.node.report();
+    pub(super) fn stats(
+        &self,
+        query: &StatsQuery,
+        reports: &[&ReactorReport],
+        mark: &mut Option<StatsMark>,
+    ) -> Stats {
         let now = Instant::now();
         let since = match mark.as_ref().filter(|_| query.since_last) {
             Some(mark) => mark.at,
@@ -42,7 +46,7 @@ impl Daemon {
             reactors: reports.iter().zip(&snapshots).map(|(r, s)| reactor_stats(r, s)).collect(),
         };
         if query.since_last {
-            let snapshots = reports.into_iter().map(|r| (r.reactor, r.snapshot)).collect();
+            let snapshots = reports.iter().map(|r| (r.reactor, r.snapshot.clone())).collect();
             *mark = Some(StatsMark { at: now, snapshots });
         }
         stats
@@ -50,8 +54,8 @@ impl Daemon {
 
     /// What a volume is called, by itself and as LUNs. One that is gone has only its number.
     fn names_of(&self, id: VolumeId) -> (String, Vec<LunName>) {
-        match self.catalog.volume(id) {
-            Some(record) => (record.name.clone(), self.luns_of(&record.name)),
+        match self.followed.catalog.volume(id) {
+            Some(record) => (record.name.clone(), self.followed.luns_of(&record.name)),
             None => (format!("(deleted volume {})", id.0), Vec::new()),
         }
     }

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use units::{BlockSize, HEAD_ROOM, VolumeId};
-use volume::{BackendKind, Capabilities, Geometry, VolumeRecord};
+use volume::{Capabilities, Geometry, VolumeRecord};
 
 /// Where new identities come from.
 #[derive(Clone, Copy)]
@@ -18,20 +18,20 @@ pub(crate) struct Identity<'a> {
     /// The OUI for NAA 6 names.
     pub(crate) naa_oui: Option<[u8; 3]>,
     /// Fills bytes with randomness.
-    pub(crate) random: &'a dyn Fn(&mut [u8]) -> io::Result<()>,
+    pub(crate) random: &'a (dyn Fn(&mut [u8]) -> io::Result<()> + Sync),
 }
 
 /// How long a volume in use is waited for. The ring of a daemon that was killed holds the locks
 /// of its volumes, and may still write to them, until the kernel has taken it apart; and reactors
 /// close a deleted volume some time after the catalog has forgotten it.
-pub(super) const IN_USE_TIME_MAX: Duration = Duration::from_secs(15);
+pub(crate) const IN_USE_TIME_MAX: Duration = Duration::from_secs(15);
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// A volume that can be served.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    /// What initiators see of it.
-    pub(crate) record: VolumeRecord,
+    /// What initiators see of it. Its id is given when a table takes it in.
+    pub(super) record: VolumeRecord,
     /// What the reactors read and write.
     pub(crate) store: Store,
     /// What is slower or less than it could be.
@@ -44,15 +44,14 @@ pub(crate) struct Opened {
 /// # Errors
 /// Why it cannot be served.
 pub(crate) fn open_volume(
-    id: VolumeId,
     config: &VolumeConfig,
     state: &StateDir,
     identity: Identity<'_>,
     patience: Instant,
 ) -> Result<Opened, VolumeFault> {
     match config.kind {
-        VolumeKind::File | VolumeKind::Block => open_file(id, config, state, identity, patience),
-        VolumeKind::Memory | VolumeKind::Null => open_transient(id, config, identity),
+        VolumeKind::File | VolumeKind::Block => open_file(config, state, identity, patience),
+        VolumeKind::Memory | VolumeKind::Null => open_transient(config, identity),
     }
 }
 
@@ -81,7 +80,6 @@ pub(super) fn contradiction(record: &Record, config: &VolumeConfig) -> Option<Vo
 }
 
 fn open_file(
-    id: VolumeId,
     config: &VolumeConfig,
     state: &StateDir,
     identity: Identity<'_>,
@@ -115,12 +113,11 @@ fn open_file(
         ));
     }
     let record = VolumeRecord {
-        id,
+        id: VolumeId(0),
         name: config.name.clone(),
         wwid: record.wwid,
         geometry: geometry(open.size, config.block_size, open.physical_block_size)
             .ok_or(VolumeFault::NoSize { path })?,
-        backend: if open.is_block_device { BackendKind::Block } else { BackendKind::File },
         capabilities: capabilities(&open, config),
         read_only: config.read_only,
     };
@@ -255,18 +252,13 @@ fn capabilities(open: &OpenFile, config: &VolumeConfig) -> Capabilities {
         unmap: open.punches_holes && !config.read_only,
         reads_zero_after_unmap: open.punches_holes,
         unmap_granularity_bytes: open.hole_granularity,
-        offset_alignment: open.dio_offset_align,
         rotational: false,
     }
 }
 
 /// RAM and null volumes keep nothing, so each start makes a new one with a new identity: a host
 /// that knew the old one must not take the empty one for it.
-fn open_transient(
-    id: VolumeId,
-    config: &VolumeConfig,
-    identity: Identity<'_>,
-) -> Result<Opened, VolumeFault> {
+fn open_transient(config: &VolumeConfig, identity: Identity<'_>) -> Result<Opened, VolumeFault> {
     let nowhere = || PathBuf::from(&config.name);
     let bytes = config.size_bytes.ok_or_else(|| VolumeFault::NoSize { path: nowhere() })?;
     let mut random = [0; 24];
@@ -276,27 +268,25 @@ fn open_transient(
         source,
     })?;
     let mut warnings = Vec::new();
-    let (store, backend) = if config.kind == VolumeKind::Memory {
+    let store = if config.kind == VolumeKind::Memory {
         let made = MemoryStore::new(bytes).map_err(|e| VolumeFault::Memory(e.to_string()))?;
         warnings.extend(made.1.map(|w| format!("volume {}: {w}", config.name)));
-        (Store::Memory(made.0), BackendKind::Memory)
+        Store::Memory(made.0)
     } else {
-        (Store::Null, BackendKind::Null)
+        Store::Null
     };
     let record = VolumeRecord {
-        id,
+        id: VolumeId(0),
         name: config.name.clone(),
         wwid: new_wwid(identity.naa_oui, random),
         geometry: geometry(bytes, config.block_size, config.block_size.bytes())
             .ok_or_else(|| VolumeFault::NoSize { path: nowhere() })?,
-        backend,
         capabilities: Capabilities {
             // A flush would not make it any more durable.
             volatile_write_cache: false,
             unmap: !config.read_only,
             reads_zero_after_unmap: true,
             unmap_granularity_bytes: config.block_size.bytes(),
-            offset_alignment: 1,
             rotational: false,
         },
         read_only: config.read_only,

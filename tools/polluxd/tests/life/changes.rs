@@ -60,10 +60,9 @@ fn a_change_that_cannot_be_made_changes_nothing() {
         ),
         (
             "volume.create",
-            json!({"name": "a", "kind": "file", "size": "1M"}),
+            json!({"name": "a", "kind": "file", "size": "1Q"}),
             -32602,
-            "volume \"a\".size: \"1M\" is no size; write a whole number with B, KiB, MiB, GiB or \
-             TiB, such as \"10GiB\"",
+            "volume \"a\".size: invalid size \"1Q\": use for example 20GiB",
         ),
         (
             "volume.create",
@@ -77,7 +76,7 @@ fn a_change_that_cannot_be_made_changes_nothing() {
             "target.create",
             json!({"name": "disk1"}),
             -32602,
-            "target.name: \"disk1\" is no iSCSI name: a name starts with iqn., eui. or naa.",
+            "target.name: invalid iSCSI name \"disk1\": a name starts with iqn., eui. or naa.",
         ),
         (
             "target.delete",
@@ -118,7 +117,7 @@ fn a_bad_configuration_is_refused_and_what_ran_goes_on() {
     daemon.signal(Signal::HUP);
     let status = daemon.wait_for_status(|s| !s["config_refused"].as_array().unwrap().is_empty());
     let refused = status["config_refused"][0].as_str().unwrap();
-    assert!(refused.contains("p.toml:4:8: volume \"a\".size: \"big\" is no size"), "{refused}");
+    assert!(refused.contains("p.toml:4:8: volume \"a\".size: invalid size \"big\""), "{refused}");
     assert_eq!(status["volumes"][0]["state"], "served");
     let (code, sentence) = daemon.refused("config.apply", &json!({}));
     assert_eq!(code, -32005);
@@ -190,5 +189,26 @@ fn an_own_catalog_takes_over_a_file() {
     let mut daemon = place.start(&[]);
     assert_eq!(daemon.call("volume.list", &json!({}))["volumes"][0]["name"], "n");
     assert!(place.path().join("p.toml").exists());
+    daemon.end();
+}
+
+#[test]
+fn operations_can_be_listed_and_read_after_their_end() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    assert_eq!(daemon.call("operation.list", &json!({})), json!({"operations": []}));
+    daemon.call("target.create", &json!({"name": "iqn.2026-11.t"}));
+    daemon.refused("volume.delete", &json!({"name": "x"}));
+    let list = daemon.call("operation.list", &json!({}))["operations"].clone();
+    assert_eq!((&list[0]["id"], &list[0]["method"]), (&json!(1), &json!("target.create")));
+    assert_eq!((&list[0]["subject"], &list[0]["state"]), (&json!("iqn.2026-11.t"), &json!("done")));
+    assert_eq!(list[0]["result"]["name"], "iqn.2026-11.t");
+    // An operation that has ended is not waited for.
+    let second = daemon.call_once("operation.wait", &json!({"id": 2}))["result"].clone();
+    assert_eq!(second["state"], "failed");
+    assert_eq!(second["error"]["message"], "there is no volume x");
+    assert_eq!(second["error"]["code"], -32001);
+    let (code, sentence) = daemon.refused("operation.show", &json!({"id": 3}));
+    assert_eq!((code, &*sentence), (-32001, "operation 3 does not exist or ended long ago"));
     daemon.end();
 }

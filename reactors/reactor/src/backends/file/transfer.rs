@@ -3,7 +3,7 @@
 use shard::IoResult;
 use units::BufSlice;
 use uring::{Errno, Fallocate};
-use volume::{Extent, SpaceChange};
+use volume::{ByteRange, SpaceChange};
 
 /// What an operation does, and from where on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) enum Work {
     },
     Space {
         mode: Fallocate,
-        range: Extent,
+        range: ByteRange,
     },
     Write {
         offset: u64,
@@ -23,7 +23,7 @@ pub(crate) enum Work {
         durable: bool,
     },
     /// Zeros are written, a buffer of them at a time.
-    WriteZeros(Extent),
+    WriteZeros(ByteRange),
 }
 
 /// Where a transfer stands after the kernel has moved some bytes of it.
@@ -54,8 +54,9 @@ impl Work {
             Self::Write { offset, slice, durable } => {
                 rest(slice).map(|slice| Self::Write { offset: offset + further, slice, durable })
             }
-            Self::WriteZeros(Extent { offset, len }) => (len > further)
-                .then(|| Self::WriteZeros(Extent { offset: offset + further, len: len - further })),
+            Self::WriteZeros(ByteRange { offset, len }) => (len > further).then(|| {
+                Self::WriteZeros(ByteRange { offset: offset + further, len: len - further })
+            }),
             Self::Flush | Self::Space { .. } => None,
         };
         left.map_or(Progress::Done, Progress::More)
@@ -121,8 +122,8 @@ mod tests {
         BufSlice { buf: BufId(3), offset, len }
     }
 
-    const fn range(offset: u64, len: u64) -> Extent {
-        Extent { offset, len }
+    const fn range(offset: u64, len: u64) -> ByteRange {
+        ByteRange { offset, len }
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use super::*;
 use crate::buffers::Payload;
 use crate::streams::Pending;
+use shard::Combination;
 use std::collections::BTreeMap;
 use std::net::TcpStream;
 use units::BlockSize;
 use uring::MemoryStore;
 use volume::{
-    Access, BackendKind, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord,
-    VolumeRecord, Wwid,
+    Access, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord, VolumeRecord, Wwid,
 };
 
 fn catalog() -> Arc<Catalog> {
@@ -21,13 +21,11 @@ fn catalog() -> Arc<Catalog> {
             serial: "SERIAL".into(),
         },
         geometry: Geometry::of_bytes(1 << 20, BlockSize::B512, 4096).unwrap(),
-        backend: BackendKind::Memory,
         capabilities: Capabilities {
             volatile_write_cache: true,
             unmap: true,
             reads_zero_after_unmap: true,
             unmap_granularity_bytes: 4096,
-            offset_alignment: 512,
             rotational: false,
         },
         read_only: false,
@@ -190,7 +188,8 @@ fn a_data_segment_is_in_its_buffer_when_its_receive_buffer_goes() {
     reactor.buffers.leave(slice(0), source);
     reactor.buffers.recycle(buffer);
     assert!(reactor.buffers.fill(slice(1), Payload::Bytes(&[7; 4096])));
-    let result = reactor.buffers.compare(slice(0), slice(1), &reactor.backends.volumes);
+    let (by, volumes) = (Combination::Compare, &reactor.backends.volumes);
+    let result = reactor.buffers.combine(by, slice(0), slice(1), volumes);
     assert_eq!(result, IoResult::Done);
 }
 
