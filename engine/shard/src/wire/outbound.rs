@@ -139,9 +139,14 @@ impl<B> Outbound<B> {
         self.spare.push(meaning);
     }
 
-    /// Drops the batch that waits longest. Its buffers go back to the shard.
+    /// Drops the batch that waits longest. Its buffers go back to the shard: with the batch that
+    /// is with the kernel, if there is one, because that may hold other bytes of them.
     pub fn abandon(&mut self) -> Option<(B, Meaning)> {
-        self.waiting.pop_front().map(|batch| (batch.bytes, batch.meaning))
+        let Batch { bytes, mut meaning } = self.waiting.pop_front()?;
+        if let Some(leaving) = &mut self.leaving {
+            leaving.returns.append(&mut meaning.returns);
+        }
+        Some((bytes, meaning))
     }
 
     /// Batches that wait. So many that nothing more should be read is the caller's to say.
@@ -237,6 +242,20 @@ mod tests {
         let (bytes, meaning) = outbound.abandon().unwrap();
         assert_eq!((bytes.as_str(), meaning.returns.as_slice()), ("a", [BufId(1)].as_slice()));
         assert!(outbound.abandon().is_none());
+    }
+
+    /// The kernel still sent the first half of a buffer whose second half was dropped, while
+    /// another command filled it.
+    #[test]
+    fn a_buffer_that_is_also_with_the_kernel_goes_back_when_that_is_done() {
+        let mut outbound = Outbound::default();
+        queue(&mut outbound, 'a', &SendData::None, None);
+        queue(&mut outbound, 'b', &buffer(1, 0, false), None);
+        queue(&mut outbound, 'c', &buffer(1, 512, true), None);
+        assert_eq!(outbound.take_next().as_deref(), Some("ab"));
+        let (_, dropped) = outbound.abandon().unwrap();
+        assert_eq!(dropped.returns, []);
+        assert_eq!(outbound.left().returns, [BufId(1)]);
     }
 
     #[test]
