@@ -12,6 +12,8 @@ pub(crate) struct VolumePlan {
     pub(crate) block_bytes: u32,
     pub(crate) volatile: bool,
     pub(crate) unmap: bool,
+    /// It is memory of the node: it ends at once, never fails, and is gone with the power.
+    pub(crate) in_memory: bool,
 }
 
 impl VolumePlan {
@@ -24,6 +26,7 @@ impl VolumePlan {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) canary: Option<Canary>,
+    pub(crate) nodes: usize,
     pub(crate) reactors: u8,
     pub(crate) initiators: usize,
     pub(crate) volumes: Vec<VolumePlan>,
@@ -37,6 +40,9 @@ pub(crate) struct Plan {
     pub(crate) hot_blocks: u64,
     pub(crate) weights: Weights,
     pub(crate) faults: Faults,
+    /// Batches that wait before a connection reads no more, and what one has room for.
+    pub(crate) batches_max: usize,
+    pub(crate) batch_chunks: usize,
     /// The node shuts down at the end; otherwise the initiators log out.
     pub(crate) shutdown: bool,
     /// Plain transfers take the shards' straight way; otherwise all take the general one.
@@ -103,6 +109,7 @@ impl Plan {
         let classes = classes(rng, tiny_pool);
         let mut plan = Self {
             canary,
+            nodes: 1,
             reactors,
             initiators,
             volumes,
@@ -113,6 +120,8 @@ impl Plan {
             hot_blocks: rng.pick(&[2, 8, 32]),
             weights: weights(rng),
             faults: faults(rng),
+            batches_max: rng.pick(&[2, 4, 16]),
+            batch_chunks: rng.pick(&[1, 3, 8, 32]),
             shutdown: rng.chance(200),
             straight: rng.chance(750),
         };
@@ -132,7 +141,7 @@ impl Plan {
         self.weights.garbage = 0;
         self.acts = 200;
         for volume in &mut self.volumes {
-            volume.volatile = true;
+            (volume.volatile, volume.in_memory) = (true, false);
         }
     }
 
@@ -143,11 +152,15 @@ impl Plan {
 
 fn volumes(rng: &mut Rng, big: bool) -> Vec<VolumePlan> {
     (0..rng.between(1, 3))
-        .map(|_| VolumePlan {
-            sectors: if big { 4096 } else { rng.pick(&[64, 256, 1024]) },
-            block_bytes: rng.pick(&[512, 512, 4096]),
-            volatile: rng.chance(700),
-            unmap: rng.chance(500),
+        .map(|_| {
+            let in_memory = rng.chance(400);
+            VolumePlan {
+                sectors: if big { 4096 } else { rng.pick(&[64, 256, 1024]) },
+                block_bytes: rng.pick(&[512, 512, 4096]),
+                volatile: !in_memory && rng.chance(700),
+                unmap: rng.chance(500),
+                in_memory,
+            }
         })
         .collect()
 }

@@ -1,99 +1,134 @@
-//! The PDUs that initiators send.
+//! The PDUs that a session sends.
 
-use crate::login::window;
-use crate::rng::{size, word};
-use crate::session::{Command, Kind, Management, Pending, Phase, Sequence};
-use crate::world::{Live, World};
+use super::command::{Command, Management, Pending, Sequence};
+use super::offer::draw_offer;
+use super::session::{Phase, Session};
+use crate::admin::lun_of;
+use crate::framing::{Damage, Digests, encode};
+use crate::rng::{Rng, size, word};
+use crate::scene::Scene;
 use iscsi::pdu::{
-    DataOut, LogoutReason, LogoutRequest, NopOut, ScsiCommand, SnackKind, SnackRequest,
+    DataOut, LoginRequest, LogoutReason, LogoutRequest, NopOut, ScsiCommand, Stage as LoginStage,
     TaskAttribute, TaskManagementFunction, TaskManagementRequest, TextRequest,
 };
-use iscsi::{Bhs, InitiatorTaskTag, TargetTransferTag};
+use iscsi::{InitiatorTaskTag, TargetTransferTag};
 use units::{Lun, Serial32};
 
-impl World {
-    /// Sends a PDU of a session; `spoil` makes its data digest wrong.
-    pub(crate) fn send_pdu(&mut self, session: usize, header: &[u8; 48], data: &[u8], spoil: bool) {
-        let state = &self.sessions[session];
-        let full = state.phase != Phase::Login;
-        let digests = (full && state.terms.header_digest, full && state.terms.data_digest);
-        let bytes = crate::link::encode(header, data, digests, spoil);
-        let link = state.link;
-        self.send_up(link, &bytes);
-    }
+/// A task management function to ask for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    pub(crate) function: TaskManagementFunction,
+    /// The task that it is about; `u32::MAX` where it is about none.
+    pub(crate) referenced: u32,
+    /// The volume, where it is about no task.
+    pub(crate) volume: usize,
+}
 
-    fn exp_stat_sn(&self, session: usize) -> Serial32 {
-        Serial32(self.sessions[session].stat_sn.unwrap_or(0))
-    }
+/// A ping, or the answer to one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ping {
+    pub(crate) tag: u32,
+    pub(crate) transfer_tag: u32,
+    pub(crate) immediate: bool,
+}
 
-    /// The CmdSN of the next request; an immediate one takes none.
-    fn take_cmd_sn(&mut self, session: usize, immediate: bool) -> Serial32 {
-        let state = &mut self.sessions[session];
-        let number = state.cmd_sn;
-        if !immediate {
-            state.cmd_sn = number.wrapping_add(1);
-        }
-        Serial32(number)
+/// How much of a command's data comes unasked.
+struct Unasked {
+    immediate_len: u32,
+    /// The length of the first burst, where Data-Out PDUs follow without an R2T.
+    burst: Option<u32>,
+}
+
+impl Session {
+    /// Sends a PDU.
+    pub(crate) fn send_pdu(
+        &self,
+        header: &[u8; 48],
+        data: &[u8],
+        damage: Damage,
+        scene: &mut Scene,
+    ) {
+        let full = self.phase != Phase::Login;
+        let digests = Digests {
+            header: full && self.terms.header_digest,
+            data: full && self.terms.data_digest,
+        };
+        let bytes = encode(header, data, digests, damage);
+        scene.wires.send_up(self.wire, &bytes, &mut scene.run);
     }
 
     /// Sends a command with as much of its data as it may bring.
-    pub(crate) fn send_command(&mut self, session: usize, mut command: Command) {
-        let terms = self.sessions[session].terms;
-        let tag = self.sessions[session].new_tag();
-        if command.immediate && self.sessions[session].immediate_count() > 10 {
+    pub(crate) fn send_command(&mut self, mut command: Command, scene: &mut Scene) {
+        let tag = self.new_tag();
+        if command.immediate && self.immediate_count() > 10 {
             command.immediate = false;
         }
-        command.cmd_sn = self.take_cmd_sn(session, command.immediate).0;
-        command.sent = self.tick();
-        command.initiator = self.sessions[session].initiator;
+        command.cmd_sn = self.take_cmd_sn(command.immediate).0;
+        command.sent = scene.run.tick();
+        command.initiator = self.initiator;
         // A reset that this session has asked for only ends what came before it.
         let resets_of_others =
-            self.resets_open[command.volume] - self.sessions[session].resets_of(command.volume);
+            scene.ledger.resets_open(command.volume) - self.resets_of(command.volume);
         command.maybe_aborted = resets_of_others > 0;
-        let out_len = word(command.out.len());
-        let first_burst = out_len.min(terms.first_burst);
-        let mut immediate_len = 0;
-        if terms.immediate_data && self.rng.chance(800) {
-            let most = first_burst.min(terms.target_segment_max);
-            let some = word(self.rng.below(u64::from(most) + 1));
-            immediate_len = self.rng.pick(&[most, most, some]);
-        }
-        let follows = !terms.initial_r2t && immediate_len < first_burst && self.rng.chance(700);
-        command.unasked = follows || immediate_len > 0;
-        command.requested = if follows { first_burst } else { immediate_len };
-        if follows {
-            let (next, end) = (immediate_len, first_burst);
+        let Unasked { immediate_len, burst } =
+            self.draw_unasked(word(command.out.len()), &mut scene.run.rng);
+        command.unasked = burst.is_some() || immediate_len > 0;
+        command.requested = burst.unwrap_or(immediate_len);
+        if let Some(end) = burst {
             let transfer_tag = TargetTransferTag::RESERVED.0;
-            let sequence = Sequence { tag, transfer_tag, next, end, data_sn: 0 };
-            self.sessions[session].unsolicited.push_back(sequence);
+            let sequence = Sequence { tag, transfer_tag, next: immediate_len, end, data_sn: 0 };
+            self.unsolicited.push_back(sequence);
         }
-        self.begin_changes(&command);
-        let header = self.command_header(session, (&command, tag), immediate_len, !follows);
+        let header = self.command_header(&command, tag, immediate_len, burst.is_none());
         let data = window(&command.out, 0, immediate_len).to_vec();
-        let spoil =
-            terms.data_digest && immediate_len > 0 && self.rng.chance(self.plan.faults.bad_digest);
-        if spoil {
+        let damage = self.draw_damage(immediate_len, scene);
+        if damage != Damage::None {
             command.spoiled = true;
-            self.sessions[session].rejects_due += 1;
+            self.rejects_due += 1;
         }
-        self.trace(|_| {
+        let number = self.number;
+        scene.run.trace(|| {
             let Command { op, kind, span, cmd_sn, expected, .. } = &command;
             let (volume, first, count) = (command.volume, span.first, span.count);
             format!(
-                "session {session}: {tag:x} op {op} {kind:?} volume {volume} {first}+{count} \
-                 CmdSN {cmd_sn:x} length {expected} immediate {immediate_len} {follows}"
+                "session {number}: {tag:x} op {op} {kind:?} volume {volume} {first}+{count} \
+                 CmdSN {cmd_sn:x} length {expected} immediate {immediate_len} {burst:?} {damage:?}"
             )
         });
-        self.report.commands += 1;
-        self.begin_writes(session, tag, &command);
-        self.sessions[session].pending.insert(tag, Pending::Command(Box::new(command)));
-        self.send_pdu(session, &header, &data, spoil);
+        scene.run.report.commands += 1;
+        scene.ledger.begin(number, tag, &command);
+        self.pending.insert(tag, Pending::Command(Box::new(command)));
+        self.send_pdu(&header, &data, damage, scene);
+    }
+
+    fn draw_unasked(&self, out_len: u32, rng: &mut Rng) -> Unasked {
+        let terms = &self.terms;
+        let first_burst = out_len.min(terms.first_burst);
+        let mut immediate_len = 0;
+        if terms.immediate_data && rng.chance(800) {
+            let most = first_burst.min(terms.target_segment_max);
+            let some = word(rng.below(u64::from(most) + 1));
+            immediate_len = rng.pick(&[most, most, some]);
+        }
+        let follows = !terms.initial_r2t && immediate_len < first_burst && rng.chance(700);
+        Unasked { immediate_len, burst: follows.then_some(first_burst) }
+    }
+
+    /// What becomes of a data segment on its way.
+    fn draw_damage(&self, len: u32, scene: &mut Scene) -> Damage {
+        let run = &mut scene.run;
+        let may = self.terms.data_digest && len > 0;
+        if may && run.rng.chance(run.plan.faults.bad_digest) {
+            run.rng.pick(&[Damage::Data, Damage::Digest])
+        } else {
+            Damage::None
+        }
     }
 
     fn command_header(
         &self,
-        session: usize,
-        (command, tag): (&Command, u32),
+        command: &Command,
+        tag: u32,
         immediate_len: u32,
         is_final: bool,
     ) -> [u8; 48] {
@@ -106,85 +141,46 @@ impl World {
             attribute: TaskAttribute::Simple,
             total_ahs_length: 0,
             data_segment_length: immediate_len,
-            lun: Self::lun_of(command.volume),
+            lun: lun_of(command.volume),
             initiator_task_tag: InitiatorTaskTag(tag),
             expected_data_transfer_length: command.expected,
             cmd_sn: Serial32(command.cmd_sn),
-            exp_stat_sn: self.exp_stat_sn(session),
+            exp_stat_sn: self.exp_stat_sn(),
             cdb: command.cdb,
         }
         .emit(&mut header);
         header
     }
 
-    fn begin_writes(&mut self, session: usize, tag: u32, command: &Command) {
-        for &(span, value) in &command.writes {
-            self.history.begin(span, command.op, value, command.sent);
-        }
-        let live = Live {
-            session,
-            tag,
-            volume: command.volume,
-            immediate: command.immediate,
-            begun: command.sent,
-            delivered: false,
-            writes: command.writes.clone(),
-        };
-        self.live.insert(command.op, live);
-        self.history.oldest = self.live.values().map(|l| l.begun).min().unwrap_or(command.sent);
-    }
-
-    fn begin_changes(&mut self, command: &Command) {
-        let unit = &mut self.units[command.volume];
-        match command.kind {
-            Kind::Reserve | Kind::Release => unit.holder.begin(),
-            Kind::Mode { .. } => unit.write_cache.begin(),
-            Kind::CompareAndWrite
-            | Kind::Flush
-            | Kind::Inquiry
-            | Kind::Read
-            | Kind::TestUnitReady
-            | Kind::Unmap
-            | Kind::Verify { .. }
-            | Kind::Write
-            | Kind::WriteAndVerify
-            | Kind::WriteSame => {}
-        }
-    }
-
-    pub(crate) fn has_data_to_send(&self, session: usize) -> bool {
-        let state = &self.sessions[session];
-        !state.unsolicited.is_empty() || !state.solicited.is_empty()
+    pub(crate) fn has_data_to_send(&self) -> bool {
+        !self.unsolicited.is_empty() || !self.solicited.is_empty()
     }
 
     /// Sends one Data-Out PDU of one of the sequences.
-    pub(crate) fn send_data_out(&mut self, session: usize) {
-        let state = &self.sessions[session];
+    pub(crate) fn send_data_out(&mut self, scene: &mut Scene) {
+        let rng = &mut scene.run.rng;
         let unasked =
-            !state.unsolicited.is_empty() && (state.solicited.is_empty() || self.rng.chance(500));
+            !self.unsolicited.is_empty() && (self.solicited.is_empty() || rng.chance(500));
         // R2Ts of one task are served in their order.
-        let place = if unasked { 0 } else { self.first_of_some_task(session) };
-        let state = &self.sessions[session];
-        let list = if unasked { &state.unsolicited } else { &state.solicited };
+        let place = if unasked { 0 } else { self.first_of_some_task(rng) };
+        let list = if unasked { &self.unsolicited } else { &self.solicited };
         let Some(mut sequence) = list.get(place).copied() else { return };
-        let terms = state.terms;
         let left = sequence.end - sequence.next;
-        let whole = left.min(terms.target_segment_max);
-        let some = word(self.rng.between(1, u64::from(whole.max(1)))).min(whole);
-        let len = self.rng.pick(&[whole, whole, whole, some]);
+        let whole = left.min(self.terms.target_segment_max);
+        let some = word(rng.between(1, u64::from(whole.max(1)))).min(whole);
+        let len = rng.pick(&[whole, whole, whole, some]);
         let is_final = len == left;
-        let data = match state.command(sequence.tag) {
+        let data = match self.command(sequence.tag) {
             Some(c) => window(&c.out, sequence.next, sequence.next + len).to_vec(),
             // The task is over, but an announced sequence has to be ended.
             None => vec![0xcc; size(len)],
         };
-        let header = self.data_out_header(session, &sequence, len, is_final);
-        let spoil = self.spoils_digest(session, sequence.tag, len);
-        self.send_pdu(session, &header, &data, spoil);
+        let header = self.data_out_header(&sequence, len, is_final);
+        let damage = self.damage_data_out(sequence.tag, len, scene);
+        self.send_pdu(&header, &data, damage, scene);
         sequence.next += len;
         sequence.data_sn += 1;
-        let state = &mut self.sessions[session];
-        let list = if unasked { &mut state.unsolicited } else { &mut state.solicited };
+        let list = if unasked { &mut self.unsolicited } else { &mut self.solicited };
         if is_final {
             list.remove(place);
         } else {
@@ -192,41 +188,36 @@ impl World {
         }
     }
 
-    fn spoils_digest(&mut self, session: usize, tag: u32, len: u32) -> bool {
-        let state = &mut self.sessions[session];
-        let may = state.terms.data_digest && len > 0 && state.command(tag).is_some();
-        let spoil = may && self.rng.chance(self.plan.faults.bad_digest);
-        if spoil {
-            state.rejects_allowed += 1;
-            if let Some(command) = state.command_mut(tag) {
+    fn damage_data_out(&mut self, tag: u32, len: u32, scene: &mut Scene) -> Damage {
+        if self.command(tag).is_none() {
+            return Damage::None;
+        }
+        let damage = self.draw_damage(len, scene);
+        if damage != Damage::None {
+            self.rejects_allowed += 1;
+            if let Some(command) = self.command_mut(tag) {
                 command.spoiled = true;
             }
         }
-        spoil
+        damage
     }
 
-    fn first_of_some_task(&mut self, session: usize) -> usize {
-        let list = &self.sessions[session].solicited;
-        let Some(sequence) = list.get(self.rng.place(list.len())) else { return 0 };
+    fn first_of_some_task(&self, rng: &mut Rng) -> usize {
+        let list = &self.solicited;
+        let Some(sequence) = list.get(rng.place(list.len())) else { return 0 };
         list.iter().position(|s| s.tag == sequence.tag).unwrap_or(0)
     }
 
-    fn data_out_header(
-        &self,
-        session: usize,
-        sequence: &Sequence,
-        len: u32,
-        is_final: bool,
-    ) -> [u8; 48] {
-        let volume = self.sessions[session].command(sequence.tag).map_or(0, |c| c.volume);
+    fn data_out_header(&self, sequence: &Sequence, len: u32, is_final: bool) -> [u8; 48] {
+        let volume = self.command(sequence.tag).map_or(0, |c| c.volume);
         let mut header = [0; 48];
         DataOut {
             is_final,
             data_segment_length: len,
-            lun: Self::lun_of(volume),
+            lun: lun_of(volume),
             initiator_task_tag: InitiatorTaskTag(sequence.tag),
             target_transfer_tag: TargetTransferTag(sequence.transfer_tag),
-            exp_stat_sn: self.exp_stat_sn(session),
+            exp_stat_sn: self.exp_stat_sn(),
             data_sn: Serial32(sequence.data_sn),
             buffer_offset: sequence.next,
         }
@@ -235,30 +226,45 @@ impl World {
     }
 
     /// A ping with some data.
-    pub(crate) fn send_nop(&mut self, session: usize) -> bool {
-        if self.sessions[session].immediate_count() > 10 {
+    pub(crate) fn send_nop(&mut self, scene: &mut Scene) -> bool {
+        if self.immediate_count() > 10 {
             return false;
         }
-        let immediate = self.rng.chance(500);
-        if !immediate && !self.sessions[session].window_is_open() {
+        let immediate = scene.run.rng.chance(500);
+        if !immediate && !self.window_is_open() {
             return false;
         }
-        let most = self.sessions[session].terms.segment_max.min(512);
-        let data = vec![0x5a; size(self.rng.below(u64::from(most) + 1))];
-        let tag = self.sessions[session].new_tag();
-        self.send_nop_out(session, (tag, u32::MAX), immediate, &data);
-        self.sessions[session].pending.insert(tag, Pending::Nop(data));
+        let most = self.terms.segment_max.min(512);
+        let data = vec![0x5a; size(scene.run.rng.below(u64::from(most) + 1))];
+        let tag = self.new_tag();
+        self.send_nop_out(Ping { tag, transfer_tag: u32::MAX, immediate }, &data, scene);
+        self.pending.insert(tag, Pending::Nop(data));
         true
     }
 
+    /// A NOP-Out: a ping, or the answer to one.
+    pub(crate) fn send_nop_out(&mut self, ping: Ping, data: &[u8], scene: &mut Scene) {
+        let mut header = [0; 48];
+        NopOut {
+            immediate: ping.immediate,
+            data_segment_length: word(data.len()),
+            lun: Lun::ZERO,
+            initiator_task_tag: InitiatorTaskTag(ping.tag),
+            target_transfer_tag: TargetTransferTag(ping.transfer_tag),
+            cmd_sn: self.take_cmd_sn(ping.immediate),
+            exp_stat_sn: self.exp_stat_sn(),
+        }
+        .emit(&mut header);
+        self.send_pdu(&header, data, Damage::None, scene);
+    }
+
     /// SendTargets: in a normal session it asks for the session's own target.
-    pub(crate) fn send_text(&mut self, session: usize) -> bool {
-        let state = &mut self.sessions[session];
-        let busy = state.pending.values().any(|p| matches!(p, Pending::Text));
-        if busy || !state.window_is_open() {
+    pub(crate) fn send_text(&mut self, scene: &mut Scene) -> bool {
+        let busy = self.pending.values().any(|p| matches!(p, Pending::Text));
+        if busy || !self.window_is_open() {
             return false;
         }
-        let tag = state.new_tag();
+        let tag = self.new_tag();
         let text = b"SendTargets=\0";
         let mut header = [0; 48];
         TextRequest {
@@ -269,39 +275,17 @@ impl World {
             lun: Lun::ZERO,
             initiator_task_tag: InitiatorTaskTag(tag),
             target_transfer_tag: TargetTransferTag::RESERVED,
-            cmd_sn: self.take_cmd_sn(session, false),
-            exp_stat_sn: self.exp_stat_sn(session),
+            cmd_sn: self.take_cmd_sn(false),
+            exp_stat_sn: self.exp_stat_sn(),
         }
         .emit(&mut header);
-        self.sessions[session].pending.insert(tag, Pending::Text);
-        self.send_pdu(session, &header, text, false);
+        self.pending.insert(tag, Pending::Text);
+        self.send_pdu(&header, text, Damage::None, scene);
         true
     }
 
-    /// A NOP-Out: a ping, or the answer to one.
-    pub(crate) fn send_nop_out(
-        &mut self,
-        session: usize,
-        (tag, transfer_tag): (u32, u32),
-        immediate: bool,
-        data: &[u8],
-    ) {
-        let mut header = [0; 48];
-        NopOut {
-            immediate,
-            data_segment_length: word(data.len()),
-            lun: Lun::ZERO,
-            initiator_task_tag: InitiatorTaskTag(tag),
-            target_transfer_tag: TargetTransferTag(transfer_tag),
-            cmd_sn: self.take_cmd_sn(session, immediate),
-            exp_stat_sn: self.exp_stat_sn(session),
-        }
-        .emit(&mut header);
-        self.send_pdu(session, &header, data, false);
-    }
-
-    pub(crate) fn send_logout(&mut self, session: usize) {
-        let tag = self.sessions[session].new_tag();
+    pub(crate) fn send_logout(&mut self, scene: &mut Scene) {
+        let tag = self.new_tag();
         let immediate = true;
         let mut header = [0; 48];
         LogoutRequest {
@@ -309,247 +293,105 @@ impl World {
             reason: LogoutReason::CloseSession,
             initiator_task_tag: InitiatorTaskTag(tag),
             cid: 7,
-            cmd_sn: self.take_cmd_sn(session, immediate),
-            exp_stat_sn: self.exp_stat_sn(session),
+            cmd_sn: self.take_cmd_sn(immediate),
+            exp_stat_sn: self.exp_stat_sn(),
         }
         .emit(&mut header);
-        self.trace(|_| format!("session {session} logs out"));
-        self.reservations_may_end();
-        self.send_pdu(session, &header, &[], false);
-        let state = &mut self.sessions[session];
-        state.phase = Phase::LoggingOut;
-        state.pending.insert(tag, Pending::Logout);
-        state.unsolicited.clear();
-        state.solicited.clear();
+        scene.run.trace(|| format!("session {} logs out", self.number));
+        scene.ledger.reservations_may_end();
+        self.send_pdu(&header, &[], Damage::None, scene);
+        self.phase = Phase::LoggingOut;
+        self.pending.insert(tag, Pending::Logout);
+        self.unsolicited.clear();
+        self.solicited.clear();
     }
 
-    /// A task management function for the task `referenced`, or for `volume`, or for any.
-    pub(crate) fn send_management(
-        &mut self,
-        session: usize,
-        function: TaskManagementFunction,
-        referenced: Option<u32>,
-        volume: Option<usize>,
-    ) {
-        let tag = self.sessions[session].new_tag();
-        let any = volume.unwrap_or_else(|| self.rng.place(self.plan.volumes.len()));
-        let referenced = referenced.unwrap_or(u32::MAX);
-        let command = self.sessions[session].command(referenced);
-        let volume = command.map_or(any, |c| c.volume);
+    /// Asks for a task management function; returns what was asked for.
+    pub(crate) fn send_management(&mut self, wish: Wish, scene: &mut Scene) -> Management {
+        let Wish { function, referenced, volume } = wish;
+        let tag = self.new_tag();
+        let command = self.command(referenced);
+        let volume = command.map_or(volume, |c| c.volume);
         let ref_cmd_sn = Serial32(command.map_or(0, |c| c.cmd_sn));
         let mut header = [0; 48];
         TaskManagementRequest {
             immediate: true,
             function,
-            lun: Self::lun_of(volume),
+            lun: lun_of(volume),
             initiator_task_tag: InitiatorTaskTag(tag),
             referenced_task_tag: InitiatorTaskTag(referenced),
-            cmd_sn: self.take_cmd_sn(session, true),
-            exp_stat_sn: self.exp_stat_sn(session),
+            cmd_sn: self.take_cmd_sn(true),
+            exp_stat_sn: self.exp_stat_sn(),
             ref_cmd_sn,
             exp_data_sn: Serial32(0),
         }
         .emit(&mut header);
-        let sent = self.tick();
-        let ends = Vec::new();
-        let cmd_sn = self.sessions[session].cmd_sn;
-        let management = Management { function, volume, referenced, cmd_sn, sent, ends };
-        self.trace(|_| format!("session {session}: {tag:x} {function:?} of {referenced:x}"));
-        self.begin_reset(&management);
+        let sent = scene.run.tick();
+        let cmd_sn = self.cmd_sn;
+        let asked = Management { function, volume, referenced, cmd_sn, sent, ends: Vec::new() };
+        let number = self.number;
+        scene.run.trace(|| format!("session {number}: {tag:x} {function:?} of {referenced:x}"));
+        scene.run.report.management += 1;
         if function == TaskManagementFunction::AbortTaskSet {
             // An ABORT TASK behind it may find its task ended.
-            for pending in self.sessions[session].pending.values_mut() {
-                if let Pending::Command(command) = pending
-                    && command.volume == volume
-                {
-                    command.maybe_aborted = true;
-                }
+            for command in self.commands_mut().filter(|c| c.volume == volume) {
+                command.maybe_aborted = true;
             }
         }
         if function == TaskManagementFunction::AbortTask
-            && let Some(command) = self.sessions[session].command_mut(referenced)
+            && let Some(command) = self.command_mut(referenced)
         {
             command.aborting = true;
         }
-        self.sessions[session].pending.insert(tag, Pending::Management(management));
-        self.send_pdu(session, &header, &[], false);
-        self.report.management += 1;
+        self.pending.insert(tag, Pending::Management(asked.clone()));
+        self.send_pdu(&header, &[], Damage::None, scene);
+        asked
     }
 
-    /// A reset may end the tasks of others without a word to them.
-    fn begin_reset(&mut self, management: &Management) {
-        for volume in 0..self.units.len() {
-            if !management.resets(volume) {
-                continue;
-            }
-            self.resets_open[volume] += 1;
-            if management.resets_state() {
-                self.units[volume].holder.begin();
-                self.units[volume].write_cache.begin();
-            }
-            for state in &mut self.sessions {
-                for pending in state.pending.values_mut() {
-                    if let Pending::Command(command) = pending
-                        && command.volume == volume
-                    {
-                        command.maybe_aborted = true;
-                    }
-                }
-            }
+    /// Draws what to negotiate; the keys that say so.
+    pub(super) fn operational_keys(&mut self, scene: &mut Scene) -> Vec<String> {
+        let big = scene.run.plan.weights.big > 0;
+        let (offer, keys) = draw_offer(&mut scene.run.rng, big);
+        self.terms = offer;
+        keys
+    }
+
+    /// Sends a login request that ends its stage.
+    pub(super) fn send_login(&self, stage: LoginStage, keys: &[String], scene: &mut Scene) {
+        let mut text = Vec::new();
+        for key in keys {
+            text.extend_from_slice(key.as_bytes());
+            text.push(0);
         }
-    }
-
-    /// A reset of a volume has ended, or will not happen any more.
-    pub(crate) fn reset_ends(&mut self, volume: usize, changes: bool, happened: bool) {
-        self.resets_open[volume] -= 1;
-        if !changes {
-            return;
-        }
-        let default = self.plan.volumes[volume].volatile;
-        let unit = &mut self.units[volume];
-        unit.holder.end(happened.then_some(None));
-        unit.write_cache.end(happened.then_some(default));
-    }
-
-    /// A PDU that no initiator should send.
-    pub(crate) fn send_garbage(&mut self, session: usize) -> bool {
-        self.report.garbage += 1;
-        match self.rng.below(7) {
-            0 => self.send_snack(session),
-            1 => {
-                let mut header = [0; 48];
-                header[0] = 0x5c;
-                header[1] = 0x80;
-                self.sessions[session].rejects_due += 1;
-                self.send_pdu(session, &header, &[], false);
-            }
-            2 | 3 => self.send_outside_window(session),
-            4 => return self.send_doubled_tag(session),
-            5 => return self.send_malformed_command(session),
-            _ => self.send_noise(session),
-        }
-        true
-    }
-
-    fn send_snack(&mut self, session: usize) {
-        let mut header = [0; 48];
-        SnackRequest {
-            kind: SnackKind::DataOrR2t,
-            lun: Lun::ZERO,
-            initiator_task_tag: InitiatorTaskTag(77),
-            target_transfer_tag: TargetTransferTag::RESERVED,
-            exp_stat_sn: self.exp_stat_sn(session),
-            beg_run: Serial32(0),
-            run_length: 0,
-        }
-        .emit(&mut header);
-        self.sessions[session].rejects_due += 1;
-        self.send_pdu(session, &header, &[], false);
-    }
-
-    fn test_unit_ready(&self, session: usize, tag: u32, cmd_sn: u32) -> [u8; 48] {
-        let mut header = [0; 48];
-        ScsiCommand {
-            immediate: false,
-            is_final: true,
-            read: false,
-            write: false,
-            attribute: TaskAttribute::Simple,
-            total_ahs_length: 0,
-            data_segment_length: 0,
-            lun: Lun::ZERO,
-            initiator_task_tag: InitiatorTaskTag(tag),
-            expected_data_transfer_length: 0,
-            cmd_sn: Serial32(cmd_sn),
-            exp_stat_sn: self.exp_stat_sn(session),
-            cdb: [0; 16],
-        }
-        .emit(&mut header);
-        header
-    }
-
-    /// CmdSNs outside of the window are ignored without a word (RFC 7143 4.2.2.1).
-    fn send_outside_window(&mut self, session: usize) {
-        let distance = word(self.rng.between(129, 5000));
-        let cmd_sn = self.sessions[session].cmd_sn;
-        let wrong = if self.rng.chance(500) {
-            // However far the window has moved since, it is no wider than 128.
-            cmd_sn.wrapping_add(distance)
+        let number = u8::try_from(self.initiator).expect("a plan has a handful of initiators");
+        let next_stage = if stage == LoginStage::SecurityNegotiation {
+            LoginStage::LoginOperationalNegotiation
         } else {
-            self.sessions[session].exp_cmd_sn.wrapping_sub(distance)
+            LoginStage::FullFeaturePhase
         };
-        let tag = self.sessions[session].new_tag();
-        let header = self.test_unit_ready(session, tag, wrong);
-        self.send_pdu(session, &header, &[], false);
-    }
-
-    /// A tag that is in use, unless its task has ended meanwhile.
-    fn send_doubled_tag(&mut self, session: usize) -> bool {
-        let tags = self.abortable_tags(session);
-        if tags.is_empty() || !self.sessions[session].window_is_open() {
-            return false;
+        let mut header = [0; 48];
+        LoginRequest {
+            transit: true,
+            continues: false,
+            current_stage: stage,
+            next_stage,
+            version_max: 0,
+            version_min: 0,
+            data_segment_length: word(text.len()),
+            isid: [0x80, 0, 0, 0, 0, number],
+            tsih: 0,
+            initiator_task_tag: InitiatorTaskTag(1),
+            cid: 7,
+            cmd_sn: Serial32(self.cmd_sn),
+            exp_stat_sn: self.exp_stat_sn(),
         }
-        let tag = self.rng.pick(&tags);
-        let cmd_sn = self.take_cmd_sn(session, false).0;
-        let header = self.test_unit_ready(session, tag, cmd_sn);
-        self.sessions[session].doubled.push(tag);
-        self.send_pdu(session, &header, &[], false);
-        true
+        .emit(&mut header);
+        self.send_pdu(&header, &text, Damage::None, scene);
     }
+}
 
-    fn abortable_tags(&self, session: usize) -> Vec<u32> {
-        let state = &self.sessions[session];
-        let plain = |t: &&u32| {
-            let command = state.command(**t);
-            command.is_some_and(|c| !c.immediate && !c.aborting && !c.maybe_aborted)
-        };
-        state.pending.keys().filter(plain).copied().collect()
-    }
-
-    /// F and W both clear: refused, but its CmdSN is used up.
-    fn send_malformed_command(&mut self, session: usize) -> bool {
-        if !self.sessions[session].window_is_open() {
-            return false;
-        }
-        let tag = self.sessions[session].new_tag();
-        let cmd_sn = self.take_cmd_sn(session, false).0;
-        let mut header = self.test_unit_ready(session, tag, cmd_sn);
-        header[1] = 0;
-        self.sessions[session].rejects_due += 1;
-        self.send_pdu(session, &header, &[], false);
-        true
-    }
-
-    /// Noise where a PDU should be. After that the session proves nothing but that it ends.
-    fn send_noise(&mut self, session: usize) {
-        self.trace(|_| format!("session {session} sends noise"));
-        self.sessions[session].wild = true;
-        for _ in 0..self.rng.between(1, 6) {
-            let mut header = [0; 48];
-            for byte in &mut header {
-                *byte = self.rng.next().to_le_bytes()[0];
-            }
-            let opcode = self.rng.pick(&[0x00, 0x40, 0x01, 0x01, 0x42, 0x04, 0x05, 0x05, 0x46]);
-            header[0] = opcode;
-            // Noise must not do what only commands of the history may do.
-            header[32] = self.rng.pick(&[0x00, 0x03, 0x12, 0x28, 0x88, 0xa0, 0xff]);
-            if opcode == 0x42 {
-                header[1] = self.rng.pick(&[0x81, 0x82, 0x83, 0x88, 0x89, 0xff]);
-            }
-            header[4] = self.rng.pick(&[0, 0, 0, 1]);
-            // Sometimes more data than anybody may send.
-            let too_much = self.rng.chance(50);
-            header[5..7].fill(if too_much { 0xff } else { 0 });
-            let tag = word(self.rng.below(u64::from(self.sessions[session].next_tag) + 2));
-            header[16..20].copy_from_slice(&tag.to_be_bytes());
-            let cmd_sn = self.sessions[session].cmd_sn;
-            if self.rng.chance(700) {
-                header[24..28].copy_from_slice(&cmd_sn.to_be_bytes());
-            }
-            let len = Bhs::new(header).data_segment_length();
-            let data = vec![0xab; if too_much { 64 } else { size(len) }];
-            let spoil = self.rng.chance(50);
-            self.send_pdu(session, &header, &data, spoil);
-        }
-    }
+/// The part of some bytes that is there.
+fn window(bytes: &[u8], from: u32, to: u32) -> &[u8] {
+    let to = size(to).min(bytes.len());
+    &bytes[size(from).min(to)..to]
 }

@@ -1,12 +1,10 @@
 //! An initiator's session: its numbers, and what it waits for.
 
-use crate::history::{Span, Tick};
-use crate::sectors::Mark;
-use crate::units_state::Look;
-use iscsi::pdu::TaskManagementFunction;
+use super::command::{Command, Pending, Sequence};
+use crate::rng::word;
 use iscsi::{Bhs, Deframer};
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
+use units::Serial32;
 
 /// What was negotiated, as the initiator understands it.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +51,10 @@ pub(crate) enum Phase {
 /// One session, with its one connection.
 #[derive(Debug)]
 pub(crate) struct Session {
+    /// Its place in the list of sessions.
+    pub(crate) number: usize,
     pub(crate) initiator: usize,
-    pub(crate) link: usize,
+    pub(crate) wire: usize,
     /// When its login began, in nanoseconds.
     pub(crate) began: u64,
     pub(crate) phase: Phase,
@@ -92,168 +92,24 @@ pub(crate) struct Session {
     pub(crate) ignored_shutdown: bool,
 }
 
-/// What waits for an answer.
-#[derive(Debug)]
-pub(crate) enum Pending {
-    Command(Box<Command>),
-    Logout,
-    Management(Management),
-    Nop(Vec<u8>),
-    Text,
-}
-
-/// A task management function that has been asked for.
-#[derive(Clone, Debug)]
-pub(crate) struct Management {
-    pub(crate) function: TaskManagementFunction,
-    pub(crate) volume: usize,
-    pub(crate) referenced: u32,
-    pub(crate) cmd_sn: u32,
-    pub(crate) sent: Tick,
-    /// Writes that must have ended when it is answered.
-    pub(crate) ends: Vec<u64>,
-}
-
-impl Management {
-    /// Whether it changes the reservation and the mode pages too.
-    pub(crate) fn resets_state(&self) -> bool {
-        self.function != TaskManagementFunction::ClearTaskSet
-    }
-
-    /// Whether it reaches the tasks of other sessions.
-    pub(crate) fn resets(&self, volume: usize) -> bool {
-        match self.function {
-            TaskManagementFunction::TargetWarmReset => true,
-            TaskManagementFunction::LogicalUnitReset | TaskManagementFunction::ClearTaskSet => {
-                volume == self.volume
-            }
-            TaskManagementFunction::AbortTask
-            | TaskManagementFunction::AbortTaskSet
-            | TaskManagementFunction::ClearAca
-            | TaskManagementFunction::TargetColdReset
-            | TaskManagementFunction::TaskReassign
-            | TaskManagementFunction::QueryTask
-            | TaskManagementFunction::QueryTaskSet
-            | TaskManagementFunction::ItNexusReset
-            | TaskManagementFunction::QueryAsynchronousEvent
-            | TaskManagementFunction::Unknown(_) => false,
-        }
-    }
-}
-
-/// A Data-Out sequence to be sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sequence {
-    pub(crate) tag: u32,
-    pub(crate) transfer_tag: u32,
-    pub(crate) next: u32,
-    pub(crate) end: u32,
-    pub(crate) data_sn: u32,
-}
-
-/// The kinds of command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    CompareAndWrite,
-    Flush,
-    /// INQUIRY, READ CAPACITY and the like: whatever the answer, it is GOOD.
-    Inquiry,
-    Mode {
-        write_cache: bool,
-    },
-    Read,
-    Release,
-    Reserve,
-    TestUnitReady,
-    Unmap,
-    /// Without data, or with all of it.
-    Verify {
-        compares: bool,
-    },
-    Write,
-    WriteAndVerify,
-    WriteSame,
-}
-
-impl Kind {
-    pub(crate) const fn touches_the_medium(self) -> bool {
-        match self {
-            Self::CompareAndWrite
-            | Self::Flush
-            | Self::Read
-            | Self::Unmap
-            | Self::Verify { .. }
-            | Self::Write
-            | Self::WriteAndVerify
-            | Self::WriteSame => true,
-            Self::Inquiry
-            | Self::Mode { .. }
-            | Self::Release
-            | Self::Reserve
-            | Self::TestUnitReady => false,
-        }
-    }
-}
-
-/// A SCSI command under way.
-#[derive(Clone)]
-pub(crate) struct Command {
-    /// Its number in the history, and the value that it writes.
-    pub(crate) op: u64,
+/// What a session begins with.
+pub(crate) struct Beginning {
+    pub(crate) number: usize,
     pub(crate) initiator: usize,
-    pub(crate) kind: Kind,
-    pub(crate) cdb: [u8; 16],
-    pub(crate) volume: usize,
-    pub(crate) immediate: bool,
+    pub(crate) wire: usize,
     pub(crate) cmd_sn: u32,
-    pub(crate) sent: Tick,
-    pub(crate) expected: u32,
-    /// Bytes that the CDB asks for, where that is known.
-    pub(crate) scsi_length: Option<u64>,
-    pub(crate) reads: bool,
-    /// Data for the target.
-    pub(crate) out: Vec<u8>,
-    pub(crate) unasked: bool,
-    /// The sectors that it is about.
-    pub(crate) span: Span,
-    /// What it writes, and the value.
-    pub(crate) writes: Vec<(Span, u64)>,
-    /// What COMPARE AND WRITE and VERIFY think is there.
-    pub(crate) believes: Vec<Mark>,
-    pub(crate) fua: bool,
-    /// It reaches past the end.
-    pub(crate) outside: bool,
-    /// Something is wrong with its data: it must not end well.
-    pub(crate) spoiled: bool,
-    /// A reset by somebody else may have ended it without a word.
-    pub(crate) maybe_aborted: bool,
-    /// An ABORT TASK for it is under way.
-    pub(crate) aborting: bool,
-    pub(crate) look: Look,
-    // What has come back so far.
-    pub(crate) input: Vec<u8>,
-    pub(crate) data_sn: u32,
-    pub(crate) in_sequence: u32,
-    pub(crate) r2t_sn: u32,
-    pub(crate) requested: u32,
-}
-
-impl fmt::Debug for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { op, kind, volume, cmd_sn, expected, .. } = self;
-        let (first, count) = (self.span.first, self.span.count);
-        write!(f, "op {op} {kind:?} volume {volume} {first}+{count} CmdSN {cmd_sn:x}, ")?;
-        write!(f, "since {}, {expected} bytes, {} came, ", self.sent, self.input.len())?;
-        write!(f, "{} of {} asked for", self.requested, self.out.len())
-    }
+    /// In nanoseconds.
+    pub(crate) now: u64,
 }
 
 impl Session {
-    pub(crate) fn new(initiator: usize, link: usize, cmd_sn: u32, began: u64) -> Self {
+    pub(crate) fn new(beginning: &Beginning) -> Self {
+        let &Beginning { number, initiator, wire, cmd_sn, now } = beginning;
         Self {
+            number,
             initiator,
-            link,
-            began,
+            wire,
+            began: now,
             phase: Phase::Login,
             wild: false,
             terms: Terms::default(),
@@ -311,7 +167,7 @@ impl Session {
     /// Resets of a volume that the session has asked for.
     pub(crate) fn resets_of(&self, volume: usize) -> u32 {
         let resets = |p: &&Pending| matches!(p, Pending::Management(m) if m.resets(volume));
-        crate::rng::word(self.pending.values().filter(resets).count())
+        word(self.pending.values().filter(resets).count())
     }
 
     pub(crate) fn command(&self, tag: u32) -> Option<&Command> {
@@ -328,5 +184,49 @@ impl Session {
             Some(Pending::Logout | Pending::Management(_) | Pending::Nop(_) | Pending::Text)
             | None => None,
         }
+    }
+
+    /// The commands that have no answer.
+    pub(crate) fn commands_mut(&mut self) -> impl Iterator<Item = &mut Command> {
+        self.pending.values_mut().filter_map(|pending| match pending {
+            Pending::Command(command) => Some(command.as_mut()),
+            Pending::Logout | Pending::Management(_) | Pending::Nop(_) | Pending::Text => None,
+        })
+    }
+
+    /// The tags of commands that fit.
+    pub(crate) fn tags_of(&self, fits: impl Fn(&Command) -> bool) -> Vec<u32> {
+        let fits = |tag: &&u32| self.command(**tag).is_some_and(&fits);
+        self.pending.keys().filter(fits).copied().collect()
+    }
+
+    /// The commands for which no ABORT TASK is under way.
+    pub(crate) fn abortable(&self, wanted: impl Fn(&Command) -> bool) -> Vec<u32> {
+        self.tags_of(|c| !c.aborting && wanted(c))
+    }
+
+    pub(crate) fn exp_stat_sn(&self) -> Serial32 {
+        Serial32(self.stat_sn.unwrap_or(0))
+    }
+
+    /// The CmdSN of the next request; an immediate one takes none.
+    pub(crate) const fn take_cmd_sn(&mut self, immediate: bool) -> Serial32 {
+        let number = self.cmd_sn;
+        if !immediate {
+            self.cmd_sn = number.wrapping_add(1);
+        }
+        Serial32(number)
+    }
+
+    /// What has not ended.
+    pub(crate) fn outstanding(&self) -> String {
+        let Self { number, initiator, phase, settled, .. } = self;
+        let pending = self.pending.iter().take(8);
+        let tags: Vec<String> = pending.map(|(tag, p)| format!("{tag:x} {p:.300?}")).collect();
+        let (exp, max, next) = (self.exp_cmd_sn, self.max_cmd_sn, self.cmd_sn);
+        format!(
+            "\n  session {number} of initiator {initiator} {phase:?} settled {settled} window \
+             {exp:x}..{max:x} next {next:x}: {tags:?}"
+        )
     }
 }

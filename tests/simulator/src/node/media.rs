@@ -1,18 +1,54 @@
-//! Backend operations: they take effect in two halves at random moments, end in any order, and
-//! sometimes fail or take very long.
+//! The media of a node and the operations on them: those on files take effect in two halves at
+//! random moments, end in any order, and sometimes fail or take very long. Memory ends at once.
 
+use super::disk::Disk;
+use super::pool::{Pool, Use};
+use super::seat::Seat;
 use crate::Canary;
-use crate::pool::Use;
-use crate::rng::size;
+use crate::plan::Plan;
+use crate::rng::{size, word};
+use crate::run::Run;
+use crate::scene::Scene;
 use crate::sectors::{Mark, SECTOR, SECTOR_BYTES, ZEROS};
-use crate::world::{Event, Stage, World};
-use shard::{Action, IoResult, OpId};
-use units::BufSlice;
-use volume::{BlockRequest, Extent, SpaceChange};
+use shard::{IoResult, OpId};
+use std::collections::BTreeMap;
+use units::{BufSlice, VolumeId};
+use volume::SpaceChange;
 
-/// One backend operation under way.
+/// A place in a volume.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InVolume {
+    pub(super) volume: VolumeId,
+    /// Bytes from the start of the volume.
+    pub(super) offset: u64,
+}
+
+/// One operation that is to begin.
 #[derive(Debug)]
-pub(crate) struct Io {
+pub(super) struct NewIo {
+    pub(super) seat: usize,
+    pub(super) op: OpId,
+    pub(super) work: Work,
+}
+
+/// One operation that has begun: its number, and when its halves take effect.
+pub(super) struct Started {
+    pub(super) io: u64,
+    /// Delays in nanoseconds.
+    pub(super) half: u64,
+    pub(super) end: u64,
+}
+
+/// One operation that has ended.
+pub(super) struct Ended {
+    pub(super) seat: usize,
+    pub(super) op: OpId,
+    pub(super) result: IoResult,
+}
+
+/// One operation under way.
+#[derive(Debug)]
+struct Io {
     seat: usize,
     op: OpId,
     work: Work,
@@ -24,8 +60,9 @@ pub(crate) struct Io {
     claim: u64,
 }
 
+/// What an operation does.
 #[derive(Debug)]
-enum Work {
+pub(super) enum Work {
     Compare { expected: BufSlice, actual: BufSlice },
     Flush { disk: usize, sectors: Vec<usize> },
     QueryMap { disk: usize, offset: u64, len: u64 },
@@ -42,26 +79,63 @@ enum Fate {
     NoSpace,
 }
 
-impl Io {
-    /// Whether it writes data of `op`.
-    pub(crate) fn writes(&self, op: u64) -> bool {
-        let Work::Write { bytes, .. } = &self.work else { return false };
+/// A part of an operation, in bytes from its start.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    from: u64,
+    to: u64,
+}
+
+impl Part {
+    const ALL: Self = Self { from: 0, to: u64::MAX };
+
+    /// What of it lies within `len` bytes.
+    fn within(self, len: u64) -> Self {
+        let to = self.to.min(len);
+        Self { from: self.from.min(to), to }
+    }
+}
+
+/// Bytes that an operation accesses.
+struct Range {
+    disk: usize,
+    offset: u64,
+    len: u64,
+}
+
+impl Work {
+    /// Bytes of a medium that it accesses; `None` where it does not access one, or all of it.
+    fn range(&self) -> Option<Range> {
+        let (disk, offset, len) = match *self {
+            Self::Compare { .. } | Self::Flush { .. } => return None,
+            Self::QueryMap { disk, offset, len } | Self::Space { disk, offset, len, .. } => {
+                (disk, offset, len)
+            }
+            Self::Read { disk, offset, into } => (disk, offset, into.len.into()),
+            Self::Write { disk, offset, from, .. } => (disk, offset, from.len.into()),
+        };
+        Some(Range { disk, offset, len })
+    }
+
+    /// Whether it writes data of the command `op`.
+    fn writes(&self, op: u64) -> bool {
+        let Self::Write { bytes, .. } = self else { return false };
         let first = bytes.get(..SECTOR).and_then(Mark::of);
         op != ZEROS && first.is_some_and(|m| m.value == op)
     }
 
-    pub(crate) fn describe(&self) -> String {
-        match &self.work {
-            Work::Compare { expected, .. } => format!("compare {expected:?}"),
-            Work::Flush { disk, .. } => format!("flush of volume {disk}"),
-            Work::QueryMap { disk, offset, .. } => format!("map of volume {disk} at {offset}"),
-            Work::Read { disk, offset, into } => {
+    fn describe(&self) -> String {
+        match self {
+            Self::Compare { expected, .. } => format!("compare {expected:?}"),
+            Self::Flush { disk, .. } => format!("flush of volume {disk}"),
+            Self::QueryMap { disk, offset, .. } => format!("map of volume {disk} at {offset}"),
+            Self::Read { disk, offset, into } => {
                 format!("read of volume {disk} at {offset}, {} bytes", into.len)
             }
-            Work::Space { disk, change, offset, len } => {
+            Self::Space { disk, change, offset, len } => {
                 format!("{change:?} of volume {disk} at {offset}, {len} bytes")
             }
-            Work::Write { disk, offset, from, durable, bytes } => {
+            Self::Write { disk, offset, from, durable, bytes } => {
                 let value = bytes.get(..SECTOR).and_then(Mark::of).map(|m| m.value);
                 let len = from.len;
                 format!("write {value:?} to volume {disk} at {offset}, {len} bytes, {durable}")
@@ -70,187 +144,144 @@ impl Io {
     }
 }
 
-impl World {
-    pub(crate) fn start_io(&mut self, seat: usize, action: Action) {
-        let Some((op, work)) = self.work_of(seat, action) else { return };
-        let fate = self.fate_of(&work);
-        let claim = self.tick();
-        let (bytes, len) = self.extent_of(&work);
+/// The media of a node.
+pub(super) struct Media {
+    disks: Vec<Disk>,
+    ios: BTreeMap<u64, Io>,
+}
+
+impl Media {
+    /// New media for the volumes of a plan.
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self { disks: plan.volumes.iter().map(Disk::new).collect(), ios: BTreeMap::new() }
+    }
+
+    /// Whether a volume is in memory.
+    pub(super) fn is_in_memory(&self, disk: usize) -> bool {
+        self.disks[disk].is_in_memory()
+    }
+
+    /// Bytes that were left in a volume.
+    pub(super) fn bytes(&self, at: InVolume, len: u32) -> Vec<u8> {
+        let mut bytes = vec![0; size(len)];
+        self.disks[usize::from(at.volume.0)].read(at.offset, &mut bytes);
+        bytes
+    }
+
+    /// Whether the volume has such bytes.
+    pub(super) fn contains(&self, at: InVolume, len: u32) -> bool {
+        at.offset + u64::from(len) <= self.disks[usize::from(at.volume.0)].bytes()
+    }
+
+    /// A flush of what is in the cache of a medium now.
+    pub(super) fn flush(&self, disk: usize) -> Work {
+        Work::Flush { disk, sectors: self.disks[disk].dirty() }
+    }
+
+    /// Carries out an operation on a memory volume, or on none; `None` for others.
+    pub(super) fn end_at_once(
+        &mut self,
+        new: &NewIo,
+        seats: &mut [Seat],
+        run: &mut Run,
+    ) -> Option<IoResult> {
+        let pool = &mut seats[new.seat].pool;
+        match &new.work {
+            // As in production: no socket and no medium takes part in it.
+            Work::Compare { expected, actual } => {
+                let results = [pool.check(*expected, Use::Reads), pool.check(*actual, Use::Reads)];
+                results.into_iter().for_each(|result| run.check(result));
+                Some(self.result_of(&new.work, pool))
+            }
+            Work::Flush { disk, .. } => self.is_in_memory(*disk).then_some(IoResult::Done),
+            Work::QueryMap { disk, len, .. } => {
+                let whole = IoResult::Mapped { len: *len, allocated: true };
+                self.is_in_memory(*disk).then_some(whole)
+            }
+            Work::Read { disk, .. } | Work::Space { disk, .. } | Work::Write { disk, .. } => {
+                if !self.is_in_memory(*disk) {
+                    return None;
+                }
+                if !self.is_inside(&new.work) {
+                    return Some(IoResult::Failed(EIO));
+                }
+                self.take_effect(&new.work, Part::ALL, pool, run);
+                Some(IoResult::Done)
+            }
+        }
+    }
+
+    /// Begins an operation.
+    pub(super) fn start(&mut self, new: NewIo, seats: &mut [Seat], run: &mut Run) -> Started {
+        let NewIo { seat, op, work } = new;
+        let drawn = self.draw_fate(&work, run);
+        let claim = run.tick();
         if self.ios.values().any(|io| io.seat == seat && io.op == op) {
-            self.fail(|_| format!("{op:?} names two operations at once"));
+            run.fail(|| format!("{op:?} names two operations at once"));
         }
-        self.claim_for(seat, &work, claim);
-        let half = self.rng.below(len / SECTOR_BYTES + 1) * SECTOR_BYTES;
-        let fate = if bytes { fate } else { Fate::Failed };
-        let io = Io { seat, op, work, fate, half, applied: 0, claim };
-        self.trace(|_| format!("seat {seat}: {op:?} begins: {} ({fate:?})", io.describe()));
-        self.ios.insert(claim, io);
-        let (first, second) = self.io_delays();
-        self.after(first, Event::IoHalf { io: claim });
-        self.after(second, Event::IoEnd { io: claim });
+        claim_for(&work, claim, &mut seats[seat].pool, run);
+        let len = work.range().map_or(0, |range| range.len);
+        let half = run.rng.below(len / SECTOR_BYTES + 1) * SECTOR_BYTES;
+        let fate = if self.is_inside(&work) { drawn } else { Fate::Failed };
+        run.trace(|| format!("seat {seat}: {op:?} begins: {} ({fate:?})", work.describe()));
+        self.ios.insert(claim, Io { seat, op, work, fate, half, applied: 0, claim });
+        let hangs = run.is_chaos() && run.rng.chance(run.plan.faults.hang);
+        let most = if hangs { HANG_NS } else { run.rng.pick(&[5_000, 100_000, 1_000_000]) };
+        let end = run.rng.below(most);
+        Started { io: claim, half: run.rng.below(end + 1), end }
     }
 
-    fn work_of(&mut self, seat: usize, action: Action) -> Option<(OpId, Work)> {
-        Some(match action {
-            Action::Compare { op, expected, actual } => (op, Work::Compare { expected, actual }),
-            Action::Io { op, volume, request } => {
-                (op, self.work_of_request(seat, usize::from(volume.0), request))
-            }
-            Action::Close(_)
-            | Action::EnterFullFeaturePhase { .. }
-            | Action::HandOver { .. }
-            | Action::Post { .. }
-            | Action::Replicate { .. }
-            | Action::Return { .. }
-            | Action::Send { .. }
-            | Action::ZeroFill(_) => return None,
-        })
-    }
-
-    fn work_of_request(&mut self, seat: usize, disk: usize, request: BlockRequest) -> Work {
-        match request {
-            BlockRequest::Flush => Work::Flush { disk, sectors: self.disks[disk].dirty() },
-            BlockRequest::MapQuery(Extent { offset, len }) => Work::QueryMap { disk, offset, len },
-            BlockRequest::Read { offset, into, .. } => Work::Read { disk, offset, into },
-            BlockRequest::Space { change, range: Extent { offset, len } } => {
-                Work::Space { disk, change, offset, len }
-            }
-            BlockRequest::Write { offset, from, durable, .. } => {
-                let bytes = self.seats[seat].pool.bytes(from).to_vec();
-                self.check_write(disk, offset, &bytes);
-                Work::Write { disk, offset, from, durable, bytes }
-            }
-        }
-    }
-
-    /// What is written is whole sectors of a write that may still happen, where they belong.
-    fn check_write(&mut self, disk: usize, offset: u64, bytes: &[u8]) {
-        if !offset.is_multiple_of(SECTOR_BYTES) || !bytes.len().is_multiple_of(SECTOR) {
-            return self.fail(|_| format!("a write of {} bytes at {offset}", bytes.len()));
-        }
-        for (sector, bytes) in (offset / SECTOR_BYTES..).zip(bytes.chunks(SECTOR)) {
-            let Some(mark) = Mark::of(bytes) else {
-                return self.fail(|_| {
-                    format!(
-                        "sector {sector} of volume {disk} is to be written with no data: {:?}",
-                        &bytes[..32]
-                    )
-                });
-            };
-            if !mark.belongs_at(sector) {
-                return self.fail(|_| format!("{mark:?} is to be written to sector {sector}"));
-            }
-            if mark.value != ZEROS && self.ended.get(size(mark.value)) != Some(&false) {
-                return self.fail(|_| format!("{mark:?} is to be written, but it has ended"));
-            }
-        }
-    }
-
-    fn fate_of(&mut self, work: &Work) -> Fate {
-        if self.stage != Stage::Chaos {
+    fn draw_fate(&self, work: &Work, run: &mut Run) -> Fate {
+        if !run.is_chaos() {
             return Fate::Done;
         }
         let grows = matches!(work, Work::Write { .. } | Work::Space { .. });
-        if grows && self.rng.chance(self.plan.faults.no_space) {
+        if grows && run.rng.chance(run.plan.faults.no_space) {
             return Fate::NoSpace;
         }
-        let compares = matches!(work, Work::Compare { .. });
-        if !compares && self.rng.chance(self.plan.faults.io_error) {
-            return Fate::Failed;
-        }
-        Fate::Done
+        if run.rng.chance(run.plan.faults.io_error) { Fate::Failed } else { Fate::Done }
     }
 
-    /// Whether the bytes are there at all, and how many.
-    fn extent_of(&self, work: &Work) -> (bool, u64) {
-        let (disk, offset, len) = match work {
-            Work::Compare { .. } | Work::Flush { .. } => return (true, 0),
-            Work::QueryMap { disk, offset, len } | Work::Space { disk, offset, len, .. } => {
-                (*disk, *offset, *len)
-            }
-            Work::Read { disk, offset, into } => (*disk, *offset, u64::from(into.len)),
-            Work::Write { disk, offset, from, .. } => (*disk, *offset, u64::from(from.len)),
-        };
-        (offset + len <= self.disks[disk].bytes(), len)
+    /// Whether the medium has the bytes that an operation accesses.
+    fn is_inside(&self, work: &Work) -> bool {
+        let has = |range: Range| range.offset + range.len <= self.disks[range.disk].bytes();
+        work.range().is_none_or(has)
     }
 
-    fn claim_for(&mut self, seat: usize, work: &Work, claim: u64) {
-        let pool = &mut self.seats[seat].pool;
-        let results = match work {
-            Work::Compare { expected, actual } => {
-                let first = pool.claim(*expected, Use::Reads, claim);
-                vec![first, pool.claim(*actual, Use::Reads, claim)]
-            }
-            Work::Flush { .. } | Work::QueryMap { .. } | Work::Space { .. } => Vec::new(),
-            Work::Read { into, .. } => vec![pool.claim(*into, Use::Writes, claim)],
-            Work::Write { from, .. } => vec![pool.claim(*from, Use::Reads, claim)],
-        };
-        for result in results {
-            self.check(result);
-        }
+    /// The first half of an operation takes effect.
+    pub(super) fn half(&mut self, io: u64, seats: &mut [Seat], run: &mut Run) {
+        let Some(mut io) = self.ios.remove(&io) else { return };
+        let part = Part { from: 0, to: io.half };
+        self.take_effect(&io.work, part, &mut seats[io.seat].pool, run);
+        io.applied = io.half;
+        self.ios.insert(io.claim, io);
     }
 
-    fn io_delays(&mut self) -> (u64, u64) {
-        let hangs = self.stage == Stage::Chaos && self.rng.chance(self.plan.faults.hang);
-        let most = if hangs { 30_000_000_000 } else { self.rng.pick(&[5_000, 100_000, 1_000_000]) };
-        let second = self.rng.below(most);
-        (self.rng.below(second + 1), second)
-    }
-
-    /// The first half takes effect.
-    pub(crate) fn io_half(&mut self, id: u64) {
-        if let Some(mut io) = self.ios.remove(&id) {
-            self.take_effect(&io, 0, io.half);
-            io.applied = io.half;
-            self.ios.insert(id, io);
-        }
-    }
-
-    /// The rest takes effect, and the shard hears of it.
-    pub(crate) fn io_end(&mut self, id: u64) {
-        let Some(mut io) = self.ios.remove(&id) else { return };
+    /// The rest of an operation takes effect, and it ends.
+    pub(super) fn end(&mut self, io: u64, seats: &mut [Seat], run: &mut Run) -> Option<Ended> {
+        let io = self.ios.remove(&io)?;
+        let Io { seat, op, .. } = io;
+        let pool = &mut seats[seat].pool;
         if io.fate == Fate::Done {
-            self.take_effect(&io, io.half, u64::MAX);
+            let part = Part { from: io.half, to: u64::MAX };
+            self.take_effect(&io.work, part, pool, run);
         }
-        self.release_after(&mut io);
-        let result = self.result_of(&io);
-        let (seat, op) = (io.seat, io.op);
-        self.trace(|_| format!("seat {seat}: {op:?} ends: {} {result:?}", io.describe()));
-        self.shard(seat, |shard, now, actions| shard.handle_io(now, op, result, actions));
+        release_after(&io, pool, run);
+        let result = match io.fate {
+            Fate::Failed => IoResult::Failed(EIO),
+            Fate::NoSpace => IoResult::NoSpace,
+            Fate::Done => self.result_of(&io.work, pool),
+        };
+        run.trace(|| format!("seat {seat}: {op:?} ends: {} {result:?}", io.work.describe()));
+        Some(Ended { seat, op, result })
     }
 
-    fn release_after(&mut self, io: &mut Io) {
-        let pool = &mut self.seats[io.seat].pool;
-        match &io.work {
+    fn result_of(&self, work: &Work, pool: &mut Pool) -> IoResult {
+        match work {
             Work::Compare { expected, actual } => {
-                pool.release(expected.buf, io.claim);
-                pool.release(actual.buf, io.claim);
-            }
-            Work::Flush { .. } | Work::QueryMap { .. } | Work::Space { .. } => {}
-            Work::Read { into, .. } => pool.release(into.buf, io.claim),
-            Work::Write { from, bytes, .. } => {
-                let same = pool.bytes(*from) == &bytes[..];
-                pool.release(from.buf, io.claim);
-                if !same {
-                    let text = io.describe();
-                    self.fail(|_| format!("the buffer has changed under a {text}"));
-                }
-            }
-        }
-    }
-
-    fn result_of(&mut self, io: &Io) -> IoResult {
-        match io.fate {
-            Fate::Failed => return IoResult::Failed(5),
-            Fate::NoSpace => return IoResult::NoSpace,
-            Fate::Done => {}
-        }
-        match &io.work {
-            Work::Compare { expected, actual } => {
-                let pool = &mut self.seats[io.seat].pool;
                 let expected = pool.bytes(*expected).to_vec();
                 let differs = expected.iter().zip(pool.bytes(*actual)).position(|(a, b)| a != b);
-                differs.map_or(IoResult::Done, |at| IoResult::Differs { at: crate::rng::word(at) })
+                differs.map_or(IoResult::Done, |at| IoResult::Differs { at: word(at) })
             }
             Work::QueryMap { disk, offset, len } => {
                 let (len, allocated) = self.disks[*disk].map(*offset, *len);
@@ -262,77 +293,117 @@ impl World {
         }
     }
 
-    /// What of an operation lies between two offsets of it takes effect.
-    fn take_effect(&mut self, io: &Io, from: u64, to: u64) {
-        match &io.work {
+    /// A part of an operation takes effect.
+    fn take_effect(&mut self, work: &Work, part: Part, pool: &mut Pool, run: &mut Run) {
+        match work {
             Work::Compare { .. } | Work::QueryMap { .. } => {}
             Work::Flush { disk, sectors } => {
-                let is_end = to == u64::MAX;
-                if is_end && self.plan.canary != Some(Canary::FlushIsDropped) {
+                let is_end = part.to == u64::MAX;
+                if is_end && run.plan.canary != Some(Canary::FlushIsDropped) {
                     self.disks[*disk].flushed(sectors);
                 }
             }
             Work::Read { disk, offset, into } => {
-                let (from, to) = clip(from, to, into.len.into());
-                let bytes = self.seats[io.seat].pool.bytes(*into);
+                let Part { from, to } = part.within(into.len.into());
+                let bytes = pool.bytes(*into);
                 self.disks[*disk].read(offset + from, &mut bytes[size(from)..size(to)]);
             }
             Work::Space { disk, change, offset, len } => {
-                let (from, to) = clip(from, to, *len);
+                let Part { from, to } = part.within(*len);
                 let allocated = *change == SpaceChange::Zero;
                 self.disks[*disk].zero(offset + from, to - from, allocated);
             }
             Work::Write { disk, offset, durable, bytes, .. } => {
-                let (from, to) = clip(from, to, bytes.len() as u64);
-                self.write_part(*disk, *offset, (from, to), (bytes, *durable));
+                let Part { from, to } = part.within(bytes.len() as u64);
+                let disk = &mut self.disks[*disk];
+                let Some(at) = astray(offset + from, to - from, disk.bytes(), run) else { return };
+                disk.write(at, &bytes[size(from)..size(to)], *durable);
             }
         }
     }
 
-    fn write_part(
-        &mut self,
-        disk: usize,
-        offset: u64,
-        (from, to): (u64, u64),
-        (bytes, durable): (&[u8], bool),
-    ) {
-        let mut at = offset + from;
-        match self.plan.canary {
-            Some(Canary::WriteIsLost) if self.rng.chance(100) => return,
-            Some(Canary::WriteGoesAstray) if self.rng.chance(100) => {
-                at = (at + 8 * SECTOR_BYTES) % self.disks[disk].bytes();
-                if at + (to - from) > self.disks[disk].bytes() {
-                    at = 0;
-                }
-            }
-            Some(
-                Canary::AnswerComesTwice
-                | Canary::FlushIsDropped
-                | Canary::WriteGoesAstray
-                | Canary::WriteIsLost,
-            )
-            | None => {}
-        }
-        self.disks[disk].write(at, &bytes[size(from)..size(to)], durable);
+    /// An operation under way that writes data of a command, as text.
+    pub(super) fn write_of(&self, op: u64) -> Option<String> {
+        self.ios.values().find(|io| io.work.writes(op)).map(|io| io.work.describe())
     }
 
-    /// The power fails: what was under way is written in part.
-    pub(crate) fn half_written(&mut self) {
-        let ids: Vec<u64> = self.ios.keys().copied().collect();
-        for id in ids {
-            let Some(io) = self.ios.remove(&id) else { continue };
-            if io.fate == Fate::Done && self.rng.chance(500) {
-                let to = self.rng.below(64) * SECTOR_BYTES;
-                if !matches!(io.work, Work::Read { .. }) {
-                    self.take_effect(&io, io.applied, to);
-                }
+    /// The power fails: what was under way is written in part, and caches are lost.
+    pub(super) fn lose_power(&mut self, seats: &mut [Seat], scene: &mut Scene) {
+        let Scene { run, ledger, .. } = scene;
+        for io in std::mem::take(&mut self.ios).into_values() {
+            let happens = io.fate == Fate::Done && run.rng.chance(500);
+            if happens && !matches!(io.work, Work::Read { .. }) {
+                let part = Part { from: io.applied, to: run.rng.below(64) * SECTOR_BYTES };
+                self.take_effect(&io.work, part, &mut seats[io.seat].pool, run);
+            }
+        }
+        let now = run.tick();
+        for (volume, disk) in self.disks.iter_mut().enumerate() {
+            disk.crash(&mut run.rng);
+            if disk.is_in_memory() {
+                ledger.history.lost(volume, now);
+            } else {
+                let result = ledger.history.crashed(volume, disk.contents(), now);
+                run.check(result);
+            }
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.ios.is_empty()
+    }
+
+    /// What has not ended.
+    pub(super) fn outstanding(&self) -> String {
+        self.ios.values().take(8).map(|io| format!("\n  {}", io.work.describe())).collect()
+    }
+}
+
+fn claim_for(work: &Work, claim: u64, pool: &mut Pool, run: &mut Run) {
+    let result = match work {
+        Work::Compare { .. } | Work::Flush { .. } | Work::QueryMap { .. } | Work::Space { .. } => {
+            Ok(())
+        }
+        Work::Read { into, .. } => pool.claim(*into, Use::Writes, claim),
+        Work::Write { from, .. } => pool.claim(*from, Use::Reads, claim),
+    };
+    run.check(result);
+}
+
+fn release_after(io: &Io, pool: &mut Pool, run: &mut Run) {
+    match &io.work {
+        Work::Compare { .. } | Work::Flush { .. } | Work::QueryMap { .. } | Work::Space { .. } => {}
+        Work::Read { into, .. } => pool.release(into.buf, io.claim),
+        Work::Write { from, bytes, .. } => {
+            let same = pool.bytes(*from) == &bytes[..];
+            pool.release(from.buf, io.claim);
+            if !same {
+                run.fail(|| format!("the buffer has changed under a {}", io.work.describe()));
             }
         }
     }
 }
 
-/// The part of `len` bytes that lies between two offsets.
-const fn clip(from: u64, to: u64, len: u64) -> (u64, u64) {
-    let to = if to < len { to } else { len };
-    (if from < to { from } else { to }, to)
+/// Where a write goes: canaries lead some of them astray, or nowhere.
+fn astray(at: u64, len: u64, end: u64, run: &mut Run) -> Option<u64> {
+    match run.plan.canary {
+        Some(Canary::WriteIsLost) if run.rng.chance(100) => None,
+        Some(Canary::WriteGoesAstray) if run.rng.chance(100) => {
+            let at = (at + 8 * SECTOR_BYTES) % end;
+            Some(if at + len > end { 0 } else { at })
+        }
+        Some(
+            Canary::AnswerComesTwice
+            | Canary::FlushIsDropped
+            | Canary::WriteGoesAstray
+            | Canary::WriteIsLost,
+        )
+        | None => Some(at),
+    }
 }
+
+/// What an operation fails with.
+const EIO: i32 = 5;
+
+/// How long an operation that hangs takes at most.
+const HANG_NS: u64 = 30_000_000_000;
