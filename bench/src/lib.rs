@@ -1,12 +1,12 @@
-//! What measures a target: load, the floor below which nothing can go, and their comparison.
+//! Measures iSCSI targets: a load generator, the floor as a lower bound, and comparisons.
 //!
-//! * [`loadgen`] is an iSCSI initiator on io_uring that makes load and measures latency.
+//! * [`loadgen`] is an iSCSI initiator on io_uring that generates load and measures latency.
 //! * [`floor`] is a server that moves the same bytes and does nothing else.
-//! * [`instructions`] counts what one command makes the processor execute.
-//! * [`compare`] runs targets in turns under the same load and prints their ratios.
-//! * [`plot`] draws what was measured.
+//! * [`instructions`] counts the instructions of one command.
+//! * [`compare`] runs targets in turn under the same load and prints their ratios.
+//! * [`plot`] draws the results.
 //!
-//! None of it is part of the product: the daemon depends on nothing here.
+//! None of it is part of the product: polluxd depends on nothing here.
 
 pub mod compare;
 pub mod floor;

@@ -1,8 +1,8 @@
-//! What other processes have used, from /proc.
+//! Resource usage of other processes, from /proc.
 
 use std::fs;
 
-/// Nanoseconds that all threads of a process have run so far; `None` where it is gone.
+/// Nanoseconds that all threads of a process have run so far; `None` if it has ended.
 pub fn cpu_ns(pid: u32) -> Option<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
@@ -14,7 +14,7 @@ pub fn cpu_ns(pid: u32) -> Option<u64> {
     Some(sum)
 }
 
-/// Context switches of all threads of a process so far, wanted and forced.
+/// Context switches of all threads of a process so far, voluntary and involuntary.
 pub fn context_switches(pid: u32) -> Option<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
@@ -28,7 +28,7 @@ pub fn context_switches(pid: u32) -> Option<u64> {
     Some(sum)
 }
 
-/// Bytes of memory that a process has, its part of what it shares; `None` where it is gone.
+/// Memory of a process in bytes, with its part of shared pages; `None` if it has ended.
 pub fn memory_bytes(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
@@ -40,14 +40,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_used_the_processor() {
+    fn this_process_has_used_resources() {
         assert!(cpu_ns(std::process::id()).is_some_and(|ns| ns > 0));
         assert!(context_switches(std::process::id()).is_some());
         assert!(memory_bytes(std::process::id()).is_some_and(|bytes| bytes > 4096));
     }
 
     #[test]
-    fn a_process_that_is_gone_has_no_figures() {
+    fn an_ended_process_has_no_figures() {
         assert_eq!(cpu_ns(u32::MAX), None);
     }
 }

@@ -1,6 +1,6 @@
-//! Sizes in bytes as people write them: `4096`, `4KiB`, `1MiB`, `512MiB`.
+//! Sizes in bytes as text: `4096`, `4KiB`, `1MiB`, `512MiB`.
 
-/// The bytes of a size in text; the suffixes are powers of 1024, with or without `iB`.
+/// Parses a size; the suffixes are powers of 1024, with or without `iB`.
 pub fn parse(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, suffix) = text.split_at(digits);
@@ -9,10 +9,12 @@ pub fn parse(text: &str) -> Result<u64, String> {
         "K" | "k" | "KiB" => 1 << 10,
         "M" | "MiB" => 1 << 20,
         "G" | "GiB" => 1 << 30,
-        _ => return Err(format!("'{text}' is no size; write 4096, 4KiB, 1MiB or 1GiB")),
+        _ => return Err(format!("invalid size \"{text}\": use for example 4096, 4KiB or 1GiB")),
     };
-    let number: u64 = number.parse().map_err(|_| format!("'{text}' is no size: no number"))?;
-    number.checked_mul(unit).ok_or_else(|| format!("'{text}' is more than 64 bits hold"))
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("invalid size \"{text}\": use for example 4096, 4KiB or 1GiB"))?;
+    number.checked_mul(unit).ok_or_else(|| format!("size \"{text}\" exceeds 64 bits"))
 }
 
 /// Bytes as short text: the largest unit that divides them.
@@ -39,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_refused() {
+    fn invalid_sizes_are_rejected() {
         for wrong in ["", "KiB", "4kb", "-1", "99999999999999999999", "99999999999GiB"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

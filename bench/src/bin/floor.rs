@@ -1,10 +1,10 @@
-//! A server that moves the bytes of an iSCSI target and does nothing else.
+//! The floor: a server that moves the bytes of an iSCSI target and does nothing else.
 
 use bench::floor::{Options, run};
 use clap::Parser;
 use std::process::ExitCode;
 
-/// Moves the bytes of an iSCSI target and does nothing else: what no target can beat.
+/// Move the bytes of an iSCSI target and do nothing else: the bound that no target can beat
 #[derive(Parser)]
 #[command(name = "floor", version)]
 struct Arguments {

@@ -1,10 +1,10 @@
-//! Counts the instructions of one read and one write; `bench/instructions` builds and runs it.
+//! Counts the instructions of one read and one write; run it as `bench/instructions`.
 
 use bench::instructions::{Options, run};
 use clap::Parser;
 use std::process::ExitCode;
 
-/// Counts the instructions that polluxd executes for one 4 KiB read and one 4 KiB write.
+/// Count the instructions that polluxd executes for one read and one write
 #[derive(Parser)]
 #[command(name = "instructions", version)]
 struct Arguments {

@@ -1,11 +1,11 @@
-//! Makes load on an iSCSI target and measures how it answers.
+//! Generates load on an iSCSI target and measures its rate and latency.
 
 use anyhow::Result;
 use bench::loadgen::{Options, hold, run};
 use clap::Parser;
 use std::process::ExitCode;
 
-/// Makes load on an iSCSI target and measures how it answers.
+/// Generate load on an iSCSI target and measure its rate and latency
 #[derive(Parser)]
 #[command(name = "loadgen", version)]
 struct Arguments {

@@ -1,4 +1,4 @@
-//! How the daemon is configured for a measurement.
+//! The configuration of polluxd for a measurement.
 
 use super::targets::IQN;
 use std::fmt::Write;
@@ -7,32 +7,35 @@ use std::path::{Path, PathBuf};
 /// One run of polluxd.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon {
-    /// The name that its files and the results have.
-    pub(crate) name: &'static str,
-    /// One reactor for each.
+    /// The name of its configuration, state and log.
+    pub(crate) name: String,
+    /// The build; the one that was built with this program without it.
+    pub(crate) program: Option<PathBuf>,
+    /// One reactor on each.
     pub(crate) cores: Vec<usize>,
     /// `busy`, `adaptive` or `interrupt`.
     pub(crate) poll: &'static str,
-    /// What its logical units are, from LUN 0 on.
+    /// Its volumes, in the order of their LUNs from 0.
     pub(crate) volumes: Vec<Volume>,
-    /// A program that runs it, with its arguments.
+    /// A program to run it under, with its arguments.
     pub(crate) under: Vec<String>,
 }
 
 /// One volume.
 #[derive(Clone, Debug)]
 pub(crate) enum Volume {
-    /// So many bytes of memory.
+    /// In memory, of this many bytes.
     Memory(u64),
-    /// A file that is there.
+    /// An existing file.
     File(PathBuf),
 }
 
 impl Daemon {
-    /// One spinning reactor with a memory volume.
+    /// One spinning reactor and a memory volume.
     pub(crate) fn spinning(core: usize, size: u64) -> Self {
         Self {
-            name: "ours",
+            name: "polluxd".to_owned(),
+            program: None,
             cores: vec![core],
             poll: "busy",
             volumes: vec![Volume::Memory(size)],
@@ -40,7 +43,7 @@ impl Daemon {
         }
     }
 
-    /// The configuration that it reads.
+    /// The text of its configuration file.
     pub(crate) fn config(&self, port: u16, state: &Path, control: &Path) -> String {
         let mut text = format!(
             "[node]\ncores = {:?}\npoll = \"{}\"\nstate_dir = \"{}\"\ncontrol = \"{}\"\n\

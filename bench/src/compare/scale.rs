@@ -1,7 +1,7 @@
-//! Many sessions and many logical units: what each costs, and what idle ones cost the others.
+//! Many sessions and many logical units: the cost of each, and of idle sessions to others.
 
-use super::comparison::Loads;
 use super::daemon::{Daemon, Volume};
+use super::loads::Loads;
 use super::results::median;
 use super::targets::{IQN, Place, Target};
 use crate::loadgen::IdleReport;
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug, Serialize)]
 struct Scale {
     sessions: u16,
@@ -22,7 +22,7 @@ struct Scale {
     bytes_per_session: f64,
     luns: usize,
     bytes_per_lun: f64,
-    /// IOPS of 4 KiB random reads and writes, round by round.
+    /// IOPS of 4 KiB random reads and writes of a cold LUN, one per round.
     read: Pair,
     write: Pair,
 }
@@ -50,7 +50,7 @@ impl Pair {
 pub(crate) fn run(loads: &Loads, rounds: usize, out: &Path) -> Result<()> {
     let place = &loads.place;
     let (one, many) = (memory_with(place, 1)?, memory_with(place, LUNS)?);
-    let target = Target::ours(place, &Daemon::spinning(place.core, place.size))?;
+    let target = Target::polluxd(place, &Daemon::spinning(place.core, place.size))?;
     loads.fill(&target)?;
     let before = memory(&target)?;
     let mut logins = Vec::new();
@@ -82,7 +82,7 @@ pub(crate) fn run(loads: &Loads, rounds: usize, out: &Path) -> Result<()> {
     };
     print!("{}", text(&scale));
     std::fs::create_dir_all(out)
-        .with_context(|| format!("cannot make the folder {}", out.display()))?;
+        .with_context(|| format!("cannot create the folder {}", out.display()))?;
     let path = out.join("scale.json");
     std::fs::write(&path, serde_json::to_string_pretty(&scale)?)?;
     eprintln!("compare: the results are in {}", path.display());
@@ -92,8 +92,8 @@ pub(crate) fn run(loads: &Loads, rounds: usize, out: &Path) -> Result<()> {
 fn text(scale: &Scale) -> String {
     let m = |values: &[f64]| median(values).unwrap_or(f64::NAN);
     let mut text = format!(
-        "{} sessions: {:.0} logins a second, one after the other; {:.0} bytes of the daemon each\n\
-         {} logical units: {:.0} bytes of the daemon each\n",
+        "{} sessions: {:.0} logins per second, one after the other; {:.0} bytes of polluxd each\n\
+         {} logical units: {:.0} bytes of polluxd each\n",
         scale.sessions,
         m(&scale.logins_per_second),
         scale.bytes_per_session,
@@ -102,7 +102,7 @@ fn text(scale: &Scale) -> String {
     );
     for (name, pair) in [("read", &scale.read), ("write", &scale.write)] {
         let ratio = pair.ratio().unwrap_or(f64::NAN);
-        let word = if ratio >= BESIDE_IDLE_MIN { "met" } else { "MISSED" };
+        let word = if ratio >= BESIDE_IDLE_MIN { "met" } else { "missed" };
         text += &format!(
             "4 KiB {name:<5} QD32: {:.0} IOPS alone, {:.0} beside {} idle sessions: {ratio:.3} \
              (goal >= {BESIDE_IDLE_MIN}: {word})\n",
@@ -114,7 +114,7 @@ fn text(scale: &Scale) -> String {
     text
 }
 
-/// Memory of a daemon with so many LUNs, each a sparse file.
+/// Memory of a daemon with this many LUNs, each a sparse file.
 fn memory_with(place: &Place, luns: usize) -> Result<u64> {
     let mut volumes = Vec::new();
     for number in 0..luns {
@@ -123,15 +123,15 @@ fn memory_with(place: &Place, luns: usize) -> Result<u64> {
         volumes.push(Volume::File(path));
     }
     let daemon = Daemon { volumes, ..Daemon::spinning(place.core, LUN_BYTES) };
-    memory(&Target::ours(place, &daemon)?)
+    memory(&Target::polluxd(place, &daemon)?)
 }
 
-/// Memory of a daemon once it has settled: its buffers are still being filled when it listens.
+/// Memory of a daemon once it no longer changes: when it listens, its buffers are still filled.
 fn memory(target: &Target) -> Result<u64> {
     let mut last = 0;
     for _ in 0..SETTLE_STEPS_MAX {
         std::thread::park_timeout(Duration::from_millis(300));
-        let now = memory_bytes(target.pid()).context("the daemon is gone")?;
+        let now = memory_bytes(target.pid()).context("polluxd has ended")?;
         if now.abs_diff(last) < SETTLED_BYTES {
             return Ok(now);
         }
@@ -140,7 +140,7 @@ fn memory(target: &Target) -> Result<u64> {
     Ok(last)
 }
 
-/// Idle sessions, in a process of their own.
+/// Idle sessions, in a separate process.
 struct Idle {
     child: Child,
     report: IdleReport,
@@ -167,7 +167,7 @@ impl Idle {
                 stderr.read_to_string(&mut said)?;
             }
             child.wait()?;
-            ensure!(report.is_some(), "the idle sessions did not come about: {said}");
+            ensure!(report.is_some(), "cannot log the idle sessions in: {said}");
         }
         Ok(Self { child, report: report.context("checked before")? })
     }
@@ -179,13 +179,13 @@ impl Idle {
 
 impl Drop for Idle {
     fn drop(&mut self) {
-        // It ends when its input does.
+        // It ends at the end of its input.
         drop(self.child.stdin.take());
         let _status = self.child.wait();
     }
 }
 
-/// Memory that changes by less has settled; some pages of programs come and go.
+/// A smaller change counts as none: some pages of a program come and go.
 const SETTLED_BYTES: u64 = 64 << 10;
 const SETTLE_STEPS_MAX: usize = 20;
 
@@ -193,5 +193,5 @@ const SESSIONS: u16 = 1000;
 const LUNS: usize = 256;
 const LUN_BYTES: u64 = 1 << 20;
 
-/// Of the rate without idle sessions.
+/// Share of the rate without idle sessions.
 const BESIDE_IDLE_MIN: f64 = 0.95;

@@ -1,6 +1,8 @@
-//! The targets that are compared: started, stopped in between, and ended.
+//! The processes that are compared: started, stopped while others are measured, and ended.
 
+use super::contestant::Contestant;
 use super::daemon::Daemon;
+use crate::floor::Source;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
@@ -9,43 +11,69 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// One target that runs, or is stopped until its turn comes.
+/// A target that runs, or is stopped while others are measured.
 #[derive(Debug)]
 pub(crate) struct Target {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) port: u16,
     pub(crate) lun: u16,
-    /// Whether it never sleeps, so that it needs its core for all of the time.
+    /// Whether it never sleeps, so that it needs its core all of the time.
     pub(crate) spins: bool,
+    /// Whether it answers reads in the order in which they were sent.
+    pub(crate) is_in_order: bool,
     child: Child,
     log: PathBuf,
-    /// How its system calls are counted.
-    perfctl: Option<(PathBuf, PathBuf)>,
+    calls: Calls,
 }
 
-/// The programs and where things go.
+/// How the system calls of a target are counted.
+#[derive(Debug)]
+enum Calls {
+    NotCounted,
+    /// It prints them when its last connection has ended.
+    Printed,
+    /// `perfctl` reports them.
+    Reported {
+        perfctl: PathBuf,
+        control: PathBuf,
+    },
+}
+
+/// The programs, and where they run.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// The folder of our programs.
+    /// The folder of the programs of this build.
     pub(crate) programs: PathBuf,
+    /// The polluxd that is the baseline.
+    pub(crate) baseline: Option<PathBuf>,
     /// A folder for state and logs.
     pub(crate) work: PathBuf,
     pub(crate) core: usize,
     pub(crate) size: u64,
 }
 
-/// The name that every target serves its unit under.
+impl Place {
+    /// The build of polluxd that a party is; `None` for the one of this build.
+    pub(crate) fn program(&self, party: Contestant) -> Option<PathBuf> {
+        self.baseline.clone().filter(|_| party.is_baseline())
+    }
+}
+
+/// The name under which every target serves its LUN.
 pub(crate) const IQN: &str = "iqn.2026-11.local.pollux:bench";
 
 impl Target {
-    /// polluxd as it is told to be.
-    pub(crate) fn ours(place: &Place, daemon: &Daemon) -> Result<Self> {
-        let (port, name) = (free_port()?, daemon.name);
+    /// polluxd with this configuration.
+    pub(crate) fn polluxd(place: &Place, daemon: &Daemon) -> Result<Self> {
+        let (port, name) = (free_port()?, &daemon.name);
         let control = place.work.join(format!("{name}.sock"));
         let config = place.work.join(format!("{name}.toml"));
         let state = place.work.join(format!("{name}-state"));
         fs::write(&config, daemon.config(port, &state, &control))?;
-        let program = place.programs.join("polluxd");
+        let program = daemon.program.clone().unwrap_or_else(|| place.programs.join("polluxd"));
+        // Another build may have another control protocol, and with it a perfctl of its own.
+        let perfctl = program.with_file_name("perfctl");
+        let perfctl = if perfctl.is_file() { perfctl } else { place.programs.join("perfctl") };
         let mut command = match daemon.under.split_first() {
             Some((tool, words)) => {
                 let mut command = Command::new(tool);
@@ -57,20 +85,25 @@ impl Target {
         command.arg("--config").arg(&config);
         let mut target = Self::start(name, command, &place.work, port)?;
         target.spins = daemon.poll == "busy";
-        target.perfctl = Some((place.programs.join("perfctl"), control));
+        target.calls = Calls::Reported { perfctl, control };
         Ok(target)
     }
 
-    /// The bare server.
-    pub(crate) fn floor(place: &Place) -> Result<Self> {
+    /// The floor, with its data in the cache or in a memory of the LUN's size.
+    pub(crate) fn floor(place: &Place, name: &str, source: Source) -> Result<Self> {
+        let source = match source {
+            Source::Cache => "cache",
+            Source::Memory => "memory",
+        };
         let port = free_port()?;
         let mut command = Command::new(place.programs.join("floor"));
         command
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(["--core", &place.core.to_string()])
-            .args(["--size", &place.size.to_string()]);
-        let mut target = Self::start("floor", command, &place.work, port)?;
+            .args(["--size", &place.size.to_string(), "--source", source]);
+        let mut target = Self::start(name, command, &place.work, port)?;
         target.spins = true;
+        target.calls = Calls::Printed;
         Ok(target)
     }
 
@@ -90,6 +123,7 @@ impl Target {
         command.args(["-f", "-C", &number, "--iscsi", &format!("portal=127.0.0.1:{port}")]);
         let mut target = Self::start("tgt", command, &place.work, port)?;
         target.lun = 1;
+        target.is_in_order = false;
         let image = image.display().to_string();
         for words in [
             vec!["--op", "new", "--mode", "target", "--tid", "1", "-T", IQN],
@@ -106,7 +140,7 @@ impl Target {
         Ok(target)
     }
 
-    fn start(name: &'static str, mut command: Command, work: &Path, port: u16) -> Result<Self> {
+    fn start(name: &str, mut command: Command, work: &Path, port: u16) -> Result<Self> {
         let log = work.join(format!("{name}.log"));
         let output = File::create(&log)?;
         let child = command
@@ -115,21 +149,30 @@ impl Target {
             .stdout(output)
             .spawn()
             .with_context(|| format!("cannot run {:?}", command.get_program()))?;
-        let mut target = Self { name, port, lun: 0, spins: false, child, log, perfctl: None };
+        let mut target = Self {
+            name: name.to_owned(),
+            port,
+            lun: 0,
+            spins: false,
+            is_in_order: true,
+            child,
+            log,
+            calls: Calls::NotCounted,
+        };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let until = Instant::now() + START_TIME_MAX;
         while TcpStream::connect(address).is_err() {
             let ended = target.child.try_wait()?.is_some();
             if ended || Instant::now() > until {
-                bail!("{name} does not listen on {address}; it said:\n{}", target.said());
+                bail!("{name} does not listen on {address}; its log:\n{}", target.log());
             }
             std::thread::park_timeout(Duration::from_millis(20));
         }
         Ok(target)
     }
 
-    /// What it printed.
-    pub(crate) fn said(&self) -> String {
+    /// The text that it printed.
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
@@ -137,7 +180,7 @@ impl Target {
         self.child.id()
     }
 
-    /// Stops it until its turn comes: a target that spins would take part of each measurement.
+    /// Stops it while others are measured: a target that spins would disturb each measurement.
     pub(crate) fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)
     }
@@ -149,35 +192,58 @@ impl Target {
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("a process id")?;
         kill_process(pid, signal)
-            .with_context(|| format!("{} has ended:\n{}", self.name, self.said()))
+            .with_context(|| format!("{} has ended; its log:\n{}", self.name, self.log()))
     }
 
-    /// System calls so far, where it counts them.
+    /// System calls so far, where they are counted.
     pub(crate) fn syscalls(&self) -> Option<u64> {
-        if let Some((perfctl, control)) = &self.perfctl {
-            let mut command = Command::new(perfctl);
-            command.arg("--control").arg(control).args(["stats", "--json"]);
-            let output = command.output().ok()?;
-            let stats: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
-            let reactors = stats.get("reactors")?.as_array()?;
-            return reactors.iter().map(|r| r.get("syscalls")?.as_u64()).sum();
+        match &self.calls {
+            Calls::NotCounted => None,
+            Calls::Printed => {
+                let log = self.log();
+                let Some(line) = log.lines().rfind(|line| line.starts_with("served")) else {
+                    return Some(0);
+                };
+                line.split_whitespace().nth(4)?.parse().ok()
+            }
+            Calls::Reported { perfctl, control } => {
+                let mut command = Command::new(perfctl);
+                command.arg("--control").arg(control).args(["stats", "--json"]);
+                let output = command.output().ok()?;
+                let stats: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+                let reactors = stats.get("reactors")?.as_array()?;
+                reactors.iter().map(|r| r.get("syscalls")?.as_u64()).sum()
+            }
         }
-        let said = self.said();
-        let line = said.lines().rfind(|line| line.starts_with("served"))?;
-        line.split_whitespace().nth(4)?.parse().ok()
+    }
+
+    /// The count after a run that began with `before`.
+    pub(crate) fn settled_syscalls(&self, before: Option<u64>) -> Option<u64> {
+        match self.calls {
+            Calls::NotCounted => None,
+            Calls::Reported { .. } => self.syscalls(),
+            // It prints them a moment after its last connection has ended.
+            Calls::Printed => (0..SETTLE_STEPS_MAX).find_map(|_| {
+                let after = self.syscalls();
+                if after == before {
+                    std::thread::park_timeout(SETTLE_STEP);
+                }
+                after.filter(|_| after != before)
+            }),
+        }
     }
 }
 
 impl Drop for Target {
     fn drop(&mut self) {
-        // It may have ended by itself, which its log then says.
+        // It may have ended already; its log then has the reason.
         let _running = self.resume();
         let _killed = self.child.kill();
         let _status = self.child.wait();
     }
 }
 
-/// A program, if it is installed.
+/// The path of a program, if it is installed.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -186,9 +252,13 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-/// A port that nobody listens on now.
+/// A port on which nothing listens now.
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 const START_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long the floor is given to print its count.
+const SETTLE_STEPS_MAX: u32 = 40;
+const SETTLE_STEP: Duration = Duration::from_millis(5);

@@ -1,5 +1,6 @@
-//! A load and its goals, as a TOML file says them.
+//! A load and its goals, read from a TOML file.
 
+use super::contestant::Contestant;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::path::Path;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Workload {
-    /// The name that tables and plots show.
+    /// The name in tables and plots; see [`Workload::title`].
     pub(crate) name: String,
     /// Bytes of a command, as `4KiB`.
     pub(crate) block: String,
@@ -25,10 +26,13 @@ pub(crate) struct Workload {
     pub(crate) header_digest: bool,
     #[serde(default)]
     pub(crate) data_digest: bool,
-    /// What the blocks are kept on, and with it, who takes part.
+    /// The backing store of the LUN, which decides who takes part.
     #[serde(default)]
     pub(crate) on: On,
-    /// An open loop at this share of what the same target reaches without a limit.
+    /// Bytes from the start of the LUN that the load touches, as `1MiB`: few enough for the cache,
+    /// so that the LUN is hot. Without it the load touches the whole LUN, which is cold.
+    pub(crate) working_set: Option<String>,
+    /// An open loop at this share of the rate that the same target reaches without a limit.
     pub(crate) rate_share: Option<f64>,
     /// `smoke`, `quick` or `full`: the smallest set that it belongs to.
     pub(crate) set: Set,
@@ -36,19 +40,19 @@ pub(crate) struct Workload {
     pub(crate) goal: Goal,
 }
 
-/// What the blocks of a workload are kept on.
+/// The backing store of a workload's LUN.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum On {
-    /// Memory: against the floor and tgt. With digests, which the floor does not know, against
-    /// the same without digests and tgt.
+    /// Memory: against both floors and, where the LUN is cold, tgt. With digests, which the floor
+    /// does not support: against polluxd without digests, and tgt.
     #[default]
     Memory,
     /// A file: against fio on the same file.
     Disk,
 }
 
-/// Which comparisons a workload is part of: each set has those before it, too.
+/// Which comparisons a workload is part of: each set includes those before it.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Set {
@@ -57,30 +61,32 @@ pub(crate) enum Set {
     Full,
 }
 
-/// What is to be reached.
+/// The figures that polluxd should reach.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Goal {
-    /// Of the floor's rate.
-    pub(crate) of_floor: Option<f64>,
-    /// Of the floor's rate: less than this is a failure of the design.
-    pub(crate) of_floor_min: Option<f64>,
-    /// Times the rate of tgt.
+    /// Share of the IOPS of "floor, cached buffer".
+    pub(crate) of_floor_cached: Option<f64>,
+    /// The same; less than this is a failure of the design.
+    pub(crate) of_floor_cached_min: Option<f64>,
+    /// Share of the IOPS of "floor, same memory".
+    pub(crate) of_floor_memory: Option<f64>,
+    /// Times the IOPS of tgt.
     pub(crate) of_tgt: Option<f64>,
-    /// Of the rate of the same without digests.
-    pub(crate) of_plain: Option<f64>,
-    /// Of the rate of fio on the file itself.
+    /// Share of the IOPS without digests.
+    pub(crate) of_no_digests: Option<f64>,
+    /// Share of the IOPS of fio on the file itself.
     pub(crate) of_fio: Option<f64>,
     /// Microseconds of the target's CPU per command.
     pub(crate) cpu_us: Option<f64>,
     /// System calls per command.
     pub(crate) syscalls: Option<f64>,
-    /// Microseconds above the floor's median and its 99th percentile.
-    pub(crate) p50_above_floor_us: Option<f64>,
-    pub(crate) p99_above_floor_us: Option<f64>,
+    /// Microseconds above the median and the 99th percentile of "floor, cached buffer".
+    pub(crate) p50_above_floor_cached_us: Option<f64>,
+    pub(crate) p99_above_floor_cached_us: Option<f64>,
     /// Microseconds above fio's median.
     pub(crate) p50_above_fio_us: Option<f64>,
-    /// Times its own median.
+    /// The 99th percentile, in multiples of the median.
     pub(crate) p99_of_p50: Option<f64>,
 }
 
@@ -95,13 +101,42 @@ impl Workload {
         Self { header_digest: false, data_digest: false, ..self.clone() }
     }
 
-    /// Who it is measured with, in the order of the table.
-    pub(crate) fn contestants(&self) -> &'static [&'static str] {
-        match (self.on, self.has_digests()) {
-            (On::Memory, false) => &["ours", "floor", "tgt"],
-            (On::Memory, true) => &["ours", "plain", "tgt"],
-            (On::Disk, _) => &["ours", "fio"],
+    /// Whether the LUN is hot, cold or a disk, and the name.
+    pub(crate) fn title(&self) -> String {
+        let lun = match (self.on, &self.working_set) {
+            (On::Disk, _) => "disk",
+            (On::Memory, Some(_)) => "hot",
+            (On::Memory, None) => "cold",
+        };
+        format!("{lun}: {}", self.name)
+    }
+
+    /// Bytes of the working set on a LUN of this size.
+    pub(crate) fn working_set_bytes(&self, lun_bytes: u64) -> Result<u64> {
+        let Some(text) = &self.working_set else { return Ok(lun_bytes) };
+        let bytes = crate::size::parse(text).map_err(anyhow::Error::msg)?;
+        ensure!(bytes <= lun_bytes, "{}: the working set is larger than the LUN", self.title());
+        Ok(bytes)
+    }
+
+    /// Who is measured, builds of polluxd first.
+    pub(crate) fn contestants(&self, has_baseline: bool) -> Vec<Contestant> {
+        use Contestant::{Baseline, BaselineAgain, Fio, FloorCached, FloorMemory, NoDigests};
+        use Contestant::{Polluxd, Tgt};
+        let mut parties = vec![Baseline, Polluxd, BaselineAgain];
+        if !has_baseline {
+            parties.retain(|party| !party.is_baseline());
         }
+        match (self.on, self.has_digests()) {
+            (On::Memory, false) => parties.extend([FloorCached, FloorMemory]),
+            (On::Memory, true) => parties.push(NoDigests),
+            (On::Disk, _) => parties.push(Fio),
+        }
+        // tgt is so slow that the cache makes no difference to it.
+        if self.on == On::Memory && self.working_set.is_none() {
+            parties.push(Tgt);
+        }
+        parties
     }
 
     /// The arguments of `loadgen`.
@@ -117,6 +152,9 @@ impl Workload {
         .into_iter()
         .flat_map(|(option, value)| [option.to_owned(), value])
         .collect();
+        if let Some(bytes) = &self.working_set {
+            arguments.extend(["--size".to_owned(), bytes.clone()]);
+        }
         for (wanted, option) in
             [(self.header_digest, "--header-digest"), (self.data_digest, "--data-digest")]
         {
@@ -141,6 +179,8 @@ pub(crate) fn load(folder: &Path, set: Set) -> Result<Vec<Workload>> {
         let text = std::fs::read_to_string(&path)?;
         let workload: Workload =
             toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+        // The size of the LUN is not known here; whether the text is a size, is.
+        workload.working_set_bytes(u64::MAX).with_context(|| format!("in {}", path.display()))?;
         if workload.set <= set {
             workloads.push(workload);
         }
@@ -164,13 +204,49 @@ fn copy() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    fn all() -> Vec<Workload> {
+        load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads"), Set::Full).unwrap()
+    }
 
     #[test]
     fn every_workload_of_the_repository_can_be_read() {
+        let all = all();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
-        let all = load(&folder, Set::Full).unwrap();
         let files = std::fs::read_dir(&folder).unwrap().count();
         assert_eq!(all.len(), files);
         assert!(all.iter().any(|w| w.set == Set::Smoke));
+    }
+
+    #[test]
+    fn titles_are_unique() {
+        let titles: BTreeSet<String> = all().iter().map(Workload::title).collect();
+        assert_eq!(titles.len(), all().len());
+    }
+
+    #[test]
+    fn every_hot_workload_has_a_cold_one_and_a_cached_working_set() {
+        let all = all();
+        let hot: Vec<_> = all.iter().filter(|w| w.working_set.is_some()).collect();
+        assert!(hot.len() >= 8);
+        for workload in hot {
+            let title = format!("cold: {}", workload.name);
+            assert!(all.iter().any(|other| other.title() == title), "{title}");
+            assert!(workload.working_set_bytes(512 << 20).unwrap() <= 8 << 20, "{title}");
+        }
+    }
+
+    #[test]
+    fn a_hot_lun_is_measured_against_both_floors_and_the_baseline() {
+        let all = all();
+        let hot = all.iter().find(|w| w.working_set.is_some()).unwrap();
+        let names = |has_baseline| {
+            hot.contestants(has_baseline).into_iter().map(Contestant::name).collect::<Vec<_>>()
+        };
+        let floors = ["floor, cached buffer", "floor, same memory"];
+        assert_eq!(names(false), [&["polluxd"][..], &floors].concat());
+        let builds = ["baseline", "polluxd", "baseline again"];
+        assert_eq!(names(true), [&builds[..], &floors].concat());
     }
 }

@@ -1,40 +1,54 @@
-//! One connection of the floor: the end of the present PDU, and the answers that wait.
+//! One connection of the floor: where the current PDU ends, and the responses to send.
 
 use iscsi::BHS_BYTES;
 use std::collections::VecDeque;
 use units::{BufId, BufSlice};
 use uring::SocketId;
 
-/// What is to be answered.
+/// A response to send.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
-    /// Initiator task tag, as it came.
+    /// Initiator task tag, as received.
     pub(crate) tag: [u8; 4],
-    /// Bytes of data that a read still has to send, and where they begin in the command.
+    /// Bytes of data that a read still has to send, and their offset in the command.
     pub(crate) data: u32,
     pub(crate) offset: u32,
-    /// Logical block address, for a floor that keeps data.
+    /// Logical block address, for a floor that reads memory.
     pub(crate) lba: u64,
     pub(crate) is_read: bool,
 }
 
-/// A write whose data is still coming.
+/// A write whose data is incomplete.
 #[derive(Clone, Copy, Debug)]
 struct Write {
     tag: [u8; 4],
     left: u32,
+    /// Offset in the LUN of the command's first byte.
+    start: u64,
+}
+
+/// The data segment of a write that is being received.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    /// Offset in the LUN of the next byte.
+    at: u64,
+    left: usize,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) socket: SocketId,
-    /// Part of a header that the last receive ended in.
+    /// Part of a header that the last receive ended with.
     carry: [u8; BHS_BYTES],
     carried: usize,
-    /// Bytes of the present PDU's data that are still to come.
+    /// Bytes of the current PDU's data segment, padding included, that are not received yet.
     skip: usize,
-    /// The login text that is being received, if the present PDU is a login.
+    /// The part of them that is data of a write.
+    segment: Option<Segment>,
+    /// The tag of the write whose data is complete with the current PDU.
+    written: Option<[u8; 4]>,
+    /// The header of the current PDU, if it is a login request.
     login: Option<[u8; BHS_BYTES]>,
     pub(crate) answers: VecDeque<Answer>,
     pub(crate) logins: VecDeque<[u8; BHS_BYTES]>,
@@ -55,6 +69,8 @@ impl Link {
             carry: [0; BHS_BYTES],
             carried: 0,
             skip: 0,
+            segment: None,
+            written: None,
             login: None,
             answers: VecDeque::new(),
             logins: VecDeque::new(),
@@ -73,12 +89,18 @@ impl Link {
         BufSlice { buf: self.buffers[self.turn], offset, len }
     }
 
-    /// Finds the PDUs in what was received. Data goes to `data`.
-    pub(crate) fn take(&mut self, mut input: &[u8], mut data: impl FnMut(&[u8])) {
+    /// Finds the PDUs in received bytes. Data of writes goes to `data`, with its offset in the LUN.
+    pub(crate) fn take(&mut self, mut input: &[u8], mut data: impl FnMut(u64, &[u8])) {
         while !input.is_empty() {
             if self.skip > 0 {
                 let (run, rest) = input.split_at(input.len().min(self.skip));
-                data(run);
+                if let Some(segment) = &mut self.segment {
+                    // The rest of the run, if any, is padding.
+                    let bytes = &run[..run.len().min(segment.left)];
+                    data(segment.at, bytes);
+                    segment.at += bytes.len() as u64;
+                    segment.left -= bytes.len();
+                }
                 self.skip -= run.len();
                 input = rest;
                 self.end_of_data();
@@ -107,6 +129,7 @@ impl Link {
     fn header(&mut self, header: &[u8; BHS_BYTES]) {
         let length = u32::from_be_bytes([0, header[5], header[6], header[7]]);
         self.skip = (length.next_multiple_of(4)) as usize;
+        self.segment = None;
         let tag = [header[16], header[17], header[18], header[19]];
         match header[0] & 0x3f {
             LOGIN => self.login = Some(*header),
@@ -116,7 +139,8 @@ impl Link {
                 let bytes = be32(header, 20);
                 let lba = u64::from(be32(header, 34)) << 32 | u64::from(be32(header, 38));
                 if header[1] & WRITE != 0 {
-                    self.wrote(Write { tag, left: bytes }, length);
+                    let start = lba.wrapping_mul(BLOCK_BYTES);
+                    self.wrote(Write { tag, left: bytes, start }, length, 0);
                 } else {
                     let data = read_length(header).unwrap_or(bytes);
                     let is_read = data > 0;
@@ -127,7 +151,7 @@ impl Link {
                 let found = self.writes.iter().position(|w| w.tag == tag);
                 if let Some(index) = found {
                     let write = self.writes.swap_remove(index);
-                    self.wrote(write, length);
+                    self.wrote(write, length, be32(header, 40));
                 }
             }
             _ => {}
@@ -135,27 +159,31 @@ impl Link {
         self.end_of_data();
     }
 
-    /// Data of a write is on its way: when it is all, the answer may go.
-    fn wrote(&mut self, write: Write, bytes: u32) {
+    /// A data segment of a write follows this header, `offset` bytes into the command. The
+    /// response waits for the end of the last one.
+    fn wrote(&mut self, write: Write, bytes: u32, offset: u32) {
+        let at = write.start.wrapping_add(u64::from(offset));
+        self.segment = Some(Segment { at, left: bytes as usize });
         let left = write.left.saturating_sub(bytes);
         if left > 0 {
             self.writes.push(Write { left, ..write });
         } else {
-            let Write { tag, .. } = write;
-            self.answers.push_back(Answer { tag, data: 0, offset: 0, lba: 0, is_read: false });
+            self.written = Some(write.tag);
         }
     }
 
     fn end_of_data(&mut self) {
-        if self.skip == 0
-            && let Some(header) = self.login.take()
-        {
-            self.logins.push_back(header);
+        if self.skip > 0 {
+            return;
+        }
+        self.logins.extend(self.login.take());
+        if let Some(tag) = self.written.take() {
+            self.answers.push_back(Answer { tag, data: 0, offset: 0, lba: 0, is_read: false });
         }
     }
 }
 
-/// READ CAPACITY(16) returns 32 bytes, TEST UNIT READY none; `None` for all else.
+/// READ CAPACITY(16) returns 32 bytes, TEST UNIT READY none; `None` for all other commands.
 fn read_length(header: &[u8; BHS_BYTES]) -> Option<u32> {
     match header[32] {
         0x9e => Some(32),
@@ -172,6 +200,9 @@ const COMMAND: u8 = 0x01;
 const LOGIN: u8 = 0x03;
 const DATA_OUT: u8 = 0x05;
 const WRITE: u8 = 0x20;
+
+/// The block size that the floor reports.
+pub(crate) const BLOCK_BYTES: u64 = 512;
 
 #[cfg(test)]
 mod tests {
@@ -199,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn boundaries_are_found_wherever_the_stream_is_cut() {
+    fn boundaries_are_found_at_every_split_of_the_stream() {
         let mut stream = write_of(10);
         stream.extend(write_of(0));
         stream.extend(write_of(33));
@@ -207,9 +238,47 @@ mod tests {
             let (_driver, mut link) = link();
             let mut data = 0;
             for run in stream.chunks(size) {
-                link.take(run, |bytes| data += bytes.len());
+                link.take(run, |_, bytes| data += bytes.len());
             }
-            assert_eq!((link.commands, link.answers.len(), data), (3, 3, 12 + 36), "{size}");
+            assert_eq!((link.commands, link.answers.len(), data), (3, 3, 10 + 33), "{size}");
+        }
+    }
+
+    #[test]
+    fn a_write_is_answered_when_its_data_is_complete() {
+        let stream = write_of(8);
+        let (_driver, mut link) = link();
+        let (all_but_one, last) = stream.split_at(stream.len() - 1);
+        link.take(all_but_one, |_, _| {});
+        assert_eq!(link.answers.len(), 0);
+        link.take(last, |_, _| {});
+        assert_eq!(link.answers.len(), 1);
+    }
+
+    #[test]
+    fn data_of_a_write_goes_to_the_offset_that_its_headers_name() {
+        // 6 bytes for LBA 3: 4 with the command, 2 more in a Data-Out PDU.
+        let mut stream = write_of(4);
+        stream[23] = 6;
+        stream[41] = 3;
+        stream[BHS_BYTES..].copy_from_slice(&[1, 2, 3, 4]);
+        let mut data_out = vec![0; BHS_BYTES];
+        data_out[0] = DATA_OUT;
+        data_out[7] = 2;
+        data_out[19] = 7;
+        data_out[43] = 4;
+        data_out.extend([5, 6, 0, 0]);
+        stream.extend(data_out);
+        for size in 1..stream.len() {
+            let (_driver, mut link) = link();
+            let mut lun = [0; 8];
+            for run in stream.chunks(size) {
+                link.take(run, |at, bytes| {
+                    let at = usize::try_from(at - 3 * 512).unwrap();
+                    lun[at..at + bytes.len()].copy_from_slice(bytes);
+                });
+            }
+            assert_eq!((lun, link.answers.len()), ([1, 2, 3, 4, 5, 6, 0, 0], 1), "{size}");
         }
     }
 }

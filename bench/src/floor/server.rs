@@ -1,6 +1,6 @@
-//! The floor's loop: accept, receive, answer with one send for all that is ready.
+//! The floor's event loop: accept, receive, answer everything that is ready with one send.
 
-use super::link::{Answer, Link, be32};
+use super::link::{Answer, BLOCK_BYTES, Link, be32};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use iscsi::pdu::{DataIn, DataInStatus, LoginRequest, LoginResponse, LoginStatus, Residual};
@@ -19,44 +19,45 @@ use uring::{Completion, Driver, DriverOptions, Errno, Gather, MemoryStore, Wait}
 /// How bytes are received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Receive {
-    /// One submission, a completion each time bytes come.
+    /// One submission, a completion each time bytes arrive
     Multishot,
-    /// One submission for each receive.
+    /// One submission per receive
     Single,
 }
 
-/// Where the data of reads comes from, and that of writes goes.
+/// Where the data of reads comes from, and where that of writes goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Source {
-    /// The same few buffers again and again, which stay in the cache: nothing is cheaper.
+    /// "floor, cached buffer": reads send the same buffers again and again, which stay in the
+    /// cache; data of writes is dropped. The lower bound for any target
     Cache,
-    /// A memory of the unit's size, at the address that the command names: what a target
-    /// whose data is in memory cannot do without.
+    /// "floor, same memory": reads send from a memory as large as the LUN, and writes store to
+    /// it, at the offset of the command. The lower bound for a target with its data in memory
     Memory,
 }
 
 /// How the floor works.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// Address to listen on; port 0 for any
+    /// Address to listen on; port 0 chooses a free port
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// Size of the unit
+    /// Size of the LUN
     #[arg(long, default_value = "512MiB", value_parser = crate::size::parse)]
     pub size: u64,
-    /// How bytes are received
+    /// How to receive
     #[arg(long, value_enum, default_value_t = Receive::Multishot)]
     pub receive: Receive,
-    /// Where data comes from and goes
+    /// Where data comes from, and where it goes
     #[arg(long, value_enum, default_value_t = Source::Cache)]
     pub source: Source,
-    /// Sleep while nothing comes, instead of spinning
+    /// Sleep while idle instead of spinning
     #[arg(long)]
     pub sleep: bool,
-    /// Core to stay on
+    /// Core to run on
     #[arg(long)]
     pub core: Option<usize>,
-    /// Bytes of one receive buffer
+    /// Size of each receive buffer
     #[arg(long, default_value = "64KiB", value_parser = crate::size::parse)]
     pub recv_buffer: u64,
 }
@@ -71,9 +72,12 @@ struct Server {
     commands: u64,
 }
 
-/// Serves until it is killed.
+/// Serves until killed.
 pub fn run(options: &Options) -> Result<()> {
-    ensure!(options.size > 0 && options.size.is_multiple_of(512), "--size in blocks of 512");
+    ensure!(
+        options.size > 0 && options.size.is_multiple_of(512),
+        "--size must be a multiple of 512 bytes above 0"
+    );
     if let Some(core) = options.core {
         uring::affinity::pin_current_thread(core)?;
     }
@@ -103,7 +107,7 @@ impl Server {
             Source::Cache => None,
             Source::Memory => {
                 let (store, _) = MemoryStore::new(options.size)?;
-                // Every page must be there before it is measured.
+                // Pages are allocated before the measurement, not in it.
                 for at in (0..options.size).step_by(1 << 20) {
                     let bytes = (options.size - at).min(1 << 20);
                     store.write_bytes(at, &vec![0xa5; usize::try_from(bytes)?])?;
@@ -140,7 +144,7 @@ impl Server {
         Ok(self.driver.submit(wait)?)
     }
 
-    /// The connection that is to be looked at.
+    /// The connection that has work now.
     fn completed(&mut self, completion: Completion) -> Option<u64> {
         match completion {
             Completion::Accepted { socket, .. } => self.accepted(socket),
@@ -154,13 +158,10 @@ impl Server {
                 match (result, data) {
                     (Ok(1..), Some(buffer)) => {
                         let store = self.store.as_deref();
-                        let mut at = link.commands.wrapping_mul(4096) % self.options.size;
-                        let size = self.options.size;
-                        link.take(self.driver.received(&buffer), |run| {
+                        link.take(self.driver.received(&buffer), |at, run| {
                             if let Some(store) = store {
-                                at = (at + 4096 * 7919) % size.saturating_sub(1 << 17).max(1);
-                                // Only the cost counts: the place need not be the right one.
-                                let _written = store.write_bytes(at & !511, run);
+                                // The floor checks nothing: what lies outside of the LUN is lost.
+                                let _written = store.write_bytes(at, run);
                             }
                         });
                         self.driver.recycle(buffer);
@@ -196,7 +197,7 @@ impl Server {
 
     fn accepted(&mut self, fd: OwnedFd) -> Option<u64> {
         let buffers = self.spare.pop()?;
-        // It works without, only a little slower.
+        // Untuned sockets work, only a little slower.
         let _tuned = tune(&fd, &Tuning::default());
         let socket = self.driver.add_socket(fd).ok()?;
         let token = self.next_token;
@@ -205,7 +206,7 @@ impl Server {
         Some(token)
     }
 
-    /// A connection has ended; when it was the last one, what was done is told.
+    /// Ends a connection; after the last one, prints the totals.
     fn gone(&mut self, token: u64) {
         let Some(link) = self.links.remove(&token) else { return };
         self.driver.close(link.socket);
@@ -229,7 +230,7 @@ impl Server {
         Ok(())
     }
 
-    /// Sends all answers that are ready, as far as the send buffer holds them.
+    /// Sends all responses that are ready, as many as the send buffer holds.
     fn answer(&mut self, token: u64) -> Result<()> {
         let Some(link) = self.links.get_mut(&token) else { return Ok(()) };
         if link.sending || (link.answers.is_empty() && link.logins.is_empty()) {
@@ -253,7 +254,7 @@ impl Server {
     }
 }
 
-/// Headers and data back to back in one buffer, so that one piece leaves.
+/// Headers and data back to back in one buffer, sent as one piece.
 fn fill_contiguous(
     driver: &mut Driver,
     link: &mut Link,
@@ -283,7 +284,7 @@ fn fill_contiguous(
     Ok(())
 }
 
-/// Headers from here, data from where the command says.
+/// Headers inline, data from the memory at the offset of the command.
 fn fill_from_store(link: &mut Link, gather: &mut Gather, store: &Arc<MemoryStore>) {
     let size = store.len_bytes();
     while let Some(answer) = link.answers.pop_front() {
@@ -296,14 +297,14 @@ fn fill_from_store(link: &mut Link, gather: &mut Gather, store: &Arc<MemoryStore
         if answer.data == CAPACITY_BYTES && answer.is_read {
             gather.push_inline(&capacity(size));
         } else {
-            let at = answer.lba * 512 + u64::from(answer.offset);
+            let at = answer.lba.wrapping_mul(BLOCK_BYTES).wrapping_add(u64::from(answer.offset));
             gather.push_store(store, at.min(size - u64::from(segment)), segment);
         }
         rest(link, answer, segment);
     }
 }
 
-/// What is left of a read goes next.
+/// Queues the rest of a read first.
 fn rest(link: &mut Link, answer: Answer, sent: u32) {
     let left = answer.data - sent;
     if left > 0 {
@@ -357,7 +358,7 @@ fn header_of(link: &mut Link, answer: &Answer, segment: u32) -> [u8; BHS_BYTES] 
     header
 }
 
-/// Agrees at once, and to bursts of any length, so that no data has to be asked for.
+/// Accepts every login, with bursts of any length, so that no R2T is needed.
 fn login_response(link: &mut Link, bhs: &Bhs) -> Result<([u8; BHS_BYTES], Vec<u8>)> {
     let request = LoginRequest::parse(bhs)?;
     let mut text = TextWriter::new(1024);
@@ -401,7 +402,7 @@ fn login_response(link: &mut Link, bhs: &Bhs) -> Result<([u8; BHS_BYTES], Vec<u8
 /// READ CAPACITY(16) parameter data (SBC-4 5.16.2): blocks of 512 bytes.
 fn capacity(size: u64) -> [u8; CAPACITY_BYTES as usize] {
     let mut data = [0; CAPACITY_BYTES as usize];
-    data[..8].copy_from_slice(&(size / 512 - 1).to_be_bytes());
+    data[..8].copy_from_slice(&(size / BLOCK_BYTES - 1).to_be_bytes());
     data[10] = 2;
     data
 }
@@ -411,11 +412,11 @@ const HEADER_BYTES: u32 = 48;
 const CAPACITY_BYTES: u32 = 32;
 const SEGMENT_BYTES_MAX: u32 = 256 << 10;
 
-/// Holds 126 answers of 4 KiB: more than one turn finds.
+/// Holds 126 responses of 4 KiB: more than one event loop turn finds.
 const SEND_BUFFER_BYTES: u32 = 512 << 10;
 const CONNECTIONS_MAX: u32 = 64;
 
-/// Commands that an initiator may have in flight: more than it will ever have.
+/// Commands that an initiator may have in flight: more than any load uses.
 const WINDOW: u32 = 4096;
 
 const SLEEP_MAX: Duration = Duration::from_millis(500);

@@ -1,10 +1,10 @@
-//! The figures that are kept in the repository, and whether new ones are like them.
+//! The recorded figures, and their comparison with new ones.
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// What one command takes.
+/// The cost of one command.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Figures {
@@ -18,19 +18,19 @@ pub(crate) struct Figures {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Record {
-    /// The compiler that they were taken with, as `rustc --version` says it.
+    /// The compiler of the build, as printed by `rustc --version`.
     pub(crate) rustc: String,
     pub(crate) read_4k: Figures,
     pub(crate) write_4k: Figures,
 }
 
-/// How far a figure may be from the recorded one, of it.
+/// How far a figure may be from the recorded one, as a share of it.
 pub(crate) const DEVIATION_MAX: f64 = 0.05;
 
 impl Record {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| {
-            format!("cannot read {}; make it with bench/instructions --record", path.display())
+            format!("cannot read {}; run bench/instructions --record to create it", path.display())
         })?;
         toml::from_str(&text).with_context(|| format!("in {}", path.display()))
     }
@@ -40,7 +40,7 @@ impl Record {
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// What is too far from these figures, a sentence for each.
+    /// A sentence for each figure that differs by more than the limit.
     pub(crate) fn differences(&self, now: &Self) -> Vec<String> {
         let mut found = Vec::new();
         for (command, old, new) in
@@ -54,15 +54,15 @@ impl Record {
                 if (after - before).abs() > (before * DEVIATION_MAX).max(FEW) {
                     let change = 100.0 * (after - before) / before.max(1.0);
                     found.push(format!(
-                        "a 4 KiB {command} takes {new} {what}, {change:+.1} % of the {old} that \
-                         are recorded"
+                        "a 4 KiB {command} takes {new} {what}: {change:+.1} % from the recorded \
+                         {old}"
                     ));
                 }
             }
         }
         if !found.is_empty() && self.rustc != now.rustc {
             found.push(format!(
-                "the compiler is another one, which may be the reason: {} now, {} recorded",
+                "the compiler differs, which may be the reason: {} now, {} recorded",
                 now.rustc, self.rustc
             ));
         }
@@ -70,13 +70,13 @@ impl Record {
     }
 }
 
-/// A difference this small is no change, whatever share of the figure it is.
+/// A difference this small is no change, whatever its share of the figure.
 const FEW: f64 = 16.0;
 
 const HEAD: &str = "\
-# What polluxd executes for one command at queue depth 32, counted by callgrind: see
-# docs/TESTING.md. A figure that leaves 5 % fails tests/run; `bench/instructions --record` writes
-# this file anew, and the commit says what changed it.
+# Instructions of polluxd for one command at queue depth 32, counted by callgrind: see
+# docs/TESTING.md. A difference of more than 5 % fails tests/run. `bench/instructions --record`
+# rewrites this file; explain the change in the commit.
 ";
 
 #[cfg(test)]
@@ -97,17 +97,17 @@ mod tests {
     }
 
     #[test]
-    fn a_gain_is_told_like_a_loss() {
+    fn a_gain_is_reported_like_a_loss() {
         let old = record(1000, 4096);
         assert_eq!(
             old.differences(&record(940, 4096)),
-            ["a 4 KiB read takes 940 instructions, -6.0 % of the 1000 that are recorded"]
+            ["a 4 KiB read takes 940 instructions: -6.0 % from the recorded 1000"]
         );
         assert_eq!(old.differences(&record(1060, 0)).len(), 2);
     }
 
     #[test]
-    fn another_compiler_is_named_only_where_something_differs() {
+    fn another_compiler_is_reported_only_if_a_figure_differs() {
         let mut old = record(1000, 0);
         old.rustc = "rustc 1.94.0".to_owned();
         assert!(old.differences(&record(1000, 8)).is_empty());
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_was_written_is_read_back() {
+    fn a_written_record_is_read_back() {
         let folder = std::env::temp_dir().join(format!("pollux-record-{}", std::process::id()));
         record(1000, 4096).write(&folder).unwrap();
         let read = Record::read(&folder);

@@ -1,4 +1,4 @@
-//! What load is made.
+//! The command line of the load generator.
 
 use anyhow::{Result, ensure};
 use clap::{Args, FromArgMatches, ValueEnum};
@@ -9,26 +9,26 @@ use std::path::PathBuf;
 pub enum Pattern {
     /// Every block equally likely.
     Random,
-    /// One block after the other, over and over.
+    /// One block after the other, from the start again at the end.
     Sequential,
-    /// Few blocks often, many seldom.
+    /// Few blocks often, many rarely.
     Zipf,
 }
 
-/// What becomes of the data of reads.
+/// How the data of reads is received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Payload {
-    /// It is copied to this process, as every real initiator does.
+    /// It is copied to this process, as in every real initiator.
     Copy,
-    /// The kernel drops it, so that the target is the limit and not this process. Only for
-    /// pure reads that are answered in the order in which they were sent.
+    /// The kernel drops it, so that the target is the limit and not this process. Requires pure
+    /// reads and a target that answers them in order.
     Drop,
 }
 
-/// The load, as the command line says it.
+/// The load.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// Address of the target's portal
+    /// Address of the portal
     #[arg(long, value_name = "HOST:PORT")]
     pub target: String,
     /// Name of the target
@@ -43,8 +43,8 @@ pub struct Options {
     /// Sessions, of one connection each
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub connections: u16,
-    /// Instead of load: log so many sessions in, say how long that took, and answer pings until
-    /// standard input ends
+    /// Instead of load: log in this many sessions, print how long that took, and answer pings
+    /// until the end of standard input
     #[arg(long, value_name = "SESSIONS")]
     pub idle_sessions: Option<u16>,
     /// Commands in flight on each connection
@@ -53,7 +53,7 @@ pub struct Options {
     /// Bytes of each read and write
     #[arg(long, default_value = "4KiB", value_parser = crate::size::parse)]
     pub block: u64,
-    /// Of 100 commands, how many are reads
+    /// Percentage of reads
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub read_percent: u8,
     /// Order of addresses
@@ -62,47 +62,47 @@ pub struct Options {
     /// Skew of the zipf pattern, above 0 and below 1
     #[arg(long, default_value_t = 0.99)]
     pub zipf_theta: f64,
-    /// Bytes of the logical unit that are used, from its start; all of it without this
+    /// Working set: bytes from the start of the logical unit [default: all of it]
     #[arg(long, value_parser = crate::size::parse)]
     pub size: Option<u64>,
     /// Seconds to measure
     #[arg(long, default_value_t = 5.0)]
     pub duration: f64,
-    /// Seconds of load before that, which do not count
+    /// Seconds of load before the measurement
     #[arg(long, default_value_t = 0.5)]
     pub warmup: f64,
     /// End after this many commands
     #[arg(long)]
     pub count: Option<u64>,
-    /// Open loop: start this many commands a second, whether or not earlier ones have ended,
+    /// Open loop: start this many commands per second, whether or not earlier ones have ended,
     /// and measure latency from the time at which a command should have started
     #[arg(long)]
     pub rate: Option<f64>,
-    /// Write only data that the target asked for: no immediate and no unsolicited data
+    /// Send data of writes only after an R2T: no immediate and no unsolicited data
     #[arg(long)]
     pub r2t: bool,
-    /// Ask for CRC32C of headers
+    /// Negotiate header digests (CRC32C)
     #[arg(long)]
     pub header_digest: bool,
-    /// Ask for CRC32C of data
+    /// Negotiate data digests (CRC32C)
     #[arg(long)]
     pub data_digest: bool,
-    /// What becomes of the data of reads
+    /// How the data of reads is received
     #[arg(long, value_enum, default_value_t = Payload::Copy)]
     pub payload: Payload,
-    /// Write blocks that say which they are, and check what is read
+    /// Write self-identifying blocks, and check the data of reads
     #[arg(long)]
     pub verify: bool,
-    /// Core to stay on
+    /// Core to run on
     #[arg(long)]
     pub core: Option<usize>,
-    /// Sleep while nothing comes, instead of spinning
+    /// Sleep while idle instead of spinning
     #[arg(long)]
     pub sleep: bool,
     /// Process whose CPU time during the measurement is reported
     #[arg(long, value_name = "PID")]
     pub target_pid: Option<u32>,
-    /// Seed of addresses and data
+    /// Seed for addresses and data
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Write the result as JSON to this file, - for standard output
@@ -118,11 +118,11 @@ impl Options {
     pub fn new(target: &str, iqn: &str) -> Self {
         let words = ["loadgen", &format!("--target={target}"), &format!("--iqn={iqn}")];
         let matches = Self::augment_args(clap::Command::new("loadgen")).get_matches_from(words);
-        // Every argument has a default or was given, and any text is good for those two.
+        // Every argument has a default or is given, and any text is valid for those two.
         Self::from_arg_matches(&matches).expect("the defaults are valid")
     }
 
-    /// Whether the options go together.
+    /// Rejects invalid combinations.
     pub fn check(&self) -> Result<()> {
         ensure!(
             self.block.is_multiple_of(512) && self.block > 0 && self.block <= BLOCK_BYTES_MAX,
@@ -139,7 +139,7 @@ impl Options {
         ensure!(self.warmup <= SECONDS_MAX, "--warmup must be at most a day");
         ensure!(
             self.rate.is_none_or(|r| (1.0..=1e9).contains(&r)),
-            "--rate must be at least 1 command a second"
+            "--rate must be at least 1 command per second"
         );
         if self.payload == Payload::Drop {
             ensure!(
@@ -147,7 +147,7 @@ impl Options {
                     && !self.verify
                     && !self.header_digest
                     && !self.data_digest,
-                "--payload drop is for pure reads without digests and without --verify"
+                "--payload drop requires --read-percent 100, no digests and no --verify"
             );
         }
         Ok(())

@@ -28,4 +28,4 @@ pub use directory::{Authentication, Directory};
 pub use discovery::{TextExchange, TextExchangeFault, TextSession, TextStep};
 pub use login::{Login, LoginFault, LoginStep, SessionRequest, SessionType};
 pub use negotiation::{Parameters, Policy};
-pub use window::{Admission, CommandWindow};
+pub use window::{CmdSnVerdict, CommandWindow};

@@ -18,7 +18,7 @@ pub struct CommandWindow {
 
 /// What is to be done with a command that is not immediate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub enum CmdSnVerdict {
     /// Its CmdSN lies in the window but is not the next one, so that commands before it are
     /// missing. On one connection they never come; the command is ignored like one that lies
     /// outside, and the initiator's own timeouts decide.
@@ -57,17 +57,17 @@ impl CommandWindow {
     }
 
     /// Judges a command that is not immediate, and gives it its place where it is in order.
-    pub fn admit(&mut self, cmd_sn: Serial32) -> Admission {
+    pub fn admit(&mut self, cmd_sn: Serial32) -> CmdSnVerdict {
         if cmd_sn.is_before(self.exp_cmd_sn) || !cmd_sn.is_at_most(self.max_cmd_sn) {
-            return Admission::OutsideWindow;
+            return CmdSnVerdict::OutsideWindow;
         }
         if cmd_sn != self.exp_cmd_sn {
-            return Admission::Gap;
+            return CmdSnVerdict::Gap;
         }
         self.exp_cmd_sn = self.exp_cmd_sn.plus(1);
         self.in_flight += 1;
         self.self_check();
-        Admission::InOrder
+        CmdSnVerdict::InOrder
     }
 
     /// A command that was in order is answered or gone: its place is free, and the window
@@ -100,12 +100,12 @@ mod tests {
     #[test]
     fn only_the_next_command_is_in_order() {
         let mut window = CommandWindow::new(Serial32(FIRST), 32);
-        assert_eq!(window.admit(Serial32(0xffff_ffef)), Admission::OutsideWindow);
-        assert_eq!(window.admit(Serial32(0xffff_fff1)), Admission::Gap);
-        assert_eq!(window.admit(Serial32(0x0000_000f)), Admission::Gap);
-        assert_eq!(window.admit(Serial32(0x0000_0010)), Admission::OutsideWindow);
-        assert_eq!(window.admit(Serial32(0xffff_fff0)), Admission::InOrder);
-        assert_eq!(window.admit(Serial32(0xffff_fff0)), Admission::OutsideWindow);
+        assert_eq!(window.admit(Serial32(0xffff_ffef)), CmdSnVerdict::OutsideWindow);
+        assert_eq!(window.admit(Serial32(0xffff_fff1)), CmdSnVerdict::Gap);
+        assert_eq!(window.admit(Serial32(0x0000_000f)), CmdSnVerdict::Gap);
+        assert_eq!(window.admit(Serial32(0x0000_0010)), CmdSnVerdict::OutsideWindow);
+        assert_eq!(window.admit(Serial32(0xffff_fff0)), CmdSnVerdict::InOrder);
+        assert_eq!(window.admit(Serial32(0xffff_fff0)), CmdSnVerdict::OutsideWindow);
         assert_eq!(window.exp_cmd_sn(), Serial32(0xffff_fff1));
         assert_eq!(window.max_cmd_sn(), Serial32(0x0000_000f));
     }
@@ -113,13 +113,13 @@ mod tests {
     #[test]
     fn a_full_window_is_closed_until_a_command_is_retired() {
         let mut window = CommandWindow::new(Serial32(0xffff_ffff), 2);
-        assert_eq!(window.admit(Serial32(0xffff_ffff)), Admission::InOrder);
-        assert_eq!(window.admit(Serial32(0)), Admission::InOrder);
-        assert_eq!(window.admit(Serial32(1)), Admission::OutsideWindow);
+        assert_eq!(window.admit(Serial32(0xffff_ffff)), CmdSnVerdict::InOrder);
+        assert_eq!(window.admit(Serial32(0)), CmdSnVerdict::InOrder);
+        assert_eq!(window.admit(Serial32(1)), CmdSnVerdict::OutsideWindow);
         assert_eq!((window.exp_cmd_sn(), window.max_cmd_sn()), (Serial32(1), Serial32(0)));
         window.retire();
         assert_eq!(window.max_cmd_sn(), Serial32(1));
-        assert_eq!(window.admit(Serial32(1)), Admission::InOrder);
+        assert_eq!(window.admit(Serial32(1)), CmdSnVerdict::InOrder);
         assert_eq!(window.in_flight(), 2);
     }
 
@@ -153,14 +153,14 @@ mod tests {
     }
 
     impl Model {
-        fn admit(&mut self, number: i64) -> Admission {
+        fn admit(&mut self, number: i64) -> CmdSnVerdict {
             if number < self.next || number >= self.retired + self.size {
-                Admission::OutsideWindow
+                CmdSnVerdict::OutsideWindow
             } else if number > self.next {
-                Admission::Gap
+                CmdSnVerdict::Gap
             } else {
                 self.next += 1;
-                Admission::InOrder
+                CmdSnVerdict::InOrder
             }
         }
     }

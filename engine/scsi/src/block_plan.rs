@@ -5,20 +5,22 @@
 
 use units::{BlockCount, Lba};
 
-use crate::command::{Extent, MediumAccess, PowerCondition, StartStopUnit, VerifyBytes, WriteSame};
-use crate::logical_unit::LogicalUnit;
+use crate::command::{
+    BlockRange, MediumAccess, PowerCondition, StartStopUnit, VerifyBytes, WriteSame,
+};
 use crate::plan::Plan;
 use crate::sense::Sense;
+use crate::unit_model::UnitModel;
 
 /// SBC-3, READ.
-pub(crate) fn read(access: MediumAccess, lu: &LogicalUnit) -> Result<Plan, Sense> {
+pub(crate) fn read(access: MediumAccess, lu: &UnitModel) -> Result<Plan, Sense> {
     let MediumAccess { extent, fua, dpo } = access;
     check_transfer(extent, lu)?;
     Ok(unless_empty(extent, Plan::Read { extent, fua, dpo }))
 }
 
 /// SBC-3, WRITE.
-pub(crate) fn write(access: MediumAccess, lu: &LogicalUnit) -> Result<Plan, Sense> {
+pub(crate) fn write(access: MediumAccess, lu: &UnitModel) -> Result<Plan, Sense> {
     let MediumAccess { extent, fua, dpo } = access;
     check_writable(lu)?;
     check_transfer(extent, lu)?;
@@ -27,10 +29,10 @@ pub(crate) fn write(access: MediumAccess, lu: &LogicalUnit) -> Result<Plan, Sens
 
 /// SBC-3, VERIFY.
 pub(crate) fn verify(
-    extent: Extent,
+    extent: BlockRange,
     bytes: VerifyBytes,
     dpo: bool,
-    lu: &LogicalUnit,
+    lu: &UnitModel,
 ) -> Result<Plan, Sense> {
     check_transfer(extent, lu)?;
     Ok(unless_empty(extent, Plan::Verify { extent, bytes, dpo }))
@@ -38,10 +40,10 @@ pub(crate) fn verify(
 
 /// SBC-3, WRITE AND VERIFY.
 pub(crate) fn write_and_verify(
-    extent: Extent,
+    extent: BlockRange,
     bytes: VerifyBytes,
     dpo: bool,
-    lu: &LogicalUnit,
+    lu: &UnitModel,
 ) -> Result<Plan, Sense> {
     check_writable(lu)?;
     check_transfer(extent, lu)?;
@@ -50,7 +52,7 @@ pub(crate) fn write_and_verify(
 
 /// SBC-3, COMPARE AND WRITE. A unit whose limit is zero does not have the command (SBC-3, Block
 /// Limits VPD page).
-pub(crate) fn compare_and_write(access: MediumAccess, lu: &LogicalUnit) -> Result<Plan, Sense> {
+pub(crate) fn compare_and_write(access: MediumAccess, lu: &UnitModel) -> Result<Plan, Sense> {
     let MediumAccess { extent, fua, dpo } = access;
     let blocks_max = u64::from(lu.limits.compare_and_write_blocks_max);
     if blocks_max == 0 {
@@ -65,7 +67,7 @@ pub(crate) fn compare_and_write(access: MediumAccess, lu: &LogicalUnit) -> Resul
 }
 
 /// SBC-3, WRITE SAME.
-pub(crate) fn write_same(request: WriteSame, lu: &LogicalUnit) -> Result<Plan, Sense> {
+pub(crate) fn write_same(request: WriteSame, lu: &UnitModel) -> Result<Plan, Sense> {
     check_writable(lu)?;
     // ANCHOR needs UNMAP and ANC_SUP, and no backend anchors blocks (SBC-3).
     if request.anchor {
@@ -89,9 +91,9 @@ pub(crate) fn write_same(request: WriteSame, lu: &LogicalUnit) -> Result<Plan, S
 
 /// SBC-3, SYNCHRONIZE CACHE.
 pub(crate) fn synchronize_cache(
-    extent: Extent,
+    extent: BlockRange,
     immediate: bool,
-    lu: &LogicalUnit,
+    lu: &UnitModel,
 ) -> Result<Plan, Sense> {
     check_range(extent, lu)?;
     let extent = to_the_end_if_empty(extent, lu);
@@ -100,24 +102,20 @@ pub(crate) fn synchronize_cache(
 
 /// SBC-3, PRE-FETCH: GOOD says that the blocks did not all fit into the cache, which is true of a
 /// cache that is not ours to fill; CONDITION MET would promise that they did.
-pub(crate) fn pre_fetch(extent: Extent, lu: &LogicalUnit) -> Result<Plan, Sense> {
+pub(crate) fn pre_fetch(extent: BlockRange, lu: &UnitModel) -> Result<Plan, Sense> {
     check_range(extent, lu)?;
     Ok(Plan::Good)
 }
 
 /// SBC-3, GET LBA STATUS: the starting address must be the address of a block.
-pub(crate) fn lba_status(
-    lba: Lba,
-    allocation_length: u32,
-    lu: &LogicalUnit,
-) -> Result<Plan, Sense> {
-    check_range(Extent { lba, blocks: BlockCount(1) }, lu)?;
+pub(crate) fn lba_status(lba: Lba, allocation_length: u32, lu: &UnitModel) -> Result<Plan, Sense> {
+    check_range(BlockRange { lba, blocks: BlockCount(1) }, lu)?;
     Ok(Plan::GetLbaStatus { lba, allocation_length })
 }
 
 /// SBC-3, START STOP UNIT. A unit that many hosts share is always active: stopping it flushes its
 /// cache, and no more. Power conditions that it does not have are refused.
-pub(crate) fn start_stop(request: StartStopUnit, lu: &LogicalUnit) -> Result<Plan, Sense> {
+pub(crate) fn start_stop(request: StartStopUnit, lu: &UnitModel) -> Result<Plan, Sense> {
     match request.power_condition {
         PowerCondition::StartValid => {}
         // Both leave it where it is; START and LOEJ are ignored with them.
@@ -133,12 +131,12 @@ pub(crate) fn start_stop(request: StartStopUnit, lu: &LogicalUnit) -> Result<Pla
     if request.start || request.no_flush {
         return Ok(Plan::Good);
     }
-    let whole = Extent { lba: Lba(0), blocks: lu.blocks };
+    let whole = BlockRange { lba: Lba(0), blocks: lu.blocks };
     synchronize_cache(whole, request.immediate, lu)
 }
 
 /// Whether anything may be written (SWP: SPC-4, Control mode page).
-pub(crate) fn check_writable(lu: &LogicalUnit) -> Result<(), Sense> {
+pub(crate) fn check_writable(lu: &UnitModel) -> Result<(), Sense> {
     if lu.read_only {
         Err(Sense::WRITE_PROTECTED)
     } else if lu.mode.current.software_write_protect {
@@ -148,12 +146,12 @@ pub(crate) fn check_writable(lu: &LogicalUnit) -> Result<(), Sense> {
     }
 }
 
-pub(crate) fn check_range(extent: Extent, lu: &LogicalUnit) -> Result<(), Sense> {
+pub(crate) fn check_range(extent: BlockRange, lu: &UnitModel) -> Result<(), Sense> {
     if lu.contains(extent) { Ok(()) } else { Err(Sense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE) }
 }
 
 /// The range, and MAXIMUM TRANSFER LENGTH (SBC-3, Block Limits VPD page).
-fn check_transfer(extent: Extent, lu: &LogicalUnit) -> Result<(), Sense> {
+fn check_transfer(extent: BlockRange, lu: &UnitModel) -> Result<(), Sense> {
     check_range(extent, lu)?;
     let blocks_max = u64::from(lu.limits.transfer_blocks_max);
     if blocks_max != 0 && extent.blocks.0 > blocks_max {
@@ -164,13 +162,13 @@ fn check_transfer(extent: Extent, lu: &LogicalUnit) -> Result<(), Sense> {
 
 /// Zero blocks mean "up to the last one" for the commands that say so. The extent has passed
 /// `check_range`, so its address is at most the capacity.
-fn to_the_end_if_empty(extent: Extent, lu: &LogicalUnit) -> Extent {
+fn to_the_end_if_empty(extent: BlockRange, lu: &UnitModel) -> BlockRange {
     if extent.blocks.0 != 0 {
         return extent;
     }
-    Extent { lba: extent.lba, blocks: BlockCount(lu.blocks.0.saturating_sub(extent.lba.0)) }
+    BlockRange { lba: extent.lba, blocks: BlockCount(lu.blocks.0.saturating_sub(extent.lba.0)) }
 }
 
-fn unless_empty(extent: Extent, plan: Plan) -> Plan {
+fn unless_empty(extent: BlockRange, plan: Plan) -> Plan {
     if extent.blocks.0 == 0 { Plan::Good } else { plan }
 }

@@ -2,16 +2,16 @@
 
 use units::Lba;
 
-use crate::logical_unit::{LogicalUnit, saturated};
 use crate::plan::truncated;
 use crate::sense::Sense;
+use crate::unit_model::{UnitModel, saturated};
 
 /// The 8 bytes of SBC-3, READ CAPACITY (10). An address without PMI is an error; with PMI the
 /// answer is the last block of the unit, because no delay separates its blocks.
 pub(crate) fn read_capacity_10(
     lba: Lba,
     partial_medium: bool,
-    lu: &LogicalUnit,
+    lu: &UnitModel,
 ) -> Result<Vec<u8>, Sense> {
     if lba.0 != 0 && !partial_medium {
         return Err(Sense::invalid_field_in_cdb(2, None));
@@ -27,7 +27,7 @@ pub(crate) fn read_capacity_10(
 
 /// The 32 bytes of SBC-3, READ CAPACITY (16), cut to the allocation length. PROT_EN and P_TYPE are
 /// zero: no protection information.
-pub(crate) fn read_capacity_16(allocation_length: u32, lu: &LogicalUnit) -> Vec<u8> {
+pub(crate) fn read_capacity_16(allocation_length: u32, lu: &UnitModel) -> Vec<u8> {
     let mut data = Vec::with_capacity(PARAMETER_DATA_BYTES);
     data.extend_from_slice(&lu.last_lba().0.to_be_bytes());
     data.extend_from_slice(&lu.block_size.bytes().to_be_bytes());

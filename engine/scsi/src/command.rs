@@ -7,7 +7,7 @@ use units::{BlockCount, BlockSize, Lba};
 
 /// A run of consecutive logical blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub struct BlockRange {
     /// The first block.
     pub lba: Lba,
     /// How many blocks, zero included.
@@ -35,7 +35,7 @@ pub enum Command {
     /// PRE-FETCH (10) and (16) (SBC-3).
     PreFetch {
         /// The blocks; none means up to the last one.
-        extent: Extent,
+        extent: BlockRange,
         /// IMMED.
         immediate: bool,
     },
@@ -87,7 +87,7 @@ pub enum Command {
     /// SYNCHRONIZE CACHE (10) and (16) (SBC-3).
     SynchronizeCache {
         /// The blocks; none means up to the last one.
-        extent: Extent,
+        extent: BlockRange,
         /// IMMED: status before the flush has ended.
         immediate: bool,
     },
@@ -103,7 +103,7 @@ pub enum Command {
     /// VERIFY (10), (12) and (16) (SBC-3).
     Verify {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// BYTCHK: what they are compared with.
         bytes: VerifyBytes,
         /// DPO: do not keep the blocks in a cache.
@@ -114,7 +114,7 @@ pub enum Command {
     /// WRITE AND VERIFY (10), (12) and (16) (SBC-3).
     WriteAndVerify {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// BYTCHK: what is compared after the write; never `CompareOneBlock`.
         bytes: VerifyBytes,
         /// DPO: do not keep the blocks in a cache.
@@ -128,7 +128,7 @@ pub enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediumAccess {
     /// The blocks.
-    pub extent: Extent,
+    pub extent: BlockRange,
     /// FUA: the medium itself, not a volatile cache.
     pub fua: bool,
     /// DPO: do not keep the blocks in a cache.
@@ -262,7 +262,7 @@ pub enum VerifyBytes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteSame {
     /// The blocks; none means up to the last one, where that is allowed.
-    pub extent: Extent,
+    pub extent: BlockRange,
     /// UNMAP: deallocate where possible.
     pub unmap: bool,
     /// ANCHOR.

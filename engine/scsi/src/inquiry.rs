@@ -1,9 +1,9 @@
 //! INQUIRY: the standard data (SPC-4, standard INQUIRY data) and the way to the VPD pages.
 
 use crate::command::Inquiry;
-use crate::logical_unit::LogicalUnit;
 use crate::plan::truncated;
 use crate::sense::Sense;
+use crate::unit_model::UnitModel;
 use crate::vpd;
 
 /// The answer to INQUIRY, cut to the allocation length. Without a logical unit at the LUN the
@@ -11,7 +11,7 @@ use crate::vpd;
 ///
 /// # Errors
 /// INVALID FIELD IN CDB for a vital product data page that there is not.
-pub fn inquiry(request: &Inquiry, lu: Option<&LogicalUnit>) -> Result<Vec<u8>, Sense> {
+pub fn inquiry(request: &Inquiry, lu: Option<&UnitModel>) -> Result<Vec<u8>, Sense> {
     let data = match (request.page, lu) {
         (None, lu) => standard_data(lu),
         (Some(page), Some(lu)) => vpd::page(page, lu)?,
@@ -21,7 +21,7 @@ pub fn inquiry(request: &Inquiry, lu: Option<&LogicalUnit>) -> Result<Vec<u8>, S
 }
 
 /// The 96 bytes of SPC-4, standard INQUIRY data format.
-fn standard_data(lu: Option<&LogicalUnit>) -> Vec<u8> {
+fn standard_data(lu: Option<&UnitModel>) -> Vec<u8> {
     let peripheral = if lu.is_some() { DIRECT_ACCESS_BLOCK_DEVICE } else { NO_DEVICE };
     let mut data = vec![
         peripheral, 0x00, // RMB: not removable

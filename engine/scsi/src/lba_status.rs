@@ -1,13 +1,13 @@
 //! The parameter data of GET LBA STATUS (SBC-3).
 
-use crate::command::Extent;
+use crate::command::BlockRange;
 use crate::plan::truncated;
 
 /// A run of blocks with the same provisioning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LbaStatus {
     /// The blocks, at most 2^32 - 1; a longer run is reported cut off there.
-    pub extent: Extent,
+    pub extent: BlockRange,
     /// What lies behind them.
     pub provisioning: Provisioning,
 }

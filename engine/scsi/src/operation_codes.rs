@@ -1,17 +1,17 @@
 //! REPORT SUPPORTED OPERATION CODES and REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS.
 
 use crate::command::{OperationCodesReport, ReportingOptions};
-use crate::logical_unit::LogicalUnit;
-use crate::operations::{self, Operation};
+use crate::operations::{self, CdbFormat};
 use crate::plan::truncated;
 use crate::sense::Sense;
+use crate::unit_model::UnitModel;
 
 /// The parameter data (SPC-4, REPORT SUPPORTED OPERATION CODES), cut to the allocation length.
 ///
 /// # Errors
 /// INVALID FIELD IN CDB if the reporting options ask for a service action where there is none,
 /// or for none where there is one.
-pub(crate) fn report(request: &OperationCodesReport, lu: &LogicalUnit) -> Result<Vec<u8>, Sense> {
+pub(crate) fn report(request: &OperationCodesReport, lu: &UnitModel) -> Result<Vec<u8>, Sense> {
     let data = match request.options {
         ReportingOptions::All => all(request.timeouts, lu),
         ReportingOptions::OperationCode => one(operation_code_only(request)?, request, lu),
@@ -22,9 +22,9 @@ pub(crate) fn report(request: &OperationCodesReport, lu: &LogicalUnit) -> Result
 }
 
 /// Every command that the logical unit has (SPC-4, all_commands parameter data format).
-fn all(timeouts: bool, lu: &LogicalUnit) -> Vec<u8> {
+fn all(timeouts: bool, lu: &UnitModel) -> Vec<u8> {
     let mut descriptors = Vec::new();
-    for operation in operations::operations().iter().filter(|one| one.is_supported(lu)) {
+    for operation in operations::cdb_formats().iter().filter(|one| one.is_supported(lu)) {
         let service_action = operation.service_action;
         let flags = (u8::from(timeouts) << 1) | u8::from(service_action.is_some());
         descriptors.extend_from_slice(&[operation.operation_code(), 0, 0]);
@@ -41,7 +41,7 @@ fn all(timeouts: bool, lu: &LogicalUnit) -> Vec<u8> {
 }
 
 /// One command, or that there is no such (SPC-4, one_command parameter data format).
-fn one(operation: Option<&Operation>, request: &OperationCodesReport, lu: &LogicalUnit) -> Vec<u8> {
+fn one(operation: Option<&CdbFormat>, request: &OperationCodesReport, lu: &UnitModel) -> Vec<u8> {
     let Some(operation) = operation.filter(|one| one.is_supported(lu)) else {
         return vec![0, NOT_SUPPORTED, 0, 0];
     };
@@ -58,7 +58,7 @@ fn one(operation: Option<&Operation>, request: &OperationCodesReport, lu: &Logic
 /// 001b: an operation code that has service actions is an error.
 fn operation_code_only(
     request: &OperationCodesReport,
-) -> Result<Option<&'static Operation>, Sense> {
+) -> Result<Option<&'static CdbFormat>, Sense> {
     match operations::with_operation_code(request.operation_code).first() {
         Some(operation) if operation.service_action.is_some() => {
             Err(Sense::invalid_field_in_cdb(2, Some(2)))
@@ -70,7 +70,7 @@ fn operation_code_only(
 /// 010b: an operation code that has no service actions is an error.
 fn with_service_action(
     request: &OperationCodesReport,
-) -> Result<Option<&'static Operation>, Sense> {
+) -> Result<Option<&'static CdbFormat>, Sense> {
     let operations = operations::with_operation_code(request.operation_code);
     if operations.first().is_some_and(|operation| operation.service_action.is_none()) {
         return Err(Sense::invalid_field_in_cdb(2, Some(2)));
@@ -79,7 +79,7 @@ fn with_service_action(
 }
 
 /// 011b: an operation code without service actions has to be asked for with zero.
-fn either(request: &OperationCodesReport) -> Option<&'static Operation> {
+fn either(request: &OperationCodesReport) -> Option<&'static CdbFormat> {
     operations::with_operation_code(request.operation_code).iter().find(|operation| match operation
         .service_action
     {
@@ -88,11 +88,11 @@ fn either(request: &OperationCodesReport) -> Option<&'static Operation> {
     })
 }
 
-fn has_service_action(operation: &Operation, request: &OperationCodesReport) -> bool {
+fn has_service_action(operation: &CdbFormat, request: &OperationCodesReport) -> bool {
     operation.service_action.is_some_and(|action| u16::from(action) == request.service_action)
 }
 
-fn cdb_length(operation: &Operation) -> [u8; 2] {
+fn cdb_length(operation: &CdbFormat) -> [u8; 2] {
     // A CDB has at most 16 bytes.
     u16::try_from(operation.usage().len()).unwrap_or(u16::MAX).to_be_bytes()
 }

@@ -2,13 +2,13 @@
 //! reports.
 
 use crate::command::Command;
-use crate::logical_unit::LogicalUnit;
 use crate::parse;
 use crate::sense::Sense;
+use crate::unit_model::UnitModel;
 
 /// One command in one of its CDB sizes.
 #[derive(Debug)]
-pub struct Operation {
+pub struct CdbFormat {
     /// SERVICE ACTION, for operation codes that have service actions.
     pub service_action: Option<u8>,
     /// Turns a CDB of this operation into the command.
@@ -20,7 +20,7 @@ pub struct Operation {
 /// What turns a CDB into a command once its operation is known.
 pub(crate) type Parse = fn(&[u8; 16]) -> Result<Command, Sense>;
 
-impl Operation {
+impl CdbFormat {
     /// OPERATION CODE.
     pub const fn operation_code(&self) -> u8 {
         self.usage[0]
@@ -34,7 +34,7 @@ impl Operation {
 
     /// Whether the logical unit has the command: UNMAP needs thin provisioning, COMPARE AND
     /// WRITE a limit that is not zero.
-    pub fn is_supported(&self, lu: &LogicalUnit) -> bool {
+    pub fn is_supported(&self, lu: &UnitModel) -> bool {
         match self.operation_code() {
             UNMAP => lu.thin,
             COMPARE_AND_WRITE => lu.limits.compare_and_write_blocks_max != 0,
@@ -43,13 +43,13 @@ impl Operation {
     }
 }
 
-/// All commands, ascending by operation code and service action.
-pub fn operations() -> &'static [Operation] {
+/// All CDB formats, ascending by operation code and service action.
+pub fn cdb_formats() -> &'static [CdbFormat] {
     &TABLE
 }
 
 /// The commands of one operation code; none if it is not supported.
-pub(crate) fn with_operation_code(code: u8) -> &'static [Operation] {
+pub(crate) fn with_operation_code(code: u8) -> &'static [CdbFormat] {
     let [start, end] = RANGES[usize::from(code)];
     TABLE.get(usize::from(start)..usize::from(end)).unwrap_or_default()
 }
@@ -57,7 +57,7 @@ pub(crate) fn with_operation_code(code: u8) -> &'static [Operation] {
 /// Usage data as hexadecimal text. In byte 1: the protection field E0h and the NACA bit 04h of
 /// the last byte are looked at to refuse what is not zero; GROUP NUMBER, FUA_NV, RARC and
 /// SYNC_NV are ignored, so they are zero here.
-const OPERATIONS: [Operation; 41] = [
+const FORMATS: [CdbFormat; 41] = [
     plain("00 00000000 04", parse::test_unit_ready),
     plain("03 01 0000 ff 04", parse::request_sense),
     plain("08 1fffff ff 04", parse::read_6),
@@ -104,13 +104,13 @@ const OPERATIONS: [Operation; 41] = [
 /// Where the commands of each operation code are: from the first index up to the second.
 static RANGES: [[u8; 2]; 256] = ranges();
 
-static TABLE: [Operation; OPERATIONS.len()] = OPERATIONS;
+static TABLE: [CdbFormat; FORMATS.len()] = FORMATS;
 
 const fn ranges() -> [[u8; 2]; 256] {
     let mut ranges = [[0; 2]; 256];
     let mut index = 0_u8;
-    while (index as usize) < OPERATIONS.len() {
-        let range = &mut ranges[OPERATIONS[index as usize].usage[0] as usize];
+    while (index as usize) < FORMATS.len() {
+        let range = &mut ranges[FORMATS[index as usize].usage[0] as usize];
         if range[1] == 0 {
             range[0] = index;
         }
@@ -124,15 +124,15 @@ const UNMAP: u8 = 0x42;
 const COMPARE_AND_WRITE: u8 = 0x89;
 
 /// An operation code without service actions.
-const fn plain(usage: &str, parse: Parse) -> Operation {
+const fn plain(usage: &str, parse: Parse) -> CdbFormat {
     let (usage, cdb_bytes) = from_hexadecimal(usage);
-    Operation { service_action: None, parse, usage, cdb_bytes }
+    CdbFormat { service_action: None, parse, usage, cdb_bytes }
 }
 
 /// An operation code with the service action that byte 1 of the usage data names.
-const fn action(usage: &str, parse: Parse) -> Operation {
+const fn action(usage: &str, parse: Parse) -> CdbFormat {
     let (usage, cdb_bytes) = from_hexadecimal(usage);
-    Operation { service_action: Some(usage[1]), parse, usage, cdb_bytes }
+    CdbFormat { service_action: Some(usage[1]), parse, usage, cdb_bytes }
 }
 
 /// The bytes of hexadecimal text with spaces, and how many there are. Wrong text does not

@@ -7,7 +7,7 @@
 use units::{BlockCount, Lba};
 
 use crate::command::{
-    Command, Extent, Inquiry, MediumAccess, ModeSelect, ModeSense, OperationCodesReport,
+    BlockRange, Command, Inquiry, MediumAccess, ModeSelect, ModeSense, OperationCodesReport,
     PageControl, PowerCondition, ReportingOptions, StartStopUnit, VerifyBytes, WriteSame,
 };
 use crate::operations;
@@ -178,7 +178,7 @@ pub(crate) fn get_lba_status(cdb: &[u8; 16]) -> Parsed {
     if cdb[14] != 0 {
         return Err(Sense::invalid_field_in_cdb(14, None));
     }
-    let Extent { lba, blocks: _ } = extent_16(cdb);
+    let BlockRange { lba, blocks: _ } = extent_16(cdb);
     let allocation_length = be32([cdb[10], cdb[11], cdb[12], cdb[13]]);
     Ok(Command::GetLbaStatus { lba, allocation_length })
 }
@@ -216,8 +216,8 @@ pub(crate) fn write_16(cdb: &[u8; 16]) -> Parsed {
 }
 
 pub(crate) fn compare_and_write(cdb: &[u8; 16]) -> Parsed {
-    let Extent { lba, blocks: _ } = extent_16(cdb);
-    let extent = Extent { lba, blocks: BlockCount(cdb[13].into()) };
+    let BlockRange { lba, blocks: _ } = extent_16(cdb);
+    let extent = BlockRange { lba, blocks: BlockCount(cdb[13].into()) };
     Ok(Command::CompareAndWrite(medium_access(cdb, extent)?))
 }
 
@@ -234,7 +234,7 @@ pub(crate) fn verify_16(cdb: &[u8; 16]) -> Parsed {
 }
 
 /// SBC-3, VERIFY: BYTCHK 10b is reserved.
-fn verify(cdb: &[u8; 16], extent: Extent) -> Parsed {
+fn verify(cdb: &[u8; 16], extent: BlockRange) -> Parsed {
     refuse_protection(cdb)?;
     let bytes = match byte_check(cdb) {
         0 => VerifyBytes::None,
@@ -258,7 +258,7 @@ pub(crate) fn write_and_verify_16(cdb: &[u8; 16]) -> Parsed {
 }
 
 /// SBC-3, WRITE AND VERIFY: BYTCHK 10b and 11b are reserved.
-fn write_and_verify(cdb: &[u8; 16], extent: Extent) -> Parsed {
+fn write_and_verify(cdb: &[u8; 16], extent: BlockRange) -> Parsed {
     refuse_protection(cdb)?;
     let bytes = match byte_check(cdb) {
         0 => VerifyBytes::None,
@@ -294,7 +294,7 @@ pub(crate) fn write_same_16(cdb: &[u8; 16]) -> Parsed {
 
 /// SBC-3, WRITE SAME. PBDATA and LBDATA are obsolete, but who sets them wants other data on the
 /// medium than the block, so they are refused rather than ignored.
-fn write_same(cdb: &[u8; 16], extent: Extent, no_data_out: bool) -> Parsed {
+fn write_same(cdb: &[u8; 16], extent: BlockRange, no_data_out: bool) -> Parsed {
     refuse_protection(cdb)?;
     refuse_bits(cdb, 1, &[2, 1])?;
     let (anchor, unmap) = (bit(cdb[1], 4), bit(cdb[1], 3));
@@ -337,7 +337,7 @@ pub(crate) fn report_supported_task_management_functions(cdb: &[u8; 16]) -> Pars
 }
 
 /// FUA and DPO, in the same place in all CDBs of 10 bytes and more.
-fn medium_access(cdb: &[u8; 16], extent: Extent) -> Result<MediumAccess, Sense> {
+fn medium_access(cdb: &[u8; 16], extent: BlockRange) -> Result<MediumAccess, Sense> {
     refuse_protection(cdb)?;
     Ok(MediumAccess { extent, fua: bit(cdb[1], 3), dpo: bit(cdb[1], 4) })
 }
@@ -363,27 +363,27 @@ fn byte_check(cdb: &[u8; 16]) -> u8 {
 }
 
 /// 21 bits of address; a TRANSFER LENGTH of zero is 256 blocks (SBC-2, READ (6)).
-fn extent_6(cdb: &[u8; 16]) -> Extent {
+fn extent_6(cdb: &[u8; 16]) -> BlockRange {
     let lba = be32([0, cdb[1] & 0x1f, cdb[2], cdb[3]]);
     let blocks = if cdb[4] == 0 { 256 } else { cdb[4].into() };
-    Extent { lba: Lba(lba.into()), blocks: BlockCount(blocks) }
+    BlockRange { lba: Lba(lba.into()), blocks: BlockCount(blocks) }
 }
 
-fn extent_10(cdb: &[u8; 16]) -> Extent {
+fn extent_10(cdb: &[u8; 16]) -> BlockRange {
     let lba = be32([cdb[2], cdb[3], cdb[4], cdb[5]]);
-    Extent { lba: Lba(lba.into()), blocks: BlockCount(be16(cdb[7], cdb[8]).into()) }
+    BlockRange { lba: Lba(lba.into()), blocks: BlockCount(be16(cdb[7], cdb[8]).into()) }
 }
 
-fn extent_12(cdb: &[u8; 16]) -> Extent {
+fn extent_12(cdb: &[u8; 16]) -> BlockRange {
     let lba = be32([cdb[2], cdb[3], cdb[4], cdb[5]]);
     let blocks = be32([cdb[6], cdb[7], cdb[8], cdb[9]]);
-    Extent { lba: Lba(lba.into()), blocks: BlockCount(blocks.into()) }
+    BlockRange { lba: Lba(lba.into()), blocks: BlockCount(blocks.into()) }
 }
 
-fn extent_16(cdb: &[u8; 16]) -> Extent {
+fn extent_16(cdb: &[u8; 16]) -> BlockRange {
     let lba = [cdb[2], cdb[3], cdb[4], cdb[5], cdb[6], cdb[7], cdb[8], cdb[9]];
     let blocks = be32([cdb[10], cdb[11], cdb[12], cdb[13]]);
-    Extent { lba: Lba(u64::from_be_bytes(lba)), blocks: BlockCount(blocks.into()) }
+    BlockRange { lba: Lba(u64::from_be_bytes(lba)), blocks: BlockCount(blocks.into()) }
 }
 
 const fn bit(byte: u8, number: u8) -> bool {

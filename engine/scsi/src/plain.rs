@@ -4,8 +4,8 @@
 //! is found here is the same, only sooner, and whatever is not found here goes their way.
 
 use crate::block_plan::check_writable;
-use crate::command::Extent;
-use crate::logical_unit::LogicalUnit;
+use crate::command::BlockRange;
+use crate::unit_model::UnitModel;
 use units::{BlockCount, Lba};
 
 /// A READ or WRITE that the logical unit can carry out.
@@ -14,7 +14,7 @@ pub struct PlainTransfer {
     /// WRITE, not READ.
     pub write: bool,
     /// The blocks: at least one, inside of the logical unit and within its limits.
-    pub extent: Extent,
+    pub extent: BlockRange,
     /// Of a WRITE: durable before status.
     pub fua: bool,
 }
@@ -23,7 +23,7 @@ impl PlainTransfer {
     /// Finds READ and WRITE of 10 and 16 bytes (SBC-3 5.8, 5.10, 5.33, 5.35) without protection
     /// information, that `lu` takes.
     #[inline]
-    pub fn find(cdb: &[u8; 16], lu: &LogicalUnit) -> Option<Self> {
+    pub fn find(cdb: &[u8; 16], lu: &UnitModel) -> Option<Self> {
         let (lba, blocks, control) = match cdb[0] {
             READ_10 | WRITE_10 => (
                 u32::from_be_bytes([cdb[2], cdb[3], cdb[4], cdb[5]]).into(),
@@ -50,7 +50,7 @@ impl PlainTransfer {
         if !is_plain || !is_inside || !is_within || (write && check_writable(lu).is_err()) {
             return None;
         }
-        let extent = Extent { lba: Lba(lba), blocks: BlockCount(blocks) };
+        let extent = BlockRange { lba: Lba(lba), blocks: BlockCount(blocks) };
         Some(Self { write, extent, fua: cdb[1] & FUA != 0 })
     }
 }

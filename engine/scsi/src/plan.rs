@@ -7,12 +7,12 @@ use units::{Lba, limits};
 
 use crate::block_plan;
 use crate::capacity;
-use crate::command::{Command, Extent, ModeSelect, VerifyBytes};
+use crate::command::{BlockRange, Command, ModeSelect, VerifyBytes};
 use crate::inquiry::inquiry;
-use crate::logical_unit::LogicalUnit;
 use crate::mode::{self, ModeParameters};
 use crate::operation_codes;
 use crate::sense::{Sense, SenseFormat, request_sense};
+use crate::unit_model::UnitModel;
 use crate::unmap;
 
 /// What the executor has to do. Every extent is inside of the logical unit, within its limits
@@ -25,7 +25,7 @@ pub enum Plan {
     /// compare with, then what to write. A difference is [`Sense::miscompare`].
     CompareAndWrite {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// Durable before status.
         fua: bool,
         /// Do not keep the blocks in a cache.
@@ -58,7 +58,7 @@ pub enum Plan {
     /// Read the extent.
     Read {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// From the medium, not from a volatile cache.
         fua: bool,
         /// Do not keep the blocks in a cache.
@@ -85,17 +85,17 @@ pub enum Plan {
     /// Flush what is volatile. The extent is inside of the unit; flushing more is allowed.
     SynchronizeCache {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// Status before the flush has ended.
         immediate: bool,
     },
     /// Deallocate the extents. Blocks may stay allocated, but then they
     /// read as zeros if the logical unit says so (LBPRZ).
-    Unmap(Vec<Extent>),
+    Unmap(Vec<BlockRange>),
     /// Check the blocks on the medium.
     Verify {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// What to compare them with.
         bytes: VerifyBytes,
         /// Do not keep the blocks in a cache.
@@ -104,7 +104,7 @@ pub enum Plan {
     /// Write the extent.
     Write {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// Durable before status.
         fua: bool,
         /// Do not keep the blocks in a cache.
@@ -113,7 +113,7 @@ pub enum Plan {
     /// Write the extent, make it durable and check it on the medium.
     WriteAndVerify {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// `Compare` reads the blocks back and compares them with what was written.
         bytes: VerifyBytes,
         /// Do not keep the blocks in a cache.
@@ -122,7 +122,7 @@ pub enum Plan {
     /// Write one block, or zeros, to every block of the extent.
     WriteSame {
         /// The blocks.
-        extent: Extent,
+        extent: BlockRange,
         /// Deallocate instead, if the block is all zeros and the medium can (SBC-3, WRITE SAME).
         unmap: bool,
         /// There is no data-out; the block is all zeros.
@@ -140,11 +140,11 @@ pub enum ParameterKind {
 }
 
 /// What `command` means for `lu`.
-pub fn plan(command: &Command, lu: &LogicalUnit) -> Plan {
+pub fn plan(command: &Command, lu: &UnitModel) -> Plan {
     checked_plan(command, lu).unwrap_or_else(Plan::CheckCondition)
 }
 
-fn checked_plan(command: &Command, lu: &LogicalUnit) -> Result<Plan, Sense> {
+fn checked_plan(command: &Command, lu: &UnitModel) -> Result<Plan, Sense> {
     match *command {
         Command::CompareAndWrite(access) => block_plan::compare_and_write(access, lu),
         Command::GetLbaStatus { lba, allocation_length } => {
@@ -236,7 +236,7 @@ pub fn plan_without_logical_unit(command: &Command) -> Plan {
 ///
 /// `list` is what arrived, which may be less than was asked for: a structure that it cuts off
 /// is an error where the standard says so.
-pub fn parameters(kind: &ParameterKind, list: &[u8], lu: &LogicalUnit) -> Plan {
+pub fn parameters(kind: &ParameterKind, list: &[u8], lu: &UnitModel) -> Plan {
     match kind {
         ParameterKind::ModeSelect(select) => match mode::select(select, list, lu) {
             Ok(parameters) if parameters == lu.mode.current => Plan::Good,

@@ -3,16 +3,16 @@
 use units::{BlockCount, Lba, limits};
 
 use crate::block_plan::{check_range, check_writable};
-use crate::command::Extent;
-use crate::logical_unit::LogicalUnit;
+use crate::command::BlockRange;
 use crate::plan::{ParameterKind, Plan};
 use crate::sense::Sense;
+use crate::unit_model::UnitModel;
 
 /// What the CDB means. A unit that is not thinly provisioned does not have the command.
 pub(crate) fn plan(
     anchor: bool,
     parameter_list_length: u16,
-    lu: &LogicalUnit,
+    lu: &UnitModel,
 ) -> Result<Plan, Sense> {
     if !lu.thin {
         return Err(Sense::INVALID_COMMAND_OPERATION_CODE);
@@ -39,7 +39,7 @@ pub(crate) fn plan(
 /// # Errors
 /// The list is shorter than its header; there are more descriptors or blocks than the unit
 /// takes; a descriptor reaches past the last block.
-pub(crate) fn extents(list: &[u8], lu: &LogicalUnit) -> Result<Vec<Extent>, Sense> {
+pub(crate) fn extents(list: &[u8], lu: &UnitModel) -> Result<Vec<BlockRange>, Sense> {
     let Some((header, descriptors)) = list.split_first_chunk::<HEADER_BYTES>() else {
         return Err(Sense::PARAMETER_LIST_LENGTH_ERROR);
     };
@@ -67,9 +67,9 @@ pub(crate) fn extents(list: &[u8], lu: &LogicalUnit) -> Result<Vec<Extent>, Sens
 }
 
 /// One UNMAP block descriptor (SBC-3).
-fn extent(descriptor: &[u8; DESCRIPTOR_BYTES]) -> Extent {
+fn extent(descriptor: &[u8; DESCRIPTOR_BYTES]) -> BlockRange {
     let [l0, l1, l2, l3, l4, l5, l6, l7, b0, b1, b2, b3, ..] = *descriptor;
-    Extent {
+    BlockRange {
         lba: Lba(u64::from_be_bytes([l0, l1, l2, l3, l4, l5, l6, l7])),
         blocks: BlockCount(u32::from_be_bytes([b0, b1, b2, b3]).into()),
     }

@@ -3,14 +3,14 @@
 use units::limits;
 
 use crate::inquiry::{DIRECT_ACCESS_BLOCK_DEVICE, NO_DEVICE};
-use crate::logical_unit::{LogicalUnit, NaaDesignator, Rotation};
 use crate::sense::Sense;
+use crate::unit_model::{NaaDesignator, Rotation, UnitModel};
 
 /// One page with its header.
 ///
 /// # Errors
 /// INVALID FIELD IN CDB for a page that there is not.
-pub(crate) fn page(page: u8, lu: &LogicalUnit) -> Result<Vec<u8>, Sense> {
+pub(crate) fn page(page: u8, lu: &UnitModel) -> Result<Vec<u8>, Sense> {
     let body = match page {
         SUPPORTED_PAGES => PAGES.to_vec(),
         UNIT_SERIAL_NUMBER => serial(lu).to_vec(),
@@ -42,14 +42,14 @@ fn with_header(peripheral: u8, page: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// The serial number, cut so that it also fits into a designator.
-fn serial(lu: &LogicalUnit) -> &[u8] {
+fn serial(lu: &UnitModel) -> &[u8] {
     let serial = lu.identity.serial.as_bytes();
     serial.get(..SERIAL_BYTES_MAX).unwrap_or(serial)
 }
 
 /// Device Identification (SPC-4): first what names the logical unit, then what names the port,
 /// then what names the target.
-fn designators(lu: &LogicalUnit) -> Vec<u8> {
+fn designators(lu: &UnitModel) -> Vec<u8> {
     let mut list = Vec::new();
     let naa: &[u8] = match &lu.identity.naa {
         NaaDesignator::LocallyAssigned(name) => &with_naa(*name, 0x3),
@@ -111,7 +111,7 @@ fn scsi_name(name: &str) -> Vec<u8> {
 }
 
 /// Extended INQUIRY Data (SPC-4).
-fn extended_inquiry_data(lu: &LogicalUnit) -> Vec<u8> {
+fn extended_inquiry_data(lu: &UnitModel) -> Vec<u8> {
     let mut body = vec![0; LONG_PAGE_BYTES];
     body[1] = 0x01; // SIMPSUP: simple task attribute
     body[2] = u8::from(lu.mode.has_volatile_cache()); // V_SUP
@@ -119,7 +119,7 @@ fn extended_inquiry_data(lu: &LogicalUnit) -> Vec<u8> {
 }
 
 /// Block Limits (SBC-3). Bytes are counted without the four of the header.
-fn block_limits(lu: &LogicalUnit) -> Vec<u8> {
+fn block_limits(lu: &UnitModel) -> Vec<u8> {
     let limits = &lu.limits;
     // Only a unit that has UNMAP says how much of it.
     let unmap = |value: u32| if lu.thin { value } else { 0 };
@@ -140,7 +140,7 @@ fn block_limits(lu: &LogicalUnit) -> Vec<u8> {
 }
 
 /// Block Device Characteristics (SBC-3).
-fn block_device_characteristics(lu: &LogicalUnit) -> Vec<u8> {
+fn block_device_characteristics(lu: &UnitModel) -> Vec<u8> {
     let rate: u16 = match lu.rotation {
         Rotation::NotReported => 0x0000,
         Rotation::NonRotating => 0x0001,
@@ -152,7 +152,7 @@ fn block_device_characteristics(lu: &LogicalUnit) -> Vec<u8> {
 }
 
 /// Logical Block Provisioning (SBC-3).
-fn logical_block_provisioning(lu: &LogicalUnit) -> Vec<u8> {
+fn logical_block_provisioning(lu: &UnitModel) -> Vec<u8> {
     if !lu.thin {
         return vec![0; 4]; // PROVISIONING TYPE 000b: fully provisioned
     }

@@ -1,12 +1,12 @@
 //! What shards tell each other, and what a connection takes with it to another core.
 
-use crate::nexus::{Holder, Nexus};
 use crate::session::Session;
+use crate::session::nexus::{Holder, Nexus};
 use iscsi::pdu::LoginStatus;
 use scsi::ModeParameters;
 use std::net::SocketAddr;
 use units::{ConnId, Key, ReactorId, VolumeId};
-use volume::Extent;
+use volume::ByteRange;
 
 /// What a shard tells another one. Opaque to the reactor, which only carries it.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) enum Note {
     /// The registrar tells the shard that holds a nexus's session to end it.
     Displace { nexus: Nexus, tsih: u16 },
     /// The home of a logical unit tells every shard to carry out a job.
-    Do { volume: VolumeId, number: u64, job: Job },
+    Do(Duty),
     /// A shard has carried it out.
     Done { volume: VolumeId, number: u64 },
     /// How many sessions the shard that sends this has.
@@ -55,7 +55,7 @@ pub(crate) enum Job {
     /// CLEAR TASK SET (SAM-5 7.5): abort the tasks of all nexuses.
     ClearTaskSet { by: Nexus, asker: Ticket },
     /// Hold a range for COMPARE AND WRITE: what overlaps it ends first or waits.
-    HoldRange { extent: Extent, holder: Ticket },
+    HoldRange { range: ByteRange, holder: Ticket },
     /// Change the mode parameters.
     Mode { by: Nexus, parameters: ModeParameters },
     /// The nexus is lost: its reservation ends (SPC-2 5.5.1).
@@ -66,6 +66,15 @@ pub(crate) enum Job {
     Reserve { by: Holder },
     /// LOGICAL UNIT RESET (SAM-5 7.7).
     Reset { asker: Ticket },
+}
+
+/// A job that every shard carries out.
+#[derive(Clone, Debug)]
+pub(crate) struct Duty {
+    pub(crate) volume: VolumeId,
+    /// The number that the home gave it.
+    pub(crate) number: u64,
+    pub(crate) job: Job,
 }
 
 /// How a job ended.

@@ -1,12 +1,30 @@
-//! One session: a nexus logged in, its command window, its tasks by tag, and what it has yet to
-//! be told. A session has one connection (MaxConnections=1), so the two live and end together.
+//! One session: a nexus logged in, its command window, its tasks by tag, and what is still to be
+//! reported to it. A session has one connection (MaxConnections=1), so the two live and end
+//! together.
 
-use crate::nexus::{Holder, Nexus};
-use iscsi::{CommandWindow, InitiatorTaskTag, Parameters, TargetTransferTag, TextExchange};
+pub(crate) mod attentions;
+pub(crate) mod connection;
+pub(crate) mod directory;
+pub(crate) mod endings;
+pub(crate) mod full_feature;
+pub(crate) mod login;
+pub(crate) mod nexus;
+pub(crate) mod pings;
+pub(crate) mod registry;
+pub(crate) mod sessions;
+pub(crate) mod tags;
+
+use crate::action::{Action, Placement, SendData};
+use crate::turn::Turn;
+use attentions::Attentions;
+use iscsi::pdu::{Reject, RejectReason};
+use iscsi::{Bhs, CmdSnVerdict, CommandWindow, Parameters, TargetTransferTag, TextExchange};
+use nexus::{Holder, Nexus};
 use scsi::Sense;
 use std::sync::Arc;
-use units::{Instant, Key, Serial32, limits};
-use volume::TargetRecord;
+use tags::TaskTags;
+use units::{ConnId, Instant, Lun, Mutant, Serial32, limits};
+use volume::{LunMapping, TargetRecord};
 
 /// What a session was logged in for.
 #[derive(Clone, Debug)]
@@ -25,16 +43,18 @@ pub(crate) enum Purpose {
 /// A session in its full feature phase.
 #[derive(Debug)]
 pub(crate) struct Session {
+    /// Its connection on this core.
+    pub(crate) conn: ConnId,
     pub(crate) purpose: Purpose,
     pub(crate) initiator_name: String,
     pub(crate) isid: [u8; 6],
     pub(crate) tsih: u16,
     pub(crate) cid: u16,
     pub(crate) parameters: Parameters,
-    pub(crate) window: CommandWindow,
-    pub(crate) immediate_in_flight: u32,
+    window: CommandWindow,
+    immediate_in_flight: u32,
     /// The StatSN of the next response (RFC 7143 4.2.2.2).
-    pub(crate) stat_sn: Serial32,
+    stat_sn: Serial32,
     pub(crate) tags: TaskTags,
     pub(crate) attentions: Attentions,
     pub(crate) text: TextExchange,
@@ -46,13 +66,28 @@ pub(crate) struct Session {
     next_transfer_tag: u32,
 }
 
+/// When the initiator was last heard, and the ping that it has yet to answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ping {
+    pub(crate) received_at: Instant,
+    pub(crate) outstanding: Option<(TargetTransferTag, Instant)>,
+}
+
+/// The serial numbers of a PDU to the initiator (RFC 7143 4.2.2).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) stat_sn: Serial32,
+    pub(crate) exp_cmd_sn: Serial32,
+    pub(crate) max_cmd_sn: Serial32,
+}
+
 impl Session {
-    /// A session that begins now. `stat_sn` is that of the next response, `cmd_sn` that of the
-    /// first command.
+    /// A session that begins now on connection `conn`.
     pub(crate) fn new(
         request: &iscsi::SessionRequest,
         purpose: Purpose,
         tsih: u16,
+        conn: ConnId,
         now: Instant,
     ) -> Self {
         let mut attentions = Attentions::default();
@@ -64,6 +99,7 @@ impl Session {
             );
         }
         Self {
+            conn,
             purpose,
             initiator_name: request.initiator_name.clone(),
             isid: request.isid,
@@ -84,6 +120,7 @@ impl Session {
     }
 
     /// The nexus of a normal session.
+    #[inline]
     pub(crate) const fn nexus(&self) -> Option<&Nexus> {
         match &self.purpose {
             Purpose::Normal { nexus, .. } => Some(nexus),
@@ -97,135 +134,105 @@ impl Session {
     }
 
     /// The target of a normal session.
-    pub(crate) fn target(&self) -> Option<&Arc<TargetRecord>> {
+    #[inline]
+    pub(crate) const fn target(&self) -> Option<&Arc<TargetRecord>> {
         match &self.purpose {
             Purpose::Normal { target, .. } => Some(target),
             Purpose::Discovery => None,
         }
     }
 
+    /// The volume behind a LUN of the session's target.
+    #[inline]
+    pub(crate) fn mapping(&self, lun: Lun) -> Option<LunMapping> {
+        self.target()?.luns.get(&lun.number()?).copied()
+    }
+
+    /// The numbers of the LUNs that lead to `volume`.
+    pub(crate) fn raise_at(&mut self, volume: units::VolumeId, sense: Sense) {
+        let Purpose::Normal { target, .. } = &self.purpose else { return };
+        let luns = target.luns.iter().filter(|(_, m)| m.volume == volume).map(|(&l, _)| l);
+        self.attentions.raise_everywhere(luns, sense);
+    }
+
     /// A transfer tag that this session has not used lately (RFC 7143 11.8.5).
-    pub(crate) fn new_transfer_tag(&mut self) -> TargetTransferTag {
+    pub(crate) const fn new_transfer_tag(&mut self) -> TargetTransferTag {
         let tag = self.next_transfer_tag;
         self.next_transfer_tag = if tag >= 0xffff_fffe { 0 } else { tag + 1 };
         TargetTransferTag(tag)
     }
-}
 
-/// When the initiator was last heard, and the ping that it has yet to answer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ping {
-    pub(crate) received_at: Instant,
-    pub(crate) outstanding: Option<(TargetTransferTag, Instant)>,
-}
-
-/// The tasks of a session by initiator task tag. There are at most a window's worth, so two
-/// flat lists beat a hash: the tags of a full window fill eight cache lines.
-#[derive(Debug, Default)]
-pub(crate) struct TaskTags {
-    tags: Vec<InitiatorTaskTag>,
-    keys: Vec<Key>,
-}
-
-impl TaskTags {
-    /// The task of a tag.
-    pub(crate) fn find(&self, tag: InitiatorTaskTag) -> Option<Key> {
-        self.tags.iter().position(|&t| t == tag).map(|place| self.keys[place])
+    /// The serial numbers of a PDU that uses up a StatSN.
+    #[inline]
+    pub(crate) fn stamp(&mut self) -> Stamp {
+        let stat_sn = self.stat_sn.take_next();
+        Stamp { stat_sn, ..self.stamp_without_status() }
     }
 
-    /// Adds a task; its tag must not be there yet.
-    pub(crate) fn insert(&mut self, tag: InitiatorTaskTag, key: Key) {
-        debug_assert!(self.find(tag).is_none(), "a duplicate tag is rejected before");
-        self.tags.push(tag);
-        self.keys.push(key);
-    }
-
-    /// Removes a task.
-    pub(crate) fn remove(&mut self, tag: InitiatorTaskTag, key: Key) {
-        let found = self.tags.iter().zip(&self.keys).position(|(&t, &k)| t == tag && k == key);
-        if let Some(place) = found {
-            self.tags.swap_remove(place);
-            self.keys.swap_remove(place);
+    /// The serial numbers of a PDU that carries no status: it shows the next StatSN.
+    #[inline]
+    pub(crate) const fn stamp_without_status(&self) -> Stamp {
+        Stamp {
+            stat_sn: self.stat_sn,
+            exp_cmd_sn: self.window.exp_cmd_sn(),
+            max_cmd_sn: self.window.max_cmd_sn(),
         }
     }
 
-    /// All tasks.
-    pub(crate) fn keys(&self) -> &[Key] {
-        &self.keys
-    }
-}
-
-/// The unit attentions that a nexus has yet to be told, oldest first (SAM-5 5.14).
-#[derive(Debug, Default)]
-pub(crate) struct Attentions {
-    pending: Vec<(u16, Sense)>,
-}
-
-impl Attentions {
-    /// Whether there is none: the one check that the data path makes.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+    /// Queues a PDU that ends no command on a volume.
+    pub(crate) fn send(&self, header: [u8; 48], data: Vec<u8>, turn: &mut Turn<'_>) {
+        let data = if data.is_empty() { SendData::None } else { SendData::Bytes(data) };
+        turn.push(Action::Send { conn: self.conn, header, data, sample: None });
     }
 
-    /// Adds one for a logical unit, unless it is there already.
-    pub(crate) fn raise(&mut self, lun: u16, sense: Sense) {
-        let of_lun = self.pending.iter().filter(|(l, _)| *l == lun);
-        if of_lun.clone().any(|(_, s)| *s == sense) {
+    /// Whether a request may be carried out: in order, or immediate and not one too many. What
+    /// lies outside of the window is silently ignored (RFC 7143 4.2.2.1).
+    #[inline]
+    pub(crate) fn admit(&mut self, bhs: &Bhs, cmd_sn: Serial32, turn: &mut Turn<'_>) -> bool {
+        if !bhs.immediate() {
+            return self.window.admit(cmd_sn) == CmdSnVerdict::InOrder;
+        }
+        if self.immediate_in_flight >= limits::IMMEDIATE_COMMANDS_MAX {
+            self.reject(bhs, RejectReason::ImmediateCommandReject, turn);
+            return false;
+        }
+        self.immediate_in_flight += 1;
+        true
+    }
+
+    /// A request is answered: its place is free for another one.
+    #[inline]
+    pub(crate) fn retire(&mut self, immediate: bool) {
+        if immediate {
+            assert!(self.immediate_in_flight > 0, "an immediate request is retired once");
+            self.immediate_in_flight -= 1;
             return;
         }
-        if of_lun.count() >= limits::UNIT_ATTENTIONS_MAX {
-            // 29h/00h says that any of the others may have happened (SAM-5 5.14.3).
-            self.pending.retain(|(l, _)| *l != lun);
-            self.pending.push((lun, Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED));
-            return;
-        }
-        self.pending.push((lun, sense));
-    }
-
-    /// Adds the same one for several logical units.
-    pub(crate) fn raise_everywhere(&mut self, luns: impl Iterator<Item = u16>, sense: Sense) {
-        for lun in luns {
-            self.raise(lun, sense);
+        self.window.retire();
+        if Mutant::WindowRetiredTwice.is_active() && self.window.in_flight() > 0 {
+            self.window.retire();
         }
     }
 
-    /// Takes the oldest one of a logical unit.
-    pub(crate) fn take(&mut self, lun: u16) -> Option<Sense> {
-        let place = self.pending.iter().position(|(l, _)| *l == lun)?;
-        Some(self.pending.remove(place).1)
-    }
-
-    /// REPORT LUNS tells what this one was about, on every logical unit (SPC-4 6.33).
-    pub(crate) fn clear(&mut self, sense: Sense) {
-        self.pending.retain(|(_, s)| *s != sense);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attentions_come_out_oldest_first_and_only_once() {
-        let mut a = Attentions::default();
-        a.raise(1, Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED);
-        a.raise(1, Sense::MODE_PARAMETERS_CHANGED);
-        a.raise(1, Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED);
-        assert_eq!(a.take(0), None);
-        assert_eq!(a.take(1), Some(Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED));
-        assert_eq!(a.take(1), Some(Sense::MODE_PARAMETERS_CHANGED));
-        assert_eq!(a.take(1), None);
-    }
-
-    #[test]
-    fn a_tag_finds_its_task_until_it_is_removed() {
-        let mut tags = TaskTags::default();
-        let key = Key { index: 3, generation: 9 };
-        tags.insert(InitiatorTaskTag(7), key);
-        assert_eq!(tags.find(InitiatorTaskTag(7)), Some(key));
-        tags.remove(InitiatorTaskTag(7), Key { index: 3, generation: 8 });
-        assert_eq!(tags.find(InitiatorTaskTag(7)), Some(key));
-        tags.remove(InitiatorTaskTag(7), key);
-        assert_eq!(tags.find(InitiatorTaskTag(7)), None);
+    /// Sends a Reject with the header of the bad PDU, whose data segment is dropped.
+    pub(crate) fn reject(
+        &mut self,
+        bhs: &Bhs,
+        reason: RejectReason,
+        turn: &mut Turn<'_>,
+    ) -> Placement {
+        let Stamp { stat_sn, exp_cmd_sn, max_cmd_sn } = self.stamp();
+        let mut header = [0; 48];
+        Reject {
+            reason,
+            data_segment_length: 48,
+            stat_sn,
+            exp_cmd_sn,
+            max_cmd_sn,
+            data_sn: Serial32(0),
+        }
+        .emit(&mut header);
+        self.send(header, bhs.raw().to_vec(), turn);
+        Placement::Discard
     }
 }

@@ -1,21 +1,31 @@
-//! The shard: everything one core knows, and the calls by which its reactor tells it more.
+//! The front door of a shard: the calls by which its reactor tells it what happened, and the routes
+//! from each of them to the owner of the state that it changes.
+//!
+//! Three owners hold the state: [`Sessions`], [`Tasks`] and [`Units`]. They borrow each other for
+//! the time of a call, and reach each other by wakes otherwise ([`crate::wake`]); none of them
+//! knows this type.
 
-use crate::action::{Action, Actions, IoResult, Placement};
-use crate::connection::{Connection, Incoming, Phase};
-use crate::lease::Lender;
-use crate::logical_unit::LogicalUnit;
+use crate::action::{Actions, IoResult, Placement};
 use crate::message::{HandedOver, Message, Note};
 use crate::operation::OpId;
-use crate::registry::{Applicant, Registry};
-use crate::task::Task;
-use crate::wait::Wait;
+use crate::session::connection::{Incoming, Phase};
+use crate::session::directory::SessionInfo;
+use crate::session::full_feature::EndedPdu;
+use crate::session::registry::Applicant;
+use crate::session::sessions::Sessions;
+use crate::session::{endings, full_feature};
+use crate::task::tasks::{Neighbours, Tasks};
+use crate::task::waiting::Then;
+use crate::turn::{Cores, Turn};
+use crate::unit::jobs;
+use crate::unit::units::Units;
+use crate::wake::{Wake, Wakes};
 use iscsi::{Bhs, DeframeFault};
-use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use units::{BufId, ConnId, Instant, PoolLayout, ReactorId, Slab, VolumeId, limits};
+use units::{BufId, ConnId, Instant, PoolLayout, ReactorId};
 use volume::Catalog;
 
 /// How a shard is set up.
@@ -28,9 +38,6 @@ pub struct ShardOptions {
     pub layout: PoolLayout,
     /// How long a login may take.
     pub login_time_max: Duration,
-    /// READ and WRITE that nothing stands in the way of take the straight way. Without it they
-    /// take the general one, as all others do: the answers are the same.
-    pub straight: bool,
     /// Fills a slice with random bytes that nobody can guess: challenges and tags.
     pub entropy: Entropy,
 }
@@ -49,85 +56,64 @@ impl fmt::Debug for ShardOptions {
 /// Calls come in any order that the outside world makes; each may push actions, which the
 /// reactor carries out in order before the next call.
 pub struct Shard {
-    pub(crate) id: ReactorId,
-    pub(crate) reactors: u8,
-    pub(crate) login_time_max: Duration,
-    pub(crate) entropy: Entropy,
-    pub(crate) straight: bool,
-    pub(crate) catalog: Arc<Catalog>,
-    pub(crate) lender: Lender,
-    pub(crate) connections: Slab<Connection>,
-    pub(crate) half_open: BTreeMap<IpAddr, u32>,
-    pub(crate) tasks: Slab<Task>,
-    arrivals: u64,
-    pub(crate) units: Vec<Option<Box<LogicalUnit>>>,
-    pub(crate) waits: Vec<Wait>,
-    pub(crate) registry: Registry,
-    pub(crate) shutting_down: bool,
-    pub(crate) next_tick: Option<Instant>,
+    cores: Cores,
+    sessions: Sessions,
+    tasks: Tasks,
+    units: Units,
+    wakes: Wakes,
+    next_tick: Option<Instant>,
     /// Room for the connections that a tick looks at, so that ticks do not allocate.
-    pub(crate) ticked: Vec<ConnId>,
+    ticked: Vec<ConnId>,
 }
 
 impl fmt::Debug for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shard").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Shard").field("id", &self.cores.own).finish_non_exhaustive()
     }
 }
 
-/// What a shard is given with each call: the time, and the queue for what it wants done.
-pub(crate) struct Turn<'a> {
-    pub(crate) now: Instant,
-    pub(crate) actions: &'a mut Actions,
-}
+/// How often the shard looks at its deadlines. None of them is shorter than seconds.
+const TICK: Duration = Duration::from_millis(500);
 
-impl Turn<'_> {
-    pub(crate) fn push(&mut self, action: Action) {
-        self.actions.push(action);
-    }
+/// A shard with more tasks than this is not checked after every call of a debug build: the check
+/// looks at each of them.
+const CHECKED_TASKS_MAX: usize = 64;
+
+/// The turn of one call, beside the owners that it borrows.
+macro_rules! turn {
+    ($shard:ident, $now:expr, $actions:expr) => {
+        &mut Turn { now: $now, actions: $actions, wakes: &mut $shard.wakes, cores: $shard.cores }
+    };
 }
 
 impl Shard {
     /// A shard without connections that serves `catalog`.
+    ///
+    /// # Panics
+    /// When the node has no reactor.
     pub fn new(options: ShardOptions, catalog: Arc<Catalog>) -> Self {
-        let mut shard = Self {
-            id: options.id,
-            reactors: options.reactors,
-            login_time_max: options.login_time_max,
-            entropy: options.entropy,
-            straight: options.straight,
-            catalog: Arc::new(Catalog::default()),
-            lender: Lender::new(options.layout),
-            connections: Slab::new(limits::CONNECTIONS_PER_REACTOR_MAX),
-            half_open: BTreeMap::new(),
-            tasks: Slab::new(limits::TASKS_PER_REACTOR_MAX),
-            arrivals: 0,
-            units: Vec::new(),
-            waits: Vec::new(),
-            registry: Registry::new(options.reactors),
-            shutting_down: false,
+        assert!(options.reactors > 0, "a node has at least one reactor");
+        let mut sessions = Sessions::new(options.reactors, options.login_time_max, options.entropy);
+        let mut units = Units::default();
+        units.follow(&catalog);
+        sessions.catalog = catalog;
+        Self {
+            cores: Cores { own: options.id, count: options.reactors },
+            sessions,
+            tasks: Tasks::new(options.layout),
+            units,
+            wakes: Wakes::default(),
             next_tick: None,
             ticked: Vec::new(),
-        };
-        shard.take_catalog(catalog);
-        shard
+        }
     }
 
     /// A connection has been accepted. `None` where it is one too many, or the node shuts down:
     /// the reactor closes it.
     pub fn accept(&mut self, now: Instant, peer: SocketAddr, local: SocketAddr) -> Option<ConnId> {
-        let half_open = self.half_open.get(&peer.ip()).copied().unwrap_or(0);
-        if self.shutting_down || half_open >= limits::HALF_OPEN_LOGINS_PER_ADDRESS_MAX {
-            return None;
-        }
-        let deadline = now.after(self.login_time_max);
-        let mut stat_sn = [0; 4];
-        (self.entropy)(&mut stat_sn);
-        let connection = Connection::new(peer, local, deadline, u32::from_be_bytes(stat_sn));
-        let key = self.connections.insert(connection).ok()?;
-        self.half_open.insert(peer.ip(), half_open + 1);
+        let conn = self.sessions.accept(now, peer, local)?;
         self.schedule_tick(now);
-        Some(ConnId(key))
+        Some(conn)
     }
 
     /// Another reactor's shard has handed a session over. `None` where this one is full: the
@@ -139,32 +125,21 @@ impl Shard {
         actions: &mut Actions,
     ) -> Option<ConnId> {
         let HandedOver { session, peer, local, .. } = state;
-        let mut connection = Connection::new(peer, local, now, 0);
-        connection.phase = Phase::FullFeature(session);
-        let mut turn = Turn { now, actions };
-        let key = match self.connections.insert(connection) {
-            Ok(key) => key,
-            Err(refused) => {
-                self.forget_session(refused, &mut turn);
-                return None;
+        let turn = turn!(self, now, actions);
+        let adopted = match self.sessions.adopt(now, session, peer, local) {
+            Ok(conn) => {
+                self.sessions.catch_up(conn, turn);
+                self.sessions.located(conn, turn);
+                Some(conn)
+            }
+            Err(session) => {
+                endings::session_over(&session, &[], &mut self.tasks, turn);
+                None
             }
         };
         self.schedule_tick(now);
-        self.catch_up(ConnId(key), &mut turn);
-        self.session_located(ConnId(key), &mut turn);
-        Some(ConnId(key))
-    }
-
-    /// Does for a session what was done for all others while it was on its way here.
-    fn catch_up(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
-        let session = self.connections.get(conn.0).and_then(|c| c.session());
-        let target = session.and_then(|s| s.target());
-        if target.is_some_and(|t| self.catalog.target(&t.name) != Some(t)) {
-            self.refresh_sessions(&[], turn);
-        }
-        if self.shutting_down {
-            self.request_logout(conn, turn);
-        }
+        self.settle(now, actions);
+        adopted
     }
 
     /// The header of a PDU has come in. The answer says where its data segment goes; the PDU
@@ -176,24 +151,30 @@ impl Shard {
         bhs: &Bhs,
         actions: &mut Actions,
     ) -> Placement {
-        let mut turn = Turn { now, actions };
-        let Some(connection) = self.connections.get_mut(conn.0) else {
-            return Placement::Discard;
-        };
+        // The reactor may have more of its bytes than the connection lived to see.
+        let Some(connection) = self.sessions.get_mut(conn) else { return Placement::Discard };
         connection.incoming = Incoming::Dropped;
         connection.header = *bhs;
-        match connection.phase {
-            Phase::Login(_) | Phase::Registering(_) => self.header_in_login(conn, bhs, &mut turn),
-            Phase::FullFeature(_) => self.header_in_full_feature(conn, bhs, &mut turn),
+        let turn = turn!(self, now, actions);
+        let placement = match connection.phase {
+            Phase::FullFeature(_) => {
+                full_feature::header(connection, bhs, &mut self.tasks, &mut self.units, turn)
+            }
+            Phase::Login(_) | Phase::Registering(_) => {
+                self.sessions.header_in_login(conn, bhs, turn)
+            }
             Phase::LoggedOut => Placement::Discard,
-        }
+        };
+        self.settle(now, actions);
+        placement
     }
 
     /// A run of a data segment that was placed with [`Placement::Engine`].
     pub fn handle_segment(&mut self, conn: ConnId, bytes: &[u8]) {
-        let Some(connection) = self.connections.get_mut(conn.0) else { return };
+        // The connection may have ended behind its header.
+        let Some(connection) = self.sessions.get_mut(conn) else { return };
         if let Incoming::Parameters { task, .. } = connection.incoming {
-            self.parameter_bytes(task, bytes);
+            self.tasks.handle_parameters(task, bytes);
         } else {
             // The deframer bounds a data segment by what the target has declared.
             connection.segment.extend_from_slice(bytes);
@@ -209,15 +190,24 @@ impl Shard {
         data_digest_ok: bool,
         actions: &mut Actions,
     ) {
-        let mut turn = Turn { now, actions };
-        let Some(connection) = self.connections.get_mut(conn.0) else { return };
+        // The connection may have ended behind its header.
+        let Some(connection) = self.sessions.get_mut(conn) else { return };
         let incoming = std::mem::replace(&mut connection.incoming, Incoming::Dropped);
         connection.filling = None;
-        self.pdu_end(conn, incoming, data_digest_ok, &mut turn);
-        if let Some(connection) = self.connections.get_mut(conn.0) {
+        if matches!(incoming, Incoming::Dropped) {
+            return;
+        }
+        let turn = turn!(self, now, actions);
+        let Self { sessions, tasks, units, .. } = self;
+        let pdu = EndedPdu { conn, incoming, digest_ok: data_digest_ok };
+        full_feature::pdu_end(pdu, tasks, &mut Neighbours { sessions, units }, turn);
+        if let Some(connection) = self.sessions.get_mut(conn)
+            && connection.segment.capacity() > 0
+        {
             // Not just cleared: a connection keeps no memory for what its peer sent once.
             connection.segment = Vec::new();
         }
+        self.settle(now, actions);
     }
 
     /// The bytes of a connection cannot be cut into PDUs any more.
@@ -228,26 +218,36 @@ impl Shard {
         fault: &DeframeFault,
         actions: &mut Actions,
     ) {
-        let mut turn = Turn { now, actions };
-        self.deframe_fault(conn, fault, &mut turn);
+        self.sessions.handle_deframe_fault(conn, fault, turn!(self, now, actions));
+        self.settle(now, actions);
     }
 
     /// The peer has closed the connection, or the socket has failed.
     pub fn handle_closed(&mut self, now: Instant, conn: ConnId, actions: &mut Actions) {
-        let mut turn = Turn { now, actions };
-        self.drop_connection(conn, &mut turn);
+        self.sessions.drop_connection(conn, turn!(self, now, actions));
+        self.settle(now, actions);
     }
 
     /// A backend operation has ended.
+    ///
+    /// # Panics
+    /// When it was not under way: the reactor reports each operation once.
+    #[inline]
     pub fn handle_io(&mut self, now: Instant, op: OpId, result: IoResult, actions: &mut Actions) {
-        let mut turn = Turn { now, actions };
-        self.io_ended(op, result, &mut turn);
+        let turn = turn!(self, now, actions);
+        let Self { sessions, tasks, units, .. } = self;
+        tasks.handle_io(op, result, &mut Neighbours { sessions, units }, turn);
+        self.settle(now, actions);
     }
 
     /// The last PDU that named a buffer has left, or its connection is gone.
+    ///
+    /// # Panics
+    /// When the buffer is not lent: the reactor returns each once.
+    #[inline]
     pub fn handle_buffer_returned(&mut self, now: Instant, buf: BufId, actions: &mut Actions) {
-        let mut turn = Turn { now, actions };
-        self.off_wire(buf, &mut turn);
+        self.tasks.handle_buffer_returned(buf, turn!(self, now, actions));
+        self.settle(now, actions);
     }
 
     /// Another shard has posted a message.
@@ -258,32 +258,42 @@ impl Shard {
         message: Message,
         actions: &mut Actions,
     ) {
-        let mut turn = Turn { now, actions };
-        self.note(from, message.0, &mut turn);
+        self.handle_note(now, from, message.0, actions);
+        self.settle(now, actions);
     }
 
     /// There is a new catalog. Sessions that it does not concern go on untouched.
     pub fn handle_catalog(&mut self, now: Instant, catalog: Arc<Catalog>, actions: &mut Actions) {
-        let mut turn = Turn { now, actions };
-        self.switch_catalog(catalog, &mut turn);
+        let resized = self.units.follow(&catalog);
+        self.sessions.catalog = catalog;
+        self.sessions.refresh(&resized, turn!(self, now, actions));
+        self.schedule_tick(now);
+        self.settle(now, actions);
     }
 
     /// The node shuts down: every initiator is asked to log out (RFC 7143 11.9.1, event 1).
-    /// Those that do not are dropped after [`limits::ASYNC_LOGOUT_TIME`].
+    /// Those that do not are dropped after [`units::limits::ASYNC_LOGOUT_TIME`].
     pub fn handle_shutdown(&mut self, now: Instant, actions: &mut Actions) {
-        let mut turn = Turn { now, actions };
-        self.begin_shutdown(&mut turn);
-    }
-
-    /// Whether there is no connection left, and nothing under way.
-    pub fn is_idle(&self) -> bool {
-        self.connections.is_empty() && self.tasks.is_empty()
+        self.sessions.begin_shutdown(turn!(self, now, actions));
+        self.schedule_tick(now);
+        self.settle(now, actions);
     }
 
     /// The moment that [`Self::poll_timeout`] named has come.
     pub fn handle_timeout(&mut self, now: Instant, actions: &mut Actions) {
-        let mut turn = Turn { now, actions };
-        self.tick(&mut turn);
+        let turn = turn!(self, now, actions);
+        self.sessions.registry.refuse_overdue(turn);
+        let mut conns = std::mem::take(&mut self.ticked);
+        conns.extend(self.sessions.conns());
+        for conn in conns.drain(..) {
+            self.sessions.check_deadlines(conn, turn);
+        }
+        self.ticked = conns;
+        self.next_tick = None;
+        self.settle(now, actions);
+        if !self.is_idle() || self.sessions.registry.has_successors() {
+            self.schedule_tick(now);
+        }
     }
 
     /// When the shard wants [`Self::handle_timeout`] to be called.
@@ -291,69 +301,123 @@ impl Shard {
         self.next_tick
     }
 
+    /// Whether there is no connection left, and nothing under way.
+    pub fn is_idle(&self) -> bool {
+        self.sessions.is_empty() && self.tasks.is_empty()
+    }
+
     /// How many buffers of the pool are lent.
     pub const fn buffers_in_use(&self) -> u32 {
-        self.lender.lent_count()
+        self.tasks.lender.lent_count()
     }
 
-    /// The place of the next task in the order of their arrival.
-    pub(crate) const fn next_arrival(&mut self) -> u64 {
-        self.arrivals += 1;
-        self.arrivals
+    /// The sessions of this core. For the control path: it allocates.
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        self.sessions.infos()
     }
 
-    /// Sends a note to another shard, or handles it here and now if it is for this one.
-    pub(crate) fn post(&mut self, to: ReactorId, note: Note, turn: &mut Turn<'_>) {
-        if to == self.id {
-            self.note(to, note, turn);
-        } else {
-            turn.push(Action::Post { to, message: Box::new(Message(note)) });
+    /// Makes sure that the deadlines are looked at.
+    fn schedule_tick(&mut self, now: Instant) {
+        self.ticked.reserve(self.sessions.conns().count());
+        if self.next_tick.is_none() {
+            self.next_tick = Some(now.after(TICK));
         }
     }
 
-    /// All reactors but this one.
-    pub(crate) fn others(&self) -> impl Iterator<Item = ReactorId> + use<> {
-        let own = self.id;
-        (0..self.reactors).map(ReactorId).filter(move |&r| r != own)
+    /// Routes wakes until there is none, and checks the state that every call must leave.
+    #[inline]
+    fn settle(&mut self, now: Instant, actions: &mut Actions) {
+        while let Some(wake) = self.wakes.pop() {
+            self.route(now, wake, actions);
+        }
+        if cfg!(debug_assertions) && self.tasks.len() <= CHECKED_TASKS_MAX {
+            self.tasks.self_check();
+            self.units.self_check(self.cores.own);
+        }
     }
 
-    /// The reactor that decides about a volume's logical unit.
-    pub(crate) fn home_of(&self, volume: VolumeId) -> ReactorId {
-        let remainder = volume.0 % u16::from(self.reactors.max(1));
-        // The remainder is below a u8.
-        #[expect(clippy::cast_possible_truncation, reason = "less than `reactors`, a u8")]
-        ReactorId(remainder as u8)
+    fn route(&mut self, now: Instant, wake: Wake, actions: &mut Actions) {
+        let turn = turn!(self, now, actions);
+        let Self { sessions, tasks, units, .. } = self;
+        let near = &mut Neighbours { sessions, units };
+        match wake {
+            Wake::BufferFree => tasks.feed_hungry(near, turn),
+            Wake::EndSession(conn) => endings::end_session(conn, tasks, near, turn),
+            Wake::HomeReady(volume) => near.units.poll_home(volume, turn),
+            Wake::JobDone { volume, number } => {
+                turn.post(turn.cores.home_of(volume), Note::Done { volume, number });
+            }
+            Wake::Note(note) => self.handle_note(now, self.cores.own, note, actions),
+            Wake::Quiet(then) => self.handle_then(now, then, actions),
+            Wake::RangeFree(key) => tasks.handle_range_free(key, near, turn),
+            Wake::TaskMayProceed(key) => tasks.resume(key, near, turn),
+            Wake::TaskQuiet(key) => tasks.handle_quiet(key, turn),
+        }
     }
 
-    /// The logical unit of a volume.
-    pub(crate) fn unit(&self, volume: VolumeId) -> Option<&LogicalUnit> {
-        self.units.get(usize::from(volume.0))?.as_deref()
+    fn handle_then(&mut self, now: Instant, then: Then, actions: &mut Actions) {
+        let turn = turn!(self, now, actions);
+        let Self { sessions, tasks, units, .. } = self;
+        let near = &mut Neighbours { sessions, units };
+        match then {
+            Then::AnswerManagement { task, outcome } => {
+                tasks.answer_management(task, outcome, near, turn);
+            }
+            Then::ResetTarget { task } => tasks.reset_target(task, near, turn),
+            Then::AnswerLogout { conn, request } => {
+                full_feature::answer_logout(conn, &request, near.sessions, turn);
+            }
+            Then::SessionOver { nexus, tsih } => {
+                endings::session_is_over(nexus, tsih, near.units, turn);
+            }
+            Then::JobDone { volume, number } => turn.wake(Wake::JobDone { volume, number }),
+        }
     }
 
-    /// The logical unit of a volume, to change it.
-    pub(crate) fn unit_mut(&mut self, volume: VolumeId) -> Option<&mut LogicalUnit> {
-        self.units.get_mut(usize::from(volume.0))?.as_deref_mut()
-    }
-
-    fn note(&mut self, from: ReactorId, note: Note, turn: &mut Turn<'_>) {
+    fn handle_note(&mut self, now: Instant, from: ReactorId, note: Note, actions: &mut Actions) {
+        let turn = turn!(self, now, actions);
+        let Self { sessions, tasks, units, .. } = self;
         match note {
-            Note::Answer { ticket, outcome } => self.job_answered(ticket.task, outcome, turn),
-            Note::Ask { volume, ticket, job } => self.job_asked(volume, ticket, job, turn),
-            Note::Cancel { volume, ticket } => self.job_cancelled(volume, ticket, turn),
-            Note::Displace { nexus, tsih } => self.displace(nexus, tsih, turn),
-            Note::Do { volume, number, job } => self.perform(volume, number, job, turn),
-            Note::Done { volume, number } => self.job_done(volume, number, turn),
-            Note::Load { sessions } => self.registry.handle_load(from, sessions),
+            Note::Answer { ticket, outcome } => {
+                let near = &mut Neighbours { sessions, units };
+                tasks.handle_answer(ticket.task, outcome, near, turn);
+            }
+            Note::Ask { volume, ticket, job } => units.handle_ask(volume, ticket, job, turn),
+            Note::Cancel { volume, ticket } => units.handle_cancel(volume, ticket, turn),
+            Note::Displace { nexus, tsih } => sessions.displace(nexus, tsih, turn),
+            Note::Do(duty) => {
+                jobs::perform(duty, tasks, &mut Neighbours { sessions, units }, turn);
+            }
+            Note::Done { volume, number } => units.handle_done(volume, number, turn),
+            Note::Load { sessions: count } => sessions.registry.handle_load(from, count),
             Note::Register { conn, nexus, place, joins } => {
-                self.register(Applicant { reactor: from, conn, place, joins }, nexus, turn);
+                let applicant = Applicant { reactor: from, conn, place, joins };
+                sessions.registry.handle_register(applicant, nexus, turn);
+                self.schedule_tick(now);
             }
             Note::Registered { conn, nexus, outcome } => {
-                self.registered(conn, nexus, outcome, turn);
+                sessions.registered(conn, nexus, outcome, turn);
             }
             Note::ReleaseRange { volume, holder } => {
-                self.range_released(from, volume, holder, turn);
+                units.handle_release(from, volume, holder, turn);
             }
-            Note::SessionOver { nexus, tsih } => self.unregister(&nexus, tsih, turn),
+            Note::SessionOver { nexus, tsih } => {
+                sessions.registry.handle_session_over(&nexus, tsih, turn);
+            }
         }
+    }
+
+    /// Asserts that nothing is under way and nothing waits.
+    #[cfg(test)]
+    pub(crate) fn assert_at_rest(&self) {
+        assert!(self.tasks.is_empty(), "a task is left: {:?}", self.tasks);
+        assert!(self.tasks.waits.is_empty(), "something waits: {:?}", self.tasks.waits);
+        self.units.self_check(self.cores.own);
+    }
+
+    /// Connections in their login phase.
+    #[cfg(test)]
+    pub(crate) fn half_open_logins(&self) -> u32 {
+        self.sessions.half_open_logins()
     }
 }

@@ -2,19 +2,40 @@
 //! data is moved in.
 //!
 //! ```text
-//!   header -> Collecting -> (range held elsewhere: waits) -> Executing -> response
-//!                 \___________ fault: waits for the end of unsolicited data ____/
+//!   header -> Collecting -> Executing -> Finished (response sent) -> gone
+//!                 \______ fault: Draining ______/   (end of unsolicited data)
 //! ```
-//! A task lives until its last backend operation has ended, even if its session is gone: only
-//! then do its buffers go back.
+//! A task lives until its last operation has ended, even if its session is gone: only then do its
+//! buffers go back.
+//!
+//! The parts of the work live in the modules below, as functions of a task and its [`Reach`]: what
+//! it may touch besides itself. Other tasks are not in reach; they are woken.
 
-use crate::message::Job;
-use crate::operation::Operation;
-use iscsi::{InitiatorTaskTag, TargetTransferTag};
-use scsi::{Extent, ParameterKind, Sense, VerifyBytes};
-use smallvec::SmallVec;
-use units::{BufId, ConnId, Instant, Lun, Serial32, VolumeId, limits};
-use volume::Extent as ByteExtent;
+pub(crate) mod admission;
+pub(crate) mod bursts;
+pub(crate) mod completion;
+pub(crate) mod data_out;
+pub(crate) mod lender;
+pub(crate) mod management;
+pub(crate) mod respond;
+pub(crate) mod steps;
+pub(crate) mod tasks;
+pub(crate) mod waiting;
+pub(crate) mod work;
+
+use crate::action::Action;
+use crate::operation::{OpId, Operation};
+use crate::session::Session;
+use crate::turn::Turn;
+use crate::unit::Unit;
+use crate::unit::medium::{Slot, Submitted};
+use data_out::DataOut;
+use iscsi::InitiatorTaskTag;
+use lender::Lender;
+use scsi::Sense;
+use units::{BufId, BufSlice, ConnId, Instant, Key, Lun, Mutant, Serial32, VolumeId, limits};
+use volume::{BlockRequest, ByteRange};
+use work::{Planned, Work};
 
 /// One task.
 #[derive(Debug)]
@@ -34,24 +55,27 @@ pub(crate) struct Task {
     /// Bytes that the command is about, by its CDB: what the residual counts from.
     pub(crate) scsi_length: u64,
     /// The range of the volume, of commands that have one.
-    pub(crate) range: ByteExtent,
+    pub(crate) range: ByteRange,
     pub(crate) phase: Phase,
     /// Data that the initiator sends.
-    pub(crate) data_out: DataOutState,
-    /// Data that goes to the initiator: DataSN of the next PDU and bytes since the last F bit.
-    pub(crate) data_in: DataInState,
+    pub(crate) data_out: DataOut,
+    /// Data that goes to the initiator.
+    pub(crate) data_in: DataIn,
     /// Bytes of the range for which work has begun.
     pub(crate) cursor: u64,
     pub(crate) bursts: [Option<Burst>; limits::BURSTS_PER_TASK_MAX],
-    /// It waits for a buffer, in the queue of those that do.
+    /// It waits for a buffer, in the lender's queue.
     pub(crate) is_hungry: bool,
+    /// It waits for a held range, in the queue of its unit's door.
+    waits_for_range: bool,
     /// Further bursts whose bytes are on the wire.
     pub(crate) on_wire: u8,
-    /// Backend operations under way.
-    pub(crate) io_in_flight: u8,
+    /// Operations under way, each in its part.
+    operations: [Under; limits::BURSTS_PER_TASK_MAX],
+    operation_count: u8,
     /// Jobs that logical units' homes do for it. They do not count as under way for other
     /// jobs that wait until the task is quiet: one may be queued behind the other.
-    pub(crate) jobs_in_flight: u32,
+    jobs_in_flight: u32,
     /// The first thing that went wrong.
     pub(crate) fault: Option<Fault>,
     /// A task management function or the end of the session has ended it: no response.
@@ -60,9 +84,40 @@ pub(crate) struct Task {
     pub(crate) holds_range: bool,
     /// Its place in the order in which tasks came to this shard.
     pub(crate) arrival: u64,
-    pub(crate) received_at: Instant,
-    pub(crate) submitted_at: Option<Instant>,
-    pub(crate) completed_at: Instant,
+    pub(crate) times: Times,
+}
+
+/// What a task may touch besides itself.
+pub(crate) struct Reach<'a, 't> {
+    /// The task's own key.
+    pub(crate) key: Key,
+    /// Its session, while that lives.
+    pub(crate) session: Option<&'a mut Session>,
+    /// Its logical unit, if its LUN has one.
+    pub(crate) unit: Option<&'a mut Unit>,
+    pub(crate) lender: &'a mut Lender,
+    pub(crate) turn: &'a mut Turn<'t>,
+}
+
+/// The request line of a task, as the PDU of the initiator has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) conn: ConnId,
+    pub(crate) tag: InitiatorTaskTag,
+    pub(crate) lun: Lun,
+    pub(crate) cmd_sn: Serial32,
+    pub(crate) immediate: bool,
+    pub(crate) expected_data_transfer_length: u32,
+}
+
+/// When a task came how far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) received: Instant,
+    /// The first operation was submitted.
+    pub(crate) submitted: Option<Instant>,
+    /// The last operation so far has ended.
+    pub(crate) completed: Instant,
 }
 
 /// How far a task has come.
@@ -90,106 +145,15 @@ pub(crate) enum Fault {
     TaskSetFull,
 }
 
-/// What a task does once it may.
-#[derive(Clone, Debug)]
-pub(crate) enum Work {
-    /// Answer with data or with nothing.
-    Answer(Vec<u8>),
-    /// COMPARE AND WRITE: `half` bytes to compare with, as many to write.
-    CompareAndWrite { half: u32, fua: bool },
-    /// Asks the home of the logical unit for a job, then GOOD.
-    Coordinate(Option<Job>),
-    /// SYNCHRONIZE CACHE, and whatever ends with a flush.
-    Flush,
-    /// GET LBA STATUS.
-    LbaStatus { lba: units::Lba, allocation_length: u32, found: Vec<scsi::LbaStatus> },
-    /// A task management function waits for tasks to end.
-    Management,
-    /// Gathers a parameter list.
-    Parameters { kind: ParameterKind, list: Vec<u8> },
-    /// READ.
-    Read,
-    /// UNMAP: the extents that are left.
-    Unmap(Vec<ByteExtent>),
-    /// VERIFY.
-    Verify(VerifyBytes),
-    /// WRITE.
-    Write { fua: bool },
-    /// WRITE AND VERIFY.
-    WriteAndVerify(VerifyBytes),
-    /// WRITE SAME.
-    WriteSame { unmap: bool, no_data_out: bool, block: u32, zeros: Option<bool> },
-}
-
-impl Work {
-    /// Whether each burst of data is worked on by itself as soon as it is here.
-    pub(crate) const fn streams(&self) -> bool {
-        matches!(
-            self,
-            Self::Read
-                | Self::Write { .. }
-                | Self::WriteAndVerify(_)
-                | Self::Verify(VerifyBytes::Compare)
-        )
-    }
-
-    /// Of commands that write their bursts: whether each must be durable before it counts.
-    pub(crate) const fn write_durability(&self) -> Option<bool> {
-        if let Self::Write { fua } = self {
-            return Some(*fua);
-        }
-        // What is verified must be on the medium.
-        if matches!(self, Self::WriteAndVerify(_)) { Some(true) } else { None }
-    }
-
-    /// Of commands that look at the medium after, or instead of, writing: how.
-    pub(crate) const fn verify_bytes(&self) -> Option<VerifyBytes> {
-        if let Self::WriteAndVerify(bytes) | Self::Verify(bytes) = self {
-            Some(*bytes)
-        } else {
-            None
-        }
-    }
-
-    /// Whether the command is one that changes blocks, even if it does not touch them yet: UNMAP
-    /// has its list to gather first.
-    pub(crate) const fn will_modify(&self) -> bool {
-        self.modifies() || matches!(self, Self::Parameters { kind: ParameterKind::Unmap, .. })
-    }
-
-    /// Lengths of the buffers that a burst of `len` bytes needs besides its own: one for what the
-    /// medium holds in its place, and two for commands that work through a `range` chunk by chunk.
-    pub(crate) fn further_buffers(&self, len: u32, range: u64) -> [Option<u32>; 3] {
-        let chunk = u32::try_from(range).unwrap_or(u32::MAX).min(limits::BURST_LENGTH_MAX);
-        match self {
-            Self::CompareAndWrite { half, .. } => [Some(*half), None, None],
-            Self::Verify(VerifyBytes::Compare) | Self::WriteAndVerify(_) => [Some(len), None, None],
-            Self::Verify(VerifyBytes::CompareOneBlock) => [None, Some(chunk), Some(chunk)],
-            Self::WriteSame { .. } => [None, Some(chunk), None],
-            Self::Answer(_)
-            | Self::Coordinate(_)
-            | Self::Flush
-            | Self::LbaStatus { .. }
-            | Self::Management
-            | Self::Parameters { .. }
-            | Self::Read
-            | Self::Unmap(_)
-            | Self::Verify(VerifyBytes::None)
-            | Self::Write { .. } => [None, None, None],
-        }
-    }
-
-    /// Whether blocks change.
-    pub(crate) const fn modifies(&self) -> bool {
-        matches!(
-            self,
-            Self::CompareAndWrite { .. }
-                | Self::Unmap(_)
-                | Self::Write { .. }
-                | Self::WriteAndVerify(_)
-                | Self::WriteSame { .. }
-        )
-    }
+/// What is under way in one part of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Under {
+    /// Nothing.
+    Nothing,
+    /// Two buffers are compared.
+    Comparison,
+    /// A request is at the medium.
+    Medium(Slot),
 }
 
 /// A part of a task's data with the buffer that holds it.
@@ -215,44 +179,17 @@ pub(crate) enum Step {
     Compare,
     /// For the read of the medium.
     Read,
+    /// For the range, to read back what was written.
+    ReadBack,
     /// For its turn to be sent: Data-In goes out in order.
     Send,
     /// For the write to the medium.
     Write,
 }
 
-/// Data on its way from the initiator.
-#[derive(Debug, Default)]
-pub(crate) struct DataOutState {
-    /// Bytes that are of use: what the command takes, and no more than the initiator has.
-    pub(crate) total: u32,
-    /// Bytes received or dropped by order.
-    pub(crate) received: u32,
-    /// Up to here data was asked for, or is sent unasked.
-    pub(crate) requested: u32,
-    /// The unsolicited sequence, until its F bit.
-    pub(crate) unsolicited: Option<Sequence>,
-    /// R2Ts that are not yet served, oldest first.
-    pub(crate) solicited: SmallVec<[Sequence; 2]>,
-    /// R2TSN of the next R2T (RFC 7143 11.8.3).
-    pub(crate) r2t_sn: u32,
-}
-
-/// A sequence of Data-Out PDUs (RFC 7143 4.2.5.2): its data comes in order.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sequence {
-    pub(crate) tag: TargetTransferTag,
-    /// Buffer Offset of the next PDU.
-    pub(crate) next: u32,
-    /// The end of the data asked for.
-    pub(crate) end: u32,
-    /// DataSN of the next PDU.
-    pub(crate) data_sn: u32,
-}
-
 /// Data on its way to the initiator.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct DataInState {
+pub(crate) struct DataIn {
     /// DataSN of the next Data-In PDU.
     pub(crate) data_sn: u32,
     /// Bytes handed to the connection.
@@ -262,22 +199,64 @@ pub(crate) struct DataInState {
 }
 
 impl Task {
-    /// Bytes that go to the initiator: no more than it has room for.
-    pub(crate) fn data_in_total(&self) -> u32 {
-        u32::try_from(self.scsi_length).unwrap_or(u32::MAX).min(self.expected_data_transfer_length)
+    /// A task that has just been received.
+    #[inline]
+    pub(crate) fn new(
+        request: &Request,
+        volume: Option<VolumeId>,
+        planned: Planned,
+        now: Instant,
+    ) -> Self {
+        Self {
+            conn: Some(request.conn),
+            tag: request.tag,
+            lun: request.lun,
+            volume,
+            cmd_sn: request.cmd_sn,
+            immediate: request.immediate,
+            expected_data_transfer_length: request.expected_data_transfer_length,
+            operation: planned.operation,
+            work: planned.work,
+            scsi_length: planned.scsi_length,
+            range: planned.range,
+            phase: Phase::Collecting,
+            data_out: DataOut::default(),
+            data_in: DataIn::default(),
+            cursor: 0,
+            bursts: [None; limits::BURSTS_PER_TASK_MAX],
+            is_hungry: false,
+            waits_for_range: false,
+            on_wire: 0,
+            operations: [Under::Nothing; limits::BURSTS_PER_TASK_MAX],
+            operation_count: 0,
+            jobs_in_flight: 0,
+            fault: planned.fault,
+            aborted: false,
+            holds_range: false,
+            arrival: 0,
+            times: Times { received: now, submitted: None, completed: now },
+        }
     }
 
-    /// The burst that covers `offset` of the task's data, and its place.
-    pub(crate) fn burst_at(&mut self, offset: u32) -> Option<(usize, &mut Burst)> {
-        self.bursts.iter_mut().enumerate().find_map(|(slot, burst)| {
-            let burst = burst.as_mut()?;
-            let covers = burst.offset <= offset && offset - burst.offset < burst.len;
-            covers.then_some((slot, burst))
-        })
+    /// Bytes that go to the initiator: no more than it has room for.
+    #[inline]
+    pub(crate) fn data_in_total(&self) -> u32 {
+        // The smaller of the two fits, because one of them does.
+        let expected = self.expected_data_transfer_length;
+        u32::try_from(self.scsi_length).map_or(expected, |length| length.min(expected))
+    }
+
+    /// The burst that covers `offset` of the task's data.
+    pub(crate) fn burst_at(&mut self, offset: u32) -> Option<&mut Burst> {
+        self.bursts
+            .iter_mut()
+            .flatten()
+            .find(|burst| burst.offset <= offset && offset - burst.offset < burst.len)
     }
 
     /// A place for one more burst. Bursts that are on the wire count: a task whose peer is slow
     /// holds no more buffers than another one.
+    #[inline]
     pub(crate) fn free_slot(&self) -> Option<usize> {
         let held = self.bursts.iter().flatten().count() + usize::from(self.on_wire);
         if held >= self.bursts.len() {
@@ -286,36 +265,200 @@ impl Task {
         self.bursts.iter().position(Option::is_none)
     }
 
-    /// The size of the chunks in which the task's range is gone through.
-    pub(crate) fn chunk_bytes(&self) -> u32 {
-        u32::try_from(self.range.len).unwrap_or(u32::MAX).min(limits::BURST_LENGTH_MAX)
+    /// The range of the volume that a burst stands for.
+    #[inline]
+    pub(crate) fn range_of(&self, burst: &Burst) -> ByteRange {
+        ByteRange { offset: self.range.offset + u64::from(burst.offset), len: u64::from(burst.len) }
     }
 
-    /// The largest buffer that the burst at `offset` of the data needs.
-    pub(crate) fn buffer_wanted(&self, offset: u32) -> u32 {
-        let start = offset - offset % limits::BURST_LENGTH_MAX;
-        let len = self.data_out.total.saturating_sub(start).min(limits::BURST_LENGTH_MAX);
-        let further = self.work.further_buffers(len, self.range.len);
-        further.into_iter().flatten().fold(len, u32::max)
-    }
-
-    /// Whether a write to the medium may be under way in a range.
-    pub(crate) fn writes_into(&self, volume: VolumeId, extent: ByteExtent) -> bool {
-        self.volume == Some(volume)
-            && self.io_in_flight > 0
-            && self.work.modifies()
-            && self.range.overlaps(extent)
+    /// The burst of a slot in which something is under way.
+    pub(crate) fn burst_mut(&mut self, slot: usize) -> &mut Burst {
+        match &mut self.bursts[slot] {
+            Some(burst) => burst,
+            None => unreachable!("work on part {slot} without its burst"),
+        }
     }
 
     /// Keeps the first fault.
     pub(crate) fn fail(&mut self, fault: Fault) {
         self.fault.get_or_insert(fault);
     }
+
+    /// Whether an operation is under way.
+    #[inline]
+    pub(crate) const fn has_operation(&self) -> bool {
+        self.operation_count > 0
+    }
+
+    /// Whether the home of a logical unit does a job for it.
+    #[inline]
+    pub(crate) const fn has_job(&self) -> bool {
+        self.jobs_in_flight > 0
+    }
+
+    /// Whether neither an operation nor a job is under way.
+    #[inline]
+    pub(crate) const fn is_still(&self) -> bool {
+        !self.has_operation() && !self.has_job()
+    }
+
+    /// Whether the buffer is that of one of its bursts.
+    pub(crate) fn has_buffer(&self, buf: BufId) -> bool {
+        self.bursts.iter().flatten().any(|burst| burst.buf == buf)
+    }
+
+    /// Submits a request to the medium as the operation of `part`.
+    #[inline]
+    pub(crate) fn submit(
+        &mut self,
+        part: usize,
+        request: BlockRequest,
+        reach: &mut Reach<'_, '_>,
+    ) -> Submitted {
+        let Some(unit) = reach.unit.as_deref_mut() else {
+            unreachable!("a command on the medium has passed the check for its unit")
+        };
+        let submitted = unit.medium.submit(op_of(reach.key, part), request, reach.turn);
+        match submitted {
+            Submitted::Started(slot) => self.begin(part, Under::Medium(slot), reach.turn.now),
+            Submitted::Waits => self.waits_for_range = true,
+        }
+        submitted
+    }
+
+    /// Compares two buffers as the operation of `part`.
+    pub(crate) fn compare(
+        &mut self,
+        part: usize,
+        expected: BufSlice,
+        actual: BufSlice,
+        reach: &mut Reach<'_, '_>,
+    ) {
+        self.begin(part, Under::Comparison, reach.turn.now);
+        let op = op_of(reach.key, part);
+        reach.turn.push(Action::Compare { op, expected, actual });
+    }
+
+    #[inline]
+    fn begin(&mut self, part: usize, what: Under, now: Instant) {
+        assert!(self.phase != Phase::Finished, "a finished task begins nothing");
+        assert_eq!(self.operations[part], Under::Nothing, "one operation in a part at a time");
+        self.operations[part] = what;
+        self.operation_count += 1;
+        self.times.submitted.get_or_insert(now);
+    }
+
+    /// The operation of `part` has ended.
+    #[inline]
+    pub(crate) fn end_operation(&mut self, part: usize, reach: &mut Reach<'_, '_>) {
+        let ended = std::mem::replace(&mut self.operations[part], Under::Nothing);
+        assert_ne!(ended, Under::Nothing, "part {part} of a task ended twice");
+        if let (Under::Medium(slot), Some(unit)) = (ended, reach.unit.as_deref_mut()) {
+            unit.medium.handle_io(op_of(reach.key, part), slot, reach.turn);
+        }
+        assert!(self.operation_count > 0, "an operation that was not counted");
+        self.operation_count -= 1;
+        if Mutant::CompletionCountedTwice.is_active() && self.operation_count > 0 {
+            self.operation_count -= 1;
+            self.operations = [Under::Nothing; limits::BURSTS_PER_TASK_MAX];
+        }
+        self.times.completed = reach.turn.now;
+    }
+
+    /// The home of a logical unit begins a job for it.
+    pub(crate) const fn begin_job(&mut self) {
+        self.jobs_in_flight += 1;
+    }
+
+    /// A job for it has ended.
+    pub(crate) fn end_job(&mut self) {
+        assert!(self.jobs_in_flight > 0, "a job ended that nobody asked for");
+        self.jobs_in_flight -= 1;
+    }
+
+    /// The range that it waited for may be free.
+    pub(crate) const fn stop_waiting_for_range(&mut self) {
+        self.waits_for_range = false;
+    }
+
+    /// Removes the tag from the session, and gives its place in the window back.
+    #[inline]
+    pub(crate) fn untag(&self, reach: &mut Reach<'_, '_>) {
+        // The session may be gone, and its tags with it.
+        let Some(session) = reach.session.as_deref_mut() else { return };
+        session.tags.remove(self.tag, reach.key);
+        session.retire(self.immediate);
+    }
+
+    /// Gives back what a finished task still holds, before it is forgotten.
+    pub(crate) fn let_go(&mut self, reach: &mut Reach<'_, '_>) {
+        assert!(self.phase == Phase::Finished && self.is_still(), "a task goes when it is quiet");
+        if self.holds_range
+            && let Some(volume) = self.volume
+        {
+            reach.release_range(volume);
+        }
+        if self.waits_for_range
+            && let Some(unit) = reach.unit.as_deref_mut()
+        {
+            unit.medium.forget(reach.key);
+        }
+        if self.is_hungry {
+            reach.lender.forget(reach.key);
+        }
+        for burst in self.bursts.iter_mut().filter_map(Option::take) {
+            reach.give_back(burst);
+        }
+    }
+
+    /// Asserts what holds for every task between two calls.
+    pub(crate) fn self_check(&self) {
+        let under = self.operations.iter().filter(|&&u| u != Under::Nothing).count();
+        assert_eq!(under, usize::from(self.operation_count), "operations are counted: {self:?}");
+        if self.phase == Phase::Finished {
+            assert!(
+                !self.is_still() || self.bursts.iter().flatten().count() > 0,
+                "a finished task stays for what is under way or for a buffer that is filled"
+            );
+            return;
+        }
+        let is_on_its_way =
+            self.is_hungry || self.waits_for_range || !self.is_still() || self.on_wire > 0;
+        assert!(
+            is_on_its_way || self.data_out.is_expected() || matches!(self.work, Work::Management),
+            "nothing will ever wake this task: {self:?}"
+        );
+    }
 }
 
-/// The range of a command on its volume.
-pub(crate) fn range_of(geometry: &volume::Geometry, extent: Extent) -> ByteExtent {
-    geometry
-        .extent(extent.lba, extent.blocks)
-        .unwrap_or_else(|| ByteExtent { offset: geometry.bytes(), len: 0 })
+impl Reach<'_, '_> {
+    /// The buffers of a burst come back.
+    #[inline]
+    pub(crate) fn give_back(&mut self, burst: Burst) {
+        self.lender.give_back(burst.buf, self.turn);
+        if let Some(second) = burst.second {
+            self.lender.give_back(second, self.turn);
+        }
+    }
+
+    /// Releases the range that the task holds, on all cores.
+    pub(crate) fn release_range(&mut self, volume: VolumeId) {
+        let holder = self.ticket();
+        let home = self.turn.cores.home_of(volume);
+        self.turn.post(home, crate::message::Note::ReleaseRange { volume, holder });
+    }
+
+    /// The task's name for other shards.
+    pub(crate) const fn ticket(&self) -> crate::message::Ticket {
+        crate::message::Ticket { reactor: self.turn.cores.own, task: self.key }
+    }
+}
+
+/// Names the operation of a part of a task.
+#[inline]
+fn op_of(task: Key, part: usize) -> OpId {
+    debug_assert!(part < limits::BURSTS_PER_TASK_MAX);
+    // A task has a handful of parts.
+    #[expect(clippy::cast_possible_truncation, reason = "below BURSTS_PER_TASK_MAX")]
+    OpId { task, part: part as u8 }
 }

@@ -7,6 +7,5 @@ mod initiator;
 mod logical_units;
 mod registration;
 mod sessions;
-mod straight;
 mod task_management;
 mod world;

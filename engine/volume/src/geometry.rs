@@ -4,14 +4,14 @@ use units::{BlockCount, BlockSize, Lba};
 
 /// A run of bytes of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub struct ByteRange {
     /// Bytes from the start of the volume.
     pub offset: u64,
     /// Bytes in the run.
     pub len: u64,
 }
 
-impl Extent {
+impl ByteRange {
     /// The first byte behind the run.
     pub const fn end(self) -> u64 {
         self.offset + self.len
@@ -55,12 +55,12 @@ impl Geometry {
     }
 
     /// Where a run of blocks lies, if it is all inside the volume.
-    pub fn extent(&self, lba: Lba, blocks: BlockCount) -> Option<Extent> {
+    pub fn byte_range(&self, lba: Lba, blocks: BlockCount) -> Option<ByteRange> {
         let end = lba.0.checked_add(blocks.0)?;
         if end > self.blocks.0 {
             return None;
         }
-        Some(Extent {
+        Some(ByteRange {
             offset: self.block_size.offset_of(lba)?,
             len: self.block_size.bytes_of(blocks)?,
         })
@@ -79,11 +79,14 @@ mod tests {
     }
 
     #[test]
-    fn an_extent_outside_the_volume_is_none() {
+    fn a_range_outside_the_volume_is_none() {
         let g = Geometry::of_bytes(8192, BlockSize::B512, 512).unwrap();
-        assert_eq!(g.extent(Lba(15), BlockCount(1)), Some(Extent { offset: 7680, len: 512 }));
-        assert_eq!(g.extent(Lba(15), BlockCount(2)), None);
-        assert_eq!(g.extent(Lba(u64::MAX), BlockCount(1)), None);
-        assert_eq!(g.extent(Lba(16), BlockCount(0)), Some(Extent { offset: 8192, len: 0 }));
+        assert_eq!(
+            g.byte_range(Lba(15), BlockCount(1)),
+            Some(ByteRange { offset: 7680, len: 512 })
+        );
+        assert_eq!(g.byte_range(Lba(15), BlockCount(2)), None);
+        assert_eq!(g.byte_range(Lba(u64::MAX), BlockCount(1)), None);
+        assert_eq!(g.byte_range(Lba(16), BlockCount(0)), Some(ByteRange { offset: 8192, len: 0 }));
     }
 }

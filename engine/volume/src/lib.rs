@@ -12,7 +12,7 @@ mod volume_record;
 pub use catalog::{
     Access, Catalog, CatalogFault, Chap, ChapSecret, LunMapping, Portal, TargetRecord,
 };
-pub use geometry::{Extent, Geometry};
+pub use geometry::{ByteRange, Geometry};
 pub use map::RangeSet;
 pub use request::{BlockRequest, SpaceChange};
-pub use volume_record::{BackendKind, Capabilities, Naa, VolumeRecord, Wwid};
+pub use volume_record::{Capabilities, Naa, VolumeRecord, Wwid};

@@ -1,12 +1,12 @@
 //! Byte ranges of a volume that commands hold: overlapping ones wait for each other.
 
-use crate::Extent;
+use crate::ByteRange;
 
 /// The ranges that are held, each with a tag of its holder. It is short (one entry for each
 /// atomic command in flight), so a list beats a tree.
 #[derive(Debug)]
 pub struct RangeSet<T> {
-    held: Vec<(Extent, T)>,
+    held: Vec<(ByteRange, T)>,
 }
 
 impl<T> Default for RangeSet<T> {
@@ -26,14 +26,19 @@ impl<T: Copy + PartialEq> RangeSet<T> {
         self.held.is_empty()
     }
 
-    /// Whether a held range shares a byte with `extent`.
-    pub fn overlaps(&self, extent: Extent) -> bool {
-        self.held.iter().any(|(held, _)| held.overlaps(extent))
+    /// Whether a held range shares a byte with `range`.
+    pub fn overlaps(&self, range: ByteRange) -> bool {
+        self.held.iter().any(|(held, _)| held.overlaps(range))
+    }
+
+    /// Whether a range held by anybody but `holder` shares a byte with `range`.
+    pub fn overlaps_other(&self, range: ByteRange, holder: T) -> bool {
+        self.held.iter().any(|(held, tag)| *tag != holder && held.overlaps(range))
     }
 
     /// Holds a range.
-    pub fn hold(&mut self, extent: Extent, holder: T) {
-        self.held.push((extent, holder));
+    pub fn hold(&mut self, range: ByteRange, holder: T) {
+        self.held.push((range, holder));
     }
 
     /// Gives back whatever `holder` holds; tells whether it held anything.
@@ -51,10 +56,12 @@ mod tests {
     #[test]
     fn ranges_that_touch_do_not_overlap() {
         let mut set = RangeSet::new();
-        set.hold(Extent { offset: 4096, len: 4096 }, 1);
-        assert!(!set.overlaps(Extent { offset: 0, len: 4096 }));
-        assert!(!set.overlaps(Extent { offset: 8192, len: 4096 }));
-        assert!(set.overlaps(Extent { offset: 8191, len: 1 }));
+        set.hold(ByteRange { offset: 4096, len: 4096 }, 1);
+        assert!(!set.overlaps(ByteRange { offset: 0, len: 4096 }));
+        assert!(!set.overlaps(ByteRange { offset: 8192, len: 4096 }));
+        assert!(set.overlaps(ByteRange { offset: 8191, len: 1 }));
+        assert!(!set.overlaps_other(ByteRange { offset: 8191, len: 1 }, 1));
+        assert!(set.overlaps_other(ByteRange { offset: 8191, len: 1 }, 2));
         assert!(set.release(1));
         assert!(!set.release(1));
         assert!(set.is_empty());

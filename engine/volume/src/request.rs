@@ -1,6 +1,6 @@
 //! What may be asked of a volume's medium: the one vocabulary of engine, mirror and reactor.
 
-use crate::Extent;
+use crate::ByteRange;
 use units::BufSlice;
 
 /// One request to the medium of a volume. Ranges are in bytes from the start of the volume, and
@@ -10,7 +10,7 @@ pub enum BlockRequest {
     /// Make every completed write durable (SYNCHRONIZE CACHE).
     Flush,
     /// Report whether the start of a range has blocks behind it (GET LBA STATUS).
-    MapQuery(Extent),
+    MapQuery(ByteRange),
     /// Read into a buffer.
     Read {
         /// Bytes from the start of the volume.
@@ -26,7 +26,7 @@ pub enum BlockRequest {
         /// The new state of the blocks.
         change: SpaceChange,
         /// The range.
-        range: Extent,
+        range: ByteRange,
     },
     /// Write a buffer.
     Write {
@@ -54,12 +54,12 @@ pub enum SpaceChange {
 
 impl BlockRequest {
     /// The range of the medium that the request accesses; `None` for a flush, which has none.
-    pub const fn range(&self) -> Option<Extent> {
+    pub const fn range(&self) -> Option<ByteRange> {
         match *self {
             Self::Flush => None,
             Self::MapQuery(range) | Self::Space { range, .. } => Some(range),
             Self::Read { offset, into: slice, .. } | Self::Write { offset, from: slice, .. } => {
-                Some(Extent { offset, len: slice.len as u64 })
+                Some(ByteRange { offset, len: slice.len as u64 })
             }
         }
     }
@@ -82,11 +82,11 @@ mod tests {
     fn a_transfer_accesses_as_many_bytes_as_its_buffer_has() {
         let slice = BufSlice { buf: BufId(7), offset: 512, len: 4096 };
         let read = BlockRequest::Read { offset: 8192, into: slice, only_to_send: false };
-        assert_eq!(read.range(), Some(Extent { offset: 8192, len: 4096 }));
+        assert_eq!(read.range(), Some(ByteRange { offset: 8192, len: 4096 }));
         assert!(!read.modifies());
         let write =
             BlockRequest::Write { offset: 8192, from: slice, durable: false, last_use: true };
-        assert_eq!(write.range(), Some(Extent { offset: 8192, len: 4096 }));
+        assert_eq!(write.range(), Some(ByteRange { offset: 8192, len: 4096 }));
         assert!(write.modifies());
         assert_eq!(BlockRequest::Flush.range(), None);
     }

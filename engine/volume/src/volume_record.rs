@@ -3,19 +3,6 @@
 use crate::Geometry;
 use units::VolumeId;
 
-/// What keeps a volume's blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BackendKind {
-    /// A block device.
-    Block,
-    /// A file, sparse or preallocated.
-    File,
-    /// RAM of this process; it is gone when the daemon ends.
-    Memory,
-    /// Nothing: writes are dropped, reads return zeros. For benchmarks only.
-    Null,
-}
-
 /// What a backend can do, found out when it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -28,8 +15,6 @@ pub struct Capabilities {
     pub reads_zero_after_unmap: bool,
     /// The unit in bytes in which blocks are given back; 0 where unknown.
     pub unmap_granularity_bytes: u32,
-    /// Offsets and lengths that the backend takes directly are multiples of this.
-    pub offset_alignment: u32,
     /// The medium rotates; otherwise it is solid state (Block Device Characteristics VPD page).
     pub rotational: bool,
 }
@@ -74,8 +59,6 @@ pub struct VolumeRecord {
     pub wwid: Wwid,
     /// Its shape.
     pub geometry: Geometry,
-    /// What keeps its blocks.
-    pub backend: BackendKind,
     /// What the backend can do.
     pub capabilities: Capabilities,
     /// Writes are refused with DATA PROTECT.

@@ -438,7 +438,6 @@ fn shard(at: usize, options: &NodeOptions, catalog: Arc<Catalog>) -> Shard {
         reactors: small(options.cores.len()),
         layout: options.layout.clone(),
         login_time_max: options.login_time_max,
-        straight: true,
         entropy: entropy(),
     };
     Shard::new(options, catalog)

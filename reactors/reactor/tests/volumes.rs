@@ -13,16 +13,15 @@ use reactor::{PollMode, Store};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use units::VolumeId;
-use volume::BackendKind;
 
 const GOOD: u8 = 0;
 const CHECK_CONDITION: u8 = 2;
 const GRACE: Duration = Duration::from_secs(20);
 const OPEN: OpenOptions = OpenOptions { read_only: false, buffered_allowed: true };
 
-fn file_store(path: &Path) -> (BackendKind, Store) {
+fn file_store(path: &Path) -> Store {
     create(path, VOLUME_BYTES, false).unwrap();
-    (BackendKind::File, Store::File(open_direct(path, OPEN).unwrap()))
+    Store::File(open_direct(path, OPEN).unwrap())
 }
 
 fn file_node(path: &Path, reactors: usize, poll: PollMode) -> Fixture {
@@ -86,8 +85,7 @@ fn write_same_and_unmap_leave_zeros() {
 
 #[test]
 fn the_null_volume_reads_as_zeros() {
-    let null = (BackendKind::Null, Store::Null);
-    let fixture = node_with(options(1, PollMode::Interrupt), vec![null]);
+    let fixture = node_with(options(1, PollMode::Interrupt), vec![Store::Null]);
     let mut initiator = log_in(&fixture, 1);
     let written = initiator.execute_write(0, &write_10(0, 8), &[7; 4096], (4096, 4096));
     assert_eq!(written.status, GOOD);
@@ -102,9 +100,8 @@ fn a_volume_that_was_added_is_served_and_one_that_was_removed_is_closed() {
     let path = directory.path().join("volume");
     let fixture = node_with(options(2, PollMode::Interrupt), vec![memory()]);
     let mut initiator = log_in(&fixture, 1);
-    let (kind, store) = file_store(&path);
-    let both = [BackendKind::Memory, kind];
-    fixture.node.apply(catalog(2, &both), vec![(VolumeId(1), store)]);
+    let store = file_store(&path);
+    fixture.node.apply(catalog(2, 2), vec![(VolumeId(1), store)]);
     // A report is answered after what was told before it.
     fixture.node.report();
     clear_attention(&mut initiator, 1);
@@ -112,7 +109,7 @@ fn a_volume_that_was_added_is_served_and_one_that_was_removed_is_closed() {
     assert_eq!(written.status, GOOD);
     assert!(open_direct(&path, OPEN).is_err(), "the volume is locked while it is served");
 
-    fixture.node.apply(catalog(3, &both[..1]), vec![]);
+    fixture.node.apply(catalog(3, 1), vec![]);
     let until = Instant::now() + GRACE;
     while open_direct(&path, OPEN).is_err() {
         assert!(Instant::now() < until, "the file of a removed volume stays open");

@@ -135,5 +135,5 @@ fn the_ring_polls_network_cards_when_told_or_a_sentence_says_why_not() {
     let known = ["napi_busy_poll_to:\t40\n", "napi_busy_poll_dt:\t40000\n"];
     assert!(known.iter().any(|line| ring.contains(line)), "{ring}");
     assert!(ring.contains("napi_prefer_busy_poll:\ttrue\n"), "{ring}");
-    assert!(asked(&daemon, &["status"]).contains("cards polled for 40 us"));
+    assert!(asked(&daemon, &["status"]).contains("NAPI busy poll 40 us\n"));
 }

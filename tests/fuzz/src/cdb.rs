@@ -1,8 +1,8 @@
 //! CDBs and parameter lists, as far as the device server goes without data.
 
 use scsi::{
-    Extent, Identity, Limits, LogicalUnit, ModePages, ModeParameters, NaaDesignator, ParameterKind,
-    Plan, Rotation, TargetPort,
+    BlockRange, Identity, Limits, ModePages, ModeParameters, NaaDesignator, ParameterKind, Plan,
+    Rotation, TargetPort, UnitModel,
 };
 use units::{BlockCount, BlockSize};
 
@@ -30,8 +30,8 @@ pub(crate) fn parameter_lists(data: &[u8]) {
 }
 
 /// Every extent of a plan is inside of the logical unit and not empty.
-fn check(plan: &Plan, lu: &LogicalUnit) {
-    let inside = |extent: &Extent| {
+fn check(plan: &Plan, lu: &UnitModel) {
+    let inside = |extent: &BlockRange| {
         assert!(extent.blocks.0 > 0, "an empty extent in {plan:?}");
         assert!(lu.contains(*extent), "an extent outside of the unit in {plan:?}");
     };
@@ -48,7 +48,7 @@ fn check(plan: &Plan, lu: &LogicalUnit) {
     }
 }
 
-fn logical_units() -> [LogicalUnit; 2] {
+fn logical_units() -> [UnitModel; 2] {
     let small = logical_unit(BlockSize::B512, 8);
     let mut large = logical_unit(BlockSize::B4096, 1 << 40);
     large.thin = true;
@@ -56,9 +56,9 @@ fn logical_units() -> [LogicalUnit; 2] {
     [small, large]
 }
 
-fn logical_unit(block_size: BlockSize, blocks: u64) -> LogicalUnit {
+fn logical_unit(block_size: BlockSize, blocks: u64) -> UnitModel {
     let mode = ModeParameters { write_cache: true, ..ModeParameters::default() };
-    LogicalUnit {
+    UnitModel {
         identity: Identity {
             vendor: *b"POLLUX  ",
             product: *b"FUZZ            ",

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use units::{BlockSize, VolumeId};
 use volume::{
-    Access, BackendKind, Capabilities, Catalog, Geometry, LunMapping, Naa, Portal, TargetRecord,
-    VolumeRecord, Wwid,
+    Access, Capabilities, Catalog, Geometry, LunMapping, Naa, Portal, TargetRecord, VolumeRecord,
+    Wwid,
 };
 
 /// The name of the one target.
@@ -47,13 +47,11 @@ impl Admin {
                         serial: format!("serial{place}"),
                     },
                     geometry,
-                    backend: if volume.in_memory { BackendKind::Memory } else { BackendKind::File },
                     capabilities: Capabilities {
                         volatile_write_cache: volume.volatile,
                         unmap: volume.unmap,
                         reads_zero_after_unmap: volume.unmap,
                         unmap_granularity_bytes: volume.block_bytes,
-                        offset_alignment: 512,
                         rotational: false,
                     },
                     read_only: false,

@@ -45,8 +45,6 @@ pub(crate) struct Plan {
     pub(crate) batch_chunks: usize,
     /// The node shuts down at the end; otherwise the initiators log out.
     pub(crate) shutdown: bool,
-    /// Plain transfers take the shards' straight way; otherwise all take the general one.
-    pub(crate) straight: bool,
 }
 
 /// How often initiators do what.
@@ -123,7 +121,6 @@ impl Plan {
             batches_max: rng.pick(&[2, 4, 16]),
             batch_chunks: rng.pick(&[1, 3, 8, 32]),
             shutdown: rng.chance(200),
-            straight: rng.chance(750),
         };
         plan.weights.big = big;
         if canary.is_some() {

@@ -26,7 +26,7 @@ pub use session::{SessionDrop, SessionDropped, SessionInfo, SessionList, Session
 pub use stats::{
     Histogram, LunName, OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, VolumeStats,
 };
-pub use status::{BufferClass, PortalInfo, Status, StatusQuery};
+pub use status::{PortalInfo, Setting, Status, StatusQuery};
 pub use target::{
     LunInfo, LunMap, LunUnmap, TargetCreate, TargetDelete, TargetDeleted, TargetInfo, TargetList,
     Targets,

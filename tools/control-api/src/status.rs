@@ -2,6 +2,7 @@
 
 use crate::VolumeInfo;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// `status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,20 +31,8 @@ pub struct Status {
     pub generation: u64,
     /// The cores of the reactors.
     pub cores: Vec<u32>,
-    /// Entries of each ring.
-    pub queue_depth: u32,
-    /// `busy`, `adaptive` or `interrupt`.
-    pub poll: String,
-    /// How long a reactor spins before it sleeps, in microseconds.
-    pub spin_us: u64,
-    /// Bytes of the kernel's send and receive buffers of each connection; it adapts them by
-    /// itself where absent.
-    pub socket_buffer_bytes: Option<u32>,
-    /// How long the kernel polls network cards before a reactor sleeps, in microseconds; not at
-    /// all where absent.
-    pub napi_busy_poll_us: Option<u64>,
-    /// How each reactor's pool is cut.
-    pub buffers: Vec<BufferClass>,
+    /// The keys of `[node]` with which it runs.
+    pub settings: Vec<Setting>,
     /// Where the node listens.
     pub portals: Vec<PortalInfo>,
     /// Sessions now.
@@ -56,13 +45,17 @@ pub struct Status {
     pub warnings: Vec<String>,
 }
 
-/// Buffers of one size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BufferClass {
-    /// Payload bytes of each.
-    pub bytes: u32,
-    /// How many.
-    pub count: u32,
+/// One key of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Its name in the configuration.
+    pub key: String,
+    /// Its name for people.
+    pub label: String,
+    /// Its value in the configuration; absent where it is not given and has no default.
+    pub value: Option<Value>,
+    /// Its value for people, or what happens without one.
+    pub text: String,
 }
 
 /// One portal.

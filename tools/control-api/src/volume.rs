@@ -3,7 +3,7 @@
 use crate::LunName;
 use serde::{Deserialize, Serialize};
 
-/// What keeps a volume's blocks.
+/// The backing store of a volume: the one enum for it, from the configuration to the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VolumeKind {
@@ -38,7 +38,7 @@ impl VolumeKind {
 pub struct VolumeCreate {
     /// Its name.
     pub name: String,
-    /// What keeps its blocks.
+    /// Its backing store.
     pub kind: VolumeKind,
     /// The file or device, as an absolute path; without it, a file in the state directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,7 +104,7 @@ pub enum VolumeState {
 pub struct VolumeInfo {
     /// Its name.
     pub name: String,
-    /// What keeps its blocks.
+    /// Its backing store.
     pub kind: VolumeKind,
     /// The file or device.
     pub path: Option<String>,

@@ -1,27 +1,33 @@
 //! The configuration: text -> raw types -> checked types -> difference to what runs.
 //!
 //! Nothing in here does I/O: secrets are read through a function that the caller passes in. A
-//! check finds all faults, not only the first, and a configuration with a fault is never used.
+//! check reports all faults, not only the first, and a configuration with a fault is never used.
+//! [`keys`] has the keys of `[node]` as one table, [`objects`] those of volumes and targets.
 
 mod check;
 mod diff;
 mod fault;
+mod key;
+mod keys;
 mod names;
 mod node;
+mod objects;
 mod position;
 mod raw;
 mod targets;
+mod values;
 mod volumes;
 mod write;
 
 pub(crate) use check::{SecretFault, Source, check};
 pub(crate) use diff::difference;
-pub(crate) use fault::{Fault, Problem};
+pub(crate) use fault::Fault;
+pub(crate) use key::{Applies, Flag, Key, Kind};
+pub(crate) use keys::{NODE_KEYS, NodeConfig};
 pub(crate) use names::{check_iscsi_name, check_volume_name};
-pub(crate) use node::{
-    NodeConfig, Poll, QUEUE_DEPTH, check_cores, parse_buffers, parse_socket_buffer,
-};
+pub(crate) use objects::VOLUME_KEYS;
 pub(crate) use raw::{RawConfig, RawLun, RawLunTable, RawTarget, RawVolume};
+pub(crate) use values::Poll;
 pub(crate) use write::{effective_text, to_text, unplaced};
 
 use control_api::VolumeKind;
@@ -35,13 +41,13 @@ use volume::{Access, Chap, Portal};
 pub(crate) struct Config {
     /// How the node runs.
     pub(crate) node: NodeConfig,
-    /// Where it listens; empty where the configuration does not say.
+    /// The portals; empty where the configuration has none.
     pub(crate) portals: Vec<Portal>,
-    /// What it stores.
+    /// The volumes.
     pub(crate) volumes: Vec<VolumeConfig>,
-    /// What it serves.
+    /// The targets.
     pub(crate) targets: Vec<TargetConfig>,
-    /// What discovery sessions must prove.
+    /// CHAP of discovery sessions.
     pub(crate) discovery_chap: Option<Chap>,
 }
 
@@ -50,7 +56,7 @@ pub(crate) struct Config {
 pub(crate) struct VolumeConfig {
     /// Its name.
     pub(crate) name: String,
-    /// What keeps its blocks.
+    /// Its backing store.
     pub(crate) kind: VolumeKind,
     /// The file or device; none for memory and null, and for a file in the state directory.
     pub(crate) path: Option<PathBuf>,
@@ -58,9 +64,9 @@ pub(crate) struct VolumeConfig {
     pub(crate) size_bytes: Option<u64>,
     /// The logical block size.
     pub(crate) block_size: BlockSize,
-    /// Writes are refused.
+    /// Writes are rejected.
     pub(crate) read_only: bool,
-    /// Whether completed writes may be lost in a power cut; found out where not given.
+    /// Whether completed writes may be lost in a power cut; detected where not given.
     pub(crate) write_cache: Option<bool>,
 }
 
@@ -75,9 +81,9 @@ pub(crate) struct TargetConfig {
     pub(crate) portal_group: u16,
     /// Its logical units.
     pub(crate) luns: BTreeMap<u16, LunConfig>,
-    /// Who may log in.
+    /// The initiators that may log in.
     pub(crate) access: Access,
-    /// What must be proven.
+    /// CHAP of its sessions.
     pub(crate) chap: Option<Chap>,
 }
 
@@ -86,7 +92,7 @@ pub(crate) struct TargetConfig {
 pub(crate) struct LunConfig {
     /// The volume's name.
     pub(crate) volume: String,
-    /// Writes through it are refused.
+    /// Writes through it are rejected.
     pub(crate) read_only: bool,
 }
 

@@ -1,91 +1,55 @@
-//! What can be typed. What it means is decided in [`crate::settings`].
+//! The command line. [`crate::settings`] decides what it means.
 
-use crate::config::{Poll, QUEUE_DEPTH, parse_buffers, parse_socket_buffer};
+mod node;
+
+pub(crate) use node::NodeFlags;
+
 use clap::Parser;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use units::PoolLayout;
 
-/// The Pollux iSCSI target. Without --config it serves what perfctl created, and at its first
-/// start a demo volume of 1 GiB.
+/// Serve volumes as iSCSI targets.
+///
+/// Without --config, polluxd serves what was created with perfctl, and at its first start a demo
+/// volume of 1 GiB.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(name = "polluxd", version)]
 pub(crate) struct Flags {
-    /// Follow this configuration file; perfctl then changes nothing
+    /// Follow this configuration file; perfctl then cannot change the configuration
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Keep everything that must survive here [default: /var/lib/pollux for root, for others
-    /// $XDG_STATE_HOME/pollux or ~/.local/state/pollux]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
-    /// Listen here instead of where the configuration says; give it again for each address
+    /// Listen on this address instead of the configured portals; can be given several times
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Vec<SocketAddr>,
-    /// Where perfctl connects [default: control.sock in the state directory]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) control: Option<PathBuf>,
-    /// Pin one reactor to each of these cores, such as 0,1 [default: the first core that the
-    /// daemon may use]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub(crate) cores: Option<Vec<u16>>,
-    /// Entries of each reactor's ring, from 64 to 8192 [default: 1024]
-    #[arg(long, value_name = "N", value_parser = parse_queue_depth)]
-    pub(crate) queue_depth: Option<u32>,
-    /// What a reactor does when there is nothing to do [default: adaptive]
-    #[arg(long, value_name = "MODE")]
-    pub(crate) poll: Option<Poll>,
-    /// How long a reactor spins before it sleeps in mode adaptive, in microseconds [default: 50]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    pub(crate) spin_us: Option<u32>,
-    /// How the buffer pool of each reactor is cut, such as
-    /// 4KiB:2048,16KiB:512,64KiB:192,256KiB:144, which is the default
-    #[arg(long, value_name = "SIZE:COUNT,...", value_parser = parse_layout)]
-    pub(crate) buffers: Option<PoolLayout>,
-    /// Give each connection send and receive buffers of this size in the kernel, such as 4MiB
-    /// [default: the kernel adapts them by itself]
-    #[arg(long, value_name = "SIZE", value_parser = parse_buffer_of_sockets)]
-    pub(crate) socket_buffer: Option<u32>,
-    /// Let the kernel poll the network cards for so many microseconds when a reactor begins to
-    /// wait, before it sleeps; 0 is never. Without effect in mode busy, which never waits
-    /// [default: 0]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    pub(crate) napi_busy_poll_us: Option<u32>,
-    /// Keep the cards' interrupts off while the kernel polls them
-    #[arg(long)]
-    pub(crate) napi_prefer_busy_poll: bool,
-    /// Check the configuration and exit: 0 if it is good, 1 if not
+    /// The keys of `[node]`.
+    #[command(flatten)]
+    pub(crate) node: NodeFlags,
+    /// Check the configuration and exit with 0 if it is valid, otherwise with 1
     #[arg(long, conflicts_with = "print_config")]
     pub(crate) check: bool,
     /// Print the configuration with all flags and defaults filled in, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
-    /// What to log to standard error, as for RUST_LOG: info, debug, polluxd=trace, ...
-    /// [default: RUST_LOG, or info]
+    /// Log filter for standard error, as in RUST_LOG: info, debug, polluxd=trace, ...
+    /// [default: RUST_LOG, otherwise info]
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,
 }
 
-fn parse_queue_depth(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(depth) if QUEUE_DEPTH.contains(&depth) => Ok(depth),
-        Ok(_) | Err(_) => {
-            Err(format!("use a number from {} to {}", QUEUE_DEPTH.start(), QUEUE_DEPTH.end()))
-        }
+#[cfg(test)]
+impl Flags {
+    /// The flags of a command line without the name of the program.
+    pub(crate) fn of(words: &[&str]) -> Self {
+        Self::parse_from(["polluxd"].iter().chain(words))
     }
-}
-
-fn parse_buffer_of_sockets(text: &str) -> Result<u32, String> {
-    parse_socket_buffer(text).map_err(|problem| problem.to_string())
-}
-
-fn parse_layout(text: &str) -> Result<PoolLayout, String> {
-    parse_buffers(text).map_err(|problem| problem.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Poll;
     use clap::CommandFactory;
+    use std::path::Path;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -94,27 +58,53 @@ mod tests {
 
     #[test]
     fn each_flag_is_read_as_its_type() {
-        let words = "polluxd --listen 127.0.0.1:3260 --listen [::1]:3260 --cores 0,3 --poll busy \
+        let words = "--listen 127.0.0.1:3260 --listen [::1]:3260 --cores 0,3 --poll busy \
                      --queue-depth 256 --spin-us 0 --buffers 4KiB:16,256KiB:4 \
-                     --socket-buffer 4MiB --napi-busy-poll-us 40 --napi-prefer-busy-poll";
-        let flags = Flags::try_parse_from(words.split_whitespace()).unwrap();
+                     --socket-buffer 4MiB --napi-busy-poll-us 40 --napi-prefer-busy-poll \
+                     --state-dir /s --control c.sock";
+        let flags = Flags::of(&words.split_whitespace().collect::<Vec<_>>());
         assert_eq!(flags.listen.len(), 2);
-        assert_eq!(flags.cores, Some(vec![0, 3]));
-        assert_eq!(flags.poll, Some(Poll::Busy));
-        assert_eq!((flags.queue_depth, flags.spin_us), (Some(256), Some(0)));
-        assert_eq!(flags.buffers.unwrap().buffer_count(), 20);
-        assert_eq!((flags.socket_buffer, flags.napi_busy_poll_us), (Some(4 << 20), Some(40)));
-        assert!(flags.napi_prefer_busy_poll);
+        let node = flags.node.over(Default::default());
+        assert_eq!(node.cores, Some(vec![0, 3]));
+        assert_eq!(node.poll, Poll::Busy);
+        assert_eq!((node.queue_depth, node.spin_us), (256, 0));
+        assert_eq!(node.buffers.buffer_count(), 20);
+        assert_eq!((node.socket_buffer, node.napi_busy_poll_us), (Some(4 << 20), 40));
+        assert!(node.napi_prefer_busy_poll);
+        assert_eq!(node.state_dir.as_deref(), Some(Path::new("/s")));
+        assert_eq!(node.control.as_deref(), Some(Path::new("c.sock")));
     }
 
     #[test]
-    fn a_bad_value_is_refused_with_what_is_valid() {
-        let refused =
-            |words: &str| Flags::try_parse_from(words.split_whitespace()).unwrap_err().to_string();
-        assert!(refused("polluxd --queue-depth 3").contains("use a number from 64 to 8192"));
-        assert!(refused("polluxd --buffers 5").contains("is not SIZE:COUNT"));
-        let small = refused("polluxd --socket-buffer 4KiB");
-        assert!(small.contains("use a number from 16384 to 1073741824"), "{small}");
-        assert!(refused("polluxd --poll fast").contains("busy, adaptive, interrupt"));
+    fn a_bad_value_is_rejected_with_what_is_valid() {
+        let rejected = |words: &str| {
+            let words = ["polluxd"].into_iter().chain(words.split_whitespace());
+            Flags::try_parse_from(words).unwrap_err().to_string()
+        };
+        let fault = rejected("--queue-depth 3");
+        assert!(fault.contains("3 is out of range; use a number from 64 to 8192"), "{fault}");
+        let fault = rejected("--spin-us 5x");
+        assert!(fault.contains("use a number from 0 to 1000000"), "{fault}");
+        assert!(rejected("--buffers 5").contains("is not SIZE:COUNT"));
+        let fault = rejected("--socket-buffer 4KiB");
+        assert!(fault.contains("4KiB is out of range; use a size from 16KiB to 1GiB"), "{fault}");
+        assert!(rejected("--poll fast").contains("busy, adaptive, interrupt"));
+        assert!(rejected("--cores 0,0").contains("duplicate core 0"));
+        assert!(rejected("--cores 0,a").contains("use a list of cores"));
+    }
+
+    #[test]
+    fn the_help_has_ranges_and_defaults_of_the_table() {
+        let help = Flags::command().render_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in [
+            "io_uring [range: 64 to 8192] [default: 1024]",
+            "in microseconds [range: 0 to 1000000] [default: 50]",
+            "for example 4MiB [range: 16KiB to 1GiB] [default: sized by the kernel]",
+            "[default: adaptive]",
+            "[default: control.sock in the state directory]",
+        ] {
+            assert!(help.contains(part), "{part} is not in\n{help}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::control::Server;
 use crate::daemon::{Daemon, look, open};
 use crate::flags::Flags;
-use crate::settings::{Settings, check_flags};
+use crate::settings::Settings;
 use crate::start_fault::StartFault;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -18,7 +18,6 @@ const LAST_ANSWERS_TIME: Duration = Duration::from_secs(3);
 /// # Errors
 /// Why not, for people.
 pub(crate) fn run(flags: &Flags) -> Result<(), StartFault> {
-    check_flags(flags)?;
     if flags.check || flags.print_config {
         return look_only(flags);
     }

@@ -1,15 +1,15 @@
-//! What flags and configuration mean together: the settings with which the daemon runs.
+//! The settings of the daemon: its flags over its configuration.
 
 use crate::config::{
-    Config, Fault, NodeConfig, RawConfig, SecretFault, Source, check, check_cores, effective_text,
+    Applies, Config, Fault, Key, NODE_KEYS, NodeConfig, RawConfig, SecretFault, Source, check,
+    effective_text,
 };
-use crate::flags::Flags;
+use crate::flags::{Flags, NodeFlags};
 use crate::start_fault::StartFault;
-use control_api::{CONTROL_SOCKET_NAME, default_state_dir};
+use control_api::{CONTROL_SOCKET_NAME, Setting, default_state_dir};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use volume::Portal;
 
 /// The port of iSCSI (RFC 7143 4.2.7.1, IANA "iscsi-target").
@@ -22,9 +22,9 @@ pub(crate) struct Loaded {
     pub(crate) file: PathBuf,
     /// The file is the administrator's: the daemon never writes it.
     pub(crate) is_master: bool,
-    /// As it is written.
+    /// The configuration as it is written.
     pub(crate) raw: RawConfig,
-    /// As it is meant.
+    /// The configuration, checked.
     pub(crate) config: Config,
 }
 
@@ -33,28 +33,29 @@ pub(crate) struct Loaded {
 pub(crate) struct PortalWish {
     /// The portal.
     pub(crate) portal: Portal,
-    /// Without it the node still serves: nobody asked for it by name.
+    /// The node serves without it, because it was not asked for by name.
     pub(crate) optional: bool,
 }
 
 /// How the daemon runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Cores, rings and buffers.
+    /// The keys of `[node]`.
     pub(crate) node: NodeConfig,
-    /// Where it listens.
+    /// The portals to listen on.
     pub(crate) portals: Vec<PortalWish>,
     /// The control socket.
     pub(crate) control: PathBuf,
-    /// Nobody said where the state is: perfctl finds the socket by itself.
+    /// The control socket is where perfctl looks for it by default.
     pub(crate) control_is_default: bool,
+    /// The keys that were given as flags.
+    flags: NodeFlags,
 }
 
-/// The state directory that flags, then configuration, then custom say.
+/// The state directory: of the flags, else of the configuration, else the user's default one.
 pub(crate) fn state_dir(flags: &Flags, config: Option<&Config>) -> Result<PathBuf, StartFault> {
-    let configured = config.and_then(|c| c.node.state_dir.as_ref());
-    let named = flags.state_dir.as_ref().or(configured).cloned();
-    let found = named.or_else(|| {
+    let configured = config.map(|c| c.node.clone()).unwrap_or_default();
+    let found = flags.node.over(configured).state_dir.or_else(|| {
         let xdg = std::env::var_os("XDG_STATE_HOME");
         let home = std::env::var_os("HOME");
         let is_root = rustix::process::geteuid().is_root();
@@ -72,14 +73,37 @@ pub(crate) fn state_dir(flags: &Flags, config: Option<&Config>) -> Result<PathBu
 impl Settings {
     /// The settings of flags and configuration, for a state directory.
     pub(crate) fn new(flags: &Flags, config: &Config, state_dir: &Path) -> Self {
-        let control = flags.control.clone().or_else(|| config.node.control.clone());
-        let state_is_default = flags.state_dir.is_none() && config.node.state_dir.is_none();
+        let node = flags.node.over(config.node.clone());
+        let control = node.control.clone();
         Self {
-            node: with_flags(config.node.clone(), flags),
             portals: portals(flags, config),
-            control_is_default: control.is_none() && state_is_default,
+            control_is_default: control.is_none() && node.state_dir.is_none(),
             control: control.unwrap_or_else(|| state_dir.join(CONTROL_SOCKET_NAME)),
+            node,
+            flags: flags.node.clone(),
         }
+    }
+
+    /// Takes over the keys of a configuration that need no restart. Flags still win.
+    pub(crate) fn follow(&mut self, config: &Config) {
+        let wanted = self.flags.over(config.node.clone());
+        for key in NODE_KEYS.iter().filter(|key| key.applies == Applies::AtOnce) {
+            (key.copy)(&wanted, &mut self.node);
+        }
+    }
+
+    /// The keys of `[node]` that the status shows.
+    pub(crate) fn shown(&self) -> Vec<Setting> {
+        let setting = |key: &Key| {
+            Some(Setting {
+                key: key.name.to_owned(),
+                label: key.status?.to_owned(),
+                // Strings, numbers, switches and lists all have a form in JSON.
+                value: key.written(&self.node).and_then(|v| serde_json::to_value(v).ok()),
+                text: key.text(&self.node),
+            })
+        };
+        NODE_KEYS.iter().filter_map(setting).collect()
     }
 
     /// The configuration with these settings filled in, as text.
@@ -92,19 +116,6 @@ impl Settings {
     }
 }
 
-fn with_flags(mut node: NodeConfig, flags: &Flags) -> NodeConfig {
-    node.cores = flags.cores.clone().or(node.cores);
-    node.queue_depth = flags.queue_depth.unwrap_or(node.queue_depth);
-    node.poll = flags.poll.unwrap_or(node.poll);
-    node.spin = flags.spin_us.map_or(node.spin, |us| Duration::from_micros(us.into()));
-    node.buffers = flags.buffers.clone().unwrap_or(node.buffers);
-    node.socket_buffer_bytes = flags.socket_buffer.or(node.socket_buffer_bytes);
-    node.napi_busy_poll =
-        flags.napi_busy_poll_us.map_or(node.napi_busy_poll, |us| Duration::from_micros(us.into()));
-    node.napi_prefer_busy_poll |= flags.napi_prefer_busy_poll;
-    node
-}
-
 fn portals(flags: &Flags, config: &Config) -> Vec<PortalWish> {
     let of_group_1 = |address| Portal { address, portal_group_tag: 1 };
     let wanted = |portal| PortalWish { portal, optional: false };
@@ -114,18 +125,10 @@ fn portals(flags: &Flags, config: &Config) -> Vec<PortalWish> {
     if !config.portals.is_empty() {
         return config.portals.iter().map(|&portal| wanted(portal)).collect();
     }
-    // Loopback only: whoever wants the network to reach the node says so.
+    // Loopback only: a node is reachable from the network only if that is configured.
     let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, ISCSI_PORT));
     let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, ISCSI_PORT));
     vec![wanted(of_group_1(v4)), PortalWish { portal: of_group_1(v6), optional: true }]
-}
-
-/// The cores that flags name, checked as those of the configuration are.
-pub(crate) fn check_flags(flags: &Flags) -> Result<(), StartFault> {
-    match flags.cores.as_deref().map(check_cores) {
-        Some(Err(problem)) => Err(StartFault::Flag { flag: "--cores", problem }),
-        Some(Ok(())) | None => Ok(()),
-    }
 }
 
 /// Reads and checks a file.
@@ -138,7 +141,7 @@ pub(crate) fn load(file: &Path, is_master: bool) -> Result<Loaded, StartFault> {
     load_text(file, is_master, &text).map_err(StartFault::Config)
 }
 
-/// Checks a text as if it stood in this file.
+/// Checks a text as that of this file.
 pub(crate) fn load_text(file: &Path, is_master: bool, text: &str) -> Result<Loaded, Vec<Fault>> {
     let (raw, config) = check(Source { file, text }, &read_secret)?;
     Ok(Loaded { file: file.to_owned(), is_master, raw, config })
@@ -159,7 +162,7 @@ fn read_secret(path: &Path) -> Result<Vec<u8>, SecretFault> {
         return Err(SecretFault::Long);
     }
     let mut secret = std::fs::read(path).map_err(unreadable)?;
-    // Editors end a file with a newline, which is not meant.
+    // Editors end a file with a newline, which is not part of the secret.
     if secret.last() == Some(&b'\n') {
         secret.pop();
     }
@@ -177,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn without_words_the_node_listens_on_loopback() {
+    fn by_default_the_node_listens_on_loopback() {
         let settings = settings(&Flags::default(), "");
         let shown: Vec<_> =
             settings.portals.iter().map(|w| (w.portal.address.to_string(), w.optional)).collect();
@@ -188,16 +191,12 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_configuration() {
-        let flags = Flags {
-            listen: vec!["127.0.0.1:1".parse().unwrap()],
-            queue_depth: Some(64),
-            control: Some("/c".into()),
-            ..Flags::default()
-        };
+        let flags = ["--listen", "127.0.0.1:1", "--queue-depth", "64", "--control", "/c"];
+        let flags = Flags::of(&flags);
         let text = "[node]\nqueue_depth = 512\nspin_us = 7\n[[portal]]\naddress = \"[::]:3260\"\n";
         let settings = settings(&flags, text);
         assert_eq!(settings.node.queue_depth, 64);
-        assert_eq!(settings.node.spin, Duration::from_micros(7));
+        assert_eq!(settings.node.spin_us, 7);
         assert_eq!(settings.portals.len(), 1);
         assert_eq!(settings.portals[0].portal.address.to_string(), "127.0.0.1:1");
         assert_eq!(settings.control, Path::new("/c"));
@@ -205,8 +204,17 @@ mod tests {
     }
 
     #[test]
+    fn only_keys_that_need_no_restart_are_followed() {
+        let mut settings = settings(&Flags::default(), "");
+        let text = "[node]\nqueue_depth = 512\nnaa_oui = \"00a0b1\"\n";
+        settings.follow(&load_text(Path::new("/etc/p.toml"), true, text).unwrap().config);
+        assert_eq!(settings.node.queue_depth, 1024);
+        assert_eq!(settings.node.naa_oui, Some([0x00, 0xa0, 0xb1]));
+    }
+
+    #[test]
     fn what_is_printed_is_what_would_run() {
-        let flags = Flags { queue_depth: Some(64), ..Flags::default() };
+        let flags = Flags::of(&["--queue-depth", "64"]);
         let loaded = load_text(Path::new("/etc/p.toml"), true, "").unwrap();
         let settings = Settings::new(&flags, &loaded.config, Path::new("/state"));
         let text = settings.text(&loaded.raw, Path::new("/state")).unwrap();

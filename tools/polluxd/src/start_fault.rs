@@ -1,6 +1,6 @@
 //! Why the daemon does not start, as sentences that say what to do.
 
-use crate::config::{Fault, Problem};
+use crate::config::Fault;
 use crate::control::ControlFault;
 use crate::listen::ListenFault;
 use crate::state::StateFault;
@@ -21,8 +21,6 @@ pub(crate) enum StartFault {
     Control(ControlFault),
     /// The control thread cannot wait for anything.
     ControlLoop(io::Error),
-    /// The value of a flag makes no sense.
-    Flag { flag: &'static str, problem: Problem },
     /// A portal cannot be listened on.
     Listen(ListenFault),
     /// The text does not say what to log.
@@ -51,7 +49,6 @@ impl fmt::Display for StartFault {
             }
             Self::Control(fault) => fault.fmt(f),
             Self::ControlLoop(error) => write!(f, "the control thread cannot wait: {error}"),
-            Self::Flag { flag, problem } => write!(f, "{flag}: {problem}"),
             Self::Listen(fault) => fault.fmt(f),
             Self::Log { filter, error } => write!(
                 f,

@@ -1,11 +1,11 @@
 //! MODE SELECT (SPC-4): all of the list is checked before anything changes.
 
 use crate::command::ModeSelect;
-use crate::logical_unit::LogicalUnit;
 use crate::mode::ModeParameters;
 use crate::mode::pages::Page;
 use crate::mode::sense::{MEDIUM_TYPE, long_descriptor, short_descriptor};
 use crate::sense::Sense;
+use crate::unit_model::UnitModel;
 
 /// The mode parameters that are in force once `list` has been carried out.
 ///
@@ -15,7 +15,7 @@ use crate::sense::Sense;
 pub(crate) fn select(
     select: &ModeSelect,
     list: &[u8],
-    lu: &LogicalUnit,
+    lu: &UnitModel,
 ) -> Result<ModeParameters, Sense> {
     let mut reader = Reader { list, at: 0 };
     let mut parameters = lu.mode.current;
@@ -62,7 +62,7 @@ fn header(select: &ModeSelect, reader: &mut Reader<'_>) -> Result<DescriptorLeng
 fn block_descriptor(
     reader: &mut Reader<'_>,
     length: DescriptorLength,
-    lu: &LogicalUnit,
+    lu: &UnitModel,
 ) -> Result<(), Sense> {
     let at = reader.field_pointer();
     let unchanged = if length.bytes == 0 {
@@ -85,7 +85,7 @@ fn block_descriptor(
 /// (SPC-4, MODE SELECT).
 fn page(
     reader: &mut Reader<'_>,
-    lu: &LogicalUnit,
+    lu: &UnitModel,
     parameters: &mut ModeParameters,
 ) -> Result<(), Sense> {
     let at = reader.field_pointer();

@@ -1,17 +1,17 @@
 //! MODE SENSE (SPC-4).
 
 use crate::command::{ModeSense, PageControl};
-use crate::logical_unit::{LogicalUnit, saturated};
 use crate::mode::pages::Page;
 use crate::plan::truncated;
 use crate::sense::Sense;
+use crate::unit_model::{UnitModel, saturated};
 
 /// The mode parameters that `request` asks for, cut to its allocation length.
 ///
 /// # Errors
 /// SAVING PARAMETERS NOT SUPPORTED for saved values; INVALID FIELD IN CDB for a page or subpage
 /// that there is not.
-pub(crate) fn sense(request: &ModeSense, lu: &LogicalUnit) -> Result<Vec<u8>, Sense> {
+pub(crate) fn sense(request: &ModeSense, lu: &UnitModel) -> Result<Vec<u8>, Sense> {
     let pages = pages(request, lu)?;
     let descriptor = block_descriptor(request, lu);
     let long_lba = descriptor.len() == 16;
@@ -34,7 +34,7 @@ pub(crate) fn sense(request: &ModeSense, lu: &LogicalUnit) -> Result<Vec<u8>, Se
 }
 
 /// The pages that the request names, one after the other.
-fn pages(request: &ModeSense, lu: &LogicalUnit) -> Result<Vec<u8>, Sense> {
+fn pages(request: &ModeSense, lu: &UnitModel) -> Result<Vec<u8>, Sense> {
     // Only "all subpages" means something where no page has subpages.
     if !matches!(request.subpage, NO_SUBPAGES | ALL_SUBPAGES) {
         return Err(Sense::invalid_field_in_cdb(3, None));
@@ -55,14 +55,14 @@ fn pages(request: &ModeSense, lu: &LogicalUnit) -> Result<Vec<u8>, Sense> {
 }
 
 /// The device-specific parameter of block devices (SBC-3): WP and DPOFUA.
-fn device_specific_parameter(lu: &LogicalUnit) -> u8 {
+fn device_specific_parameter(lu: &UnitModel) -> u8 {
     let write_protected = lu.read_only || lu.mode.current.software_write_protect;
     (u8::from(write_protected) << 7) | 0x10
 }
 
 /// The block descriptor, empty if the initiator wants none: the long form if it takes it, else the
 /// short one, in which a capacity that does not fit is FFFFFFFFh (SBC-3).
-fn block_descriptor(request: &ModeSense, lu: &LogicalUnit) -> Vec<u8> {
+fn block_descriptor(request: &ModeSense, lu: &UnitModel) -> Vec<u8> {
     if request.disable_block_descriptors {
         return Vec::new();
     }
@@ -73,7 +73,7 @@ fn block_descriptor(request: &ModeSense, lu: &LogicalUnit) -> Vec<u8> {
 }
 
 /// SBC-3, short LBA mode parameter block descriptor.
-pub(super) fn short_descriptor(lu: &LogicalUnit) -> [u8; 8] {
+pub(super) fn short_descriptor(lu: &UnitModel) -> [u8; 8] {
     let [b0, b1, b2, b3] = saturated(lu.blocks.0).to_be_bytes();
     // A logical block has at most 4096 bytes: 24 bits hold its length.
     let [_, l1, l2, l3] = lu.block_size.bytes().to_be_bytes();
@@ -81,7 +81,7 @@ pub(super) fn short_descriptor(lu: &LogicalUnit) -> [u8; 8] {
 }
 
 /// SBC-3, long LBA mode parameter block descriptor.
-pub(super) fn long_descriptor(lu: &LogicalUnit) -> [u8; 16] {
+pub(super) fn long_descriptor(lu: &UnitModel) -> [u8; 16] {
     let [b0, b1, b2, b3, b4, b5, b6, b7] = lu.blocks.0.to_be_bytes();
     let [l0, l1, l2, l3] = lu.block_size.bytes().to_be_bytes();
     [b0, b1, b2, b3, b4, b5, b6, b7, 0, 0, 0, 0, l0, l1, l2, l3]

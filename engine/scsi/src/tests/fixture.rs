@@ -3,13 +3,13 @@
 use units::{BlockCount, BlockSize, Lba};
 
 use crate::{
-    Extent, Identity, Limits, LogicalUnit, ModePages, ModeParameters, NaaDesignator, Plan,
-    Rotation, Sense, TargetPort, parse, plan,
+    BlockRange, Identity, Limits, ModePages, ModeParameters, NaaDesignator, Plan, Rotation, Sense,
+    TargetPort, UnitModel, parse, plan,
 };
 
 /// 2048 blocks of 512 bytes, thinly provisioned, with small limits that tests can reach.
-pub(super) fn logical_unit() -> LogicalUnit {
-    LogicalUnit {
+pub(super) fn logical_unit() -> UnitModel {
+    UnitModel {
         identity: Identity {
             vendor: *b"POLLUX  ",
             product: *b"DISK            ",
@@ -62,7 +62,7 @@ pub(super) fn cdb(bytes: &[u8]) -> [u8; 16] {
 }
 
 /// What the logical unit does with a CDB.
-pub(super) fn run(bytes: &[u8], lu: &LogicalUnit) -> Plan {
+pub(super) fn run(bytes: &[u8], lu: &UnitModel) -> Plan {
     match parse(&cdb(bytes)) {
         Ok(command) => plan(&command, lu),
         Err(sense) => Plan::CheckCondition(sense),
@@ -70,7 +70,7 @@ pub(super) fn run(bytes: &[u8], lu: &LogicalUnit) -> Plan {
 }
 
 /// The parameter data that answer a CDB.
-pub(super) fn data(bytes: &[u8], lu: &LogicalUnit) -> Vec<u8> {
+pub(super) fn data(bytes: &[u8], lu: &UnitModel) -> Vec<u8> {
     let plan = run(bytes, lu);
     let Plan::DataIn(data) = plan else {
         panic!("{bytes:02x?} is answered with {plan:?}");
@@ -79,7 +79,7 @@ pub(super) fn data(bytes: &[u8], lu: &LogicalUnit) -> Vec<u8> {
 }
 
 /// Sense key, ASC and ASCQ with which a CDB is refused.
-pub(super) fn refusal(bytes: &[u8], lu: &LogicalUnit) -> (u8, u8, u8) {
+pub(super) fn refusal(bytes: &[u8], lu: &UnitModel) -> (u8, u8, u8) {
     refusal_of(&run(bytes, lu))
 }
 
@@ -95,8 +95,8 @@ pub(super) fn codes(sense: Sense) -> (u8, u8, u8) {
     (sense.key as u8, sense.asc, sense.ascq)
 }
 
-pub(super) fn extent(lba: u64, blocks: u64) -> Extent {
-    Extent { lba: Lba(lba), blocks: BlockCount(blocks) }
+pub(super) fn extent(lba: u64, blocks: u64) -> BlockRange {
+    BlockRange { lba: Lba(lba), blocks: BlockCount(blocks) }
 }
 
 pub(super) const INVALID_OPERATION_CODE: (u8, u8, u8) = (0x5, 0x20, 0x00);

@@ -3,7 +3,7 @@
 use super::fixture::{INVALID_FIELD_IN_CDB, cdb, data, logical_unit, refusal};
 use crate::{Inquiry, NaaDesignator, Plan, Rotation, inquiry, parse, plan_without_logical_unit};
 
-fn page(page: u8, lu: &crate::LogicalUnit) -> Vec<u8> {
+fn page(page: u8, lu: &crate::UnitModel) -> Vec<u8> {
     data(&[0x12, 0x01, page, 0xff, 0xff, 0], lu)
 }
 

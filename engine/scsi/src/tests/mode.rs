@@ -6,26 +6,26 @@ use super::fixture::{
     INVALID_FIELD_IN_CDB, INVALID_FIELD_IN_LIST, LIST_LENGTH, data, logical_unit, refusal,
     refusal_of, run,
 };
-use crate::{LogicalUnit, ModeParameters, ModeSelect, ParameterKind, Plan, parameters};
+use crate::{ModeParameters, ModeSelect, ParameterKind, Plan, UnitModel, parameters};
 
 const ERROR_RECOVERY: [u8; 12] = [0x01, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const CACHING: [u8; 20] = [0x08, 0x12, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const CONTROL: [u8; 12] = [0x0a, 0x0a, 0x02, 0x10, 0, 0, 0, 0, 0xff, 0xff, 0, 0];
 const EXCEPTIONS: [u8; 12] = [0x1c, 0x0a, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-fn select_6(list: &[u8], lu: &LogicalUnit) -> Plan {
+fn select_6(list: &[u8], lu: &UnitModel) -> Plan {
     let length = u16::try_from(list.len()).unwrap();
     let select = ModeSelect { ten_byte: false, parameter_list_length: length };
     parameters(&ParameterKind::ModeSelect(select), list, lu)
 }
 
-fn select_10(list: &[u8], lu: &LogicalUnit) -> Plan {
+fn select_10(list: &[u8], lu: &UnitModel) -> Plan {
     let length = u16::try_from(list.len()).unwrap();
     let select = ModeSelect { ten_byte: true, parameter_list_length: length };
     parameters(&ParameterKind::ModeSelect(select), list, lu)
 }
 
-fn select_refusal(list: &[u8], lu: &LogicalUnit) -> (u8, u8, u8) {
+fn select_refusal(list: &[u8], lu: &UnitModel) -> (u8, u8, u8) {
     refusal_of(&select_6(list, lu))
 }
 
@@ -58,7 +58,7 @@ fn the_ten_byte_form_has_a_longer_header() {
 
 #[test]
 fn the_long_block_descriptor_comes_if_it_is_accepted() {
-    let lu = LogicalUnit { blocks: BlockCount(0x0102_0304_0506_0708), ..logical_unit() };
+    let lu = UnitModel { blocks: BlockCount(0x0102_0304_0506_0708), ..logical_unit() };
     let mut expected = vec![0, 34, 0x00, 0x10, 0x01, 0, 0, 16];
     expected.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0x02, 0x00]);
     expected.extend_from_slice(&CONTROL);
@@ -112,7 +112,7 @@ fn other_pages_and_subpages_do_not_exist() {
 
 #[test]
 fn wp_tells_of_both_kinds_of_write_protection() {
-    let parameter = |lu: &LogicalUnit| data(&[0x1a, 0, 0x3f, 0, 255, 0], lu)[2];
+    let parameter = |lu: &UnitModel| data(&[0x1a, 0, 0x3f, 0, 255, 0], lu)[2];
     let mut lu = logical_unit();
     assert_eq!(parameter(&lu), 0x10);
     lu.read_only = true;

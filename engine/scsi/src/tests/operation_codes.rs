@@ -1,9 +1,9 @@
-//! The table of operations: parsing and REPORT SUPPORTED OPERATION CODES.
+//! The table of CDB formats: parsing and REPORT SUPPORTED OPERATION CODES.
 
 use super::fixture::{
     INVALID_FIELD_IN_CDB, INVALID_OPERATION_CODE, cdb, codes, data, logical_unit, refusal,
 };
-use crate::{operations, parse};
+use crate::{cdb_formats, parse};
 
 /// Operation code, service action and CDB length of everything that Pollux supports.
 const SUPPORTED: [(u8, Option<u8>, usize); 41] = [
@@ -58,7 +58,7 @@ fn rsoc(options: u8, code: u8, service_action: u16) -> [u8; 12] {
 
 #[test]
 fn the_table_lists_what_is_supported() {
-    let table: Vec<_> = operations()
+    let table: Vec<_> = cdb_formats()
         .iter()
         .map(|one| (one.operation_code(), one.service_action, one.usage().len()))
         .collect();
@@ -113,7 +113,7 @@ fn naca_is_refused_in_the_last_byte_of_every_cdb() {
 /// What the usage data leave out has no effect: flipping such a bit parses to the same command.
 #[test]
 fn bits_outside_of_the_usage_data_are_not_looked_at() {
-    for operation in operations() {
+    for operation in cdb_formats() {
         let usage = operation.usage();
         let plain = cdb(&[usage[0], operation.service_action.unwrap_or(0)]);
         for (at, mask) in usage.iter().enumerate().skip(1) {
@@ -134,7 +134,7 @@ fn bits_outside_of_the_usage_data_are_not_looked_at() {
 /// PF of MODE SELECT, which an empty parameter list does not need.
 #[test]
 fn bits_inside_of_the_usage_data_are_looked_at() {
-    for operation in operations() {
+    for operation in cdb_formats() {
         let usage = operation.usage();
         let plain = cdb(&[usage[0], operation.service_action.unwrap_or(0)]);
         for (at, mask) in usage.iter().enumerate().skip(1) {

@@ -2,12 +2,12 @@
 
 use super::fixture::logical_unit;
 use crate::Plan;
-use crate::{Extent, LogicalUnit, PlainTransfer};
+use crate::{BlockRange, PlainTransfer, UnitModel};
 use proptest::prelude::*;
 use units::{BlockCount, Lba};
 
 /// The same, as the general way has it.
-fn general(cdb: &[u8; 16], lu: &LogicalUnit) -> Option<PlainTransfer> {
+fn general(cdb: &[u8; 16], lu: &UnitModel) -> Option<PlainTransfer> {
     let plan = crate::plan(&crate::parse(cdb).ok()?, lu);
     let found = |write, extent, fua| Some(PlainTransfer { write, extent, fua });
     if let Plan::Read { extent, fua, .. } = plan {
@@ -58,7 +58,7 @@ proptest! {
 #[test]
 fn a_read_of_eight_blocks_is_plain() {
     let cdb = [0x28, 0, 0, 0, 0, 0x10, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0];
-    let extent = Extent { lba: Lba(16), blocks: BlockCount(8) };
+    let extent = BlockRange { lba: Lba(16), blocks: BlockCount(8) };
     let found = PlainTransfer::find(&cdb, &logical_unit());
     assert_eq!(found, Some(PlainTransfer { write: false, extent, fua: false }));
 }

@@ -8,14 +8,14 @@ use units::BlockSize;
 
 use super::fixture::logical_unit;
 use crate::{
-    Command, Extent, Limits, LogicalUnit, ModeSelect, ParameterKind, Plan, Transfer, operations,
+    BlockRange, Command, Limits, ModeSelect, ParameterKind, Plan, Transfer, UnitModel, cdb_formats,
     parameters, parse, plan, plan_without_logical_unit,
 };
 
 /// CDBs of listed commands, in which all other bits are arbitrary.
 fn listed_cdbs() -> impl Strategy<Value = [u8; 16]> {
     let codes: Vec<_> =
-        operations().iter().map(|one| (one.operation_code(), one.service_action)).collect();
+        cdb_formats().iter().map(|one| (one.operation_code(), one.service_action)).collect();
     (select(codes), uniform16(any::<u8>())).prop_map(|((code, service_action), mut cdb)| {
         cdb[0] = code;
         if let Some(service_action) = service_action {
@@ -26,7 +26,7 @@ fn listed_cdbs() -> impl Strategy<Value = [u8; 16]> {
 }
 
 /// The extent that a plan lets the executor touch.
-fn extents(plan: &Plan) -> Vec<Extent> {
+fn extents(plan: &Plan) -> Vec<BlockRange> {
     match plan {
         Plan::CompareAndWrite { extent, .. }
         | Plan::Read { extent, .. }
@@ -49,14 +49,14 @@ fn extents(plan: &Plan) -> Vec<Extent> {
     }
 }
 
-fn stays_inside(plan: &Plan, lu: &LogicalUnit) -> bool {
+fn stays_inside(plan: &Plan, lu: &UnitModel) -> bool {
     extents(plan).iter().all(|extent| extent.blocks.0 != 0 && lu.contains(*extent))
 }
 
 proptest! {
     #[test]
     fn no_plan_leaves_the_logical_unit(cdb in listed_cdbs(), blocks in any::<u64>()) {
-        let lu = LogicalUnit {
+        let lu = UnitModel {
             blocks: units::BlockCount(blocks),
             limits: Limits::new(BlockSize::B512, 3),
             ..logical_unit()

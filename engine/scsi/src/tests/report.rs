@@ -3,7 +3,7 @@
 use units::{BlockCount, Lun};
 
 use super::fixture::{INVALID_FIELD_IN_CDB, OUT_OF_RANGE, cdb, data, logical_unit, refusal, run};
-use crate::{Access, Command, LogicalUnit, Plan, parse, report_luns};
+use crate::{Access, Command, Plan, UnitModel, parse, report_luns};
 
 #[test]
 fn read_capacity_10_tells_the_last_block_and_the_block_length() {
@@ -13,7 +13,7 @@ fn read_capacity_10_tells_the_last_block_and_the_block_length() {
 #[test]
 fn read_capacity_10_saturates() {
     let capacity = |blocks| {
-        let lu = LogicalUnit { blocks: BlockCount(blocks), ..logical_unit() };
+        let lu = UnitModel { blocks: BlockCount(blocks), ..logical_unit() };
         data(&[0x25], &lu)[..4].to_vec()
     };
     assert_eq!(capacity(0xffff_ffff), [0xff, 0xff, 0xff, 0xfe]);
@@ -33,7 +33,7 @@ fn the_address_of_read_capacity_10_needs_pmi() {
 
 #[test]
 fn read_capacity_16_follows_the_table() {
-    let mut lu = LogicalUnit {
+    let mut lu = UnitModel {
         blocks: BlockCount(0x0102_0304_0506_0708),
         lowest_aligned_lba: 7,
         ..logical_unit()

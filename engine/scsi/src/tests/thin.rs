@@ -5,7 +5,7 @@ use super::fixture::{
     extent, logical_unit, refusal, refusal_of, run,
 };
 use crate::{
-    LbaStatus, LogicalUnit, ParameterKind, Plan, Provisioning, lba_status_data,
+    LbaStatus, ParameterKind, Plan, Provisioning, UnitModel, lba_status_data,
     lba_status_descriptors_max, parameters,
 };
 
@@ -23,11 +23,11 @@ fn list(descriptors: &[(u64, u32)]) -> Vec<u8> {
     list
 }
 
-fn unmap(list: &[u8], lu: &LogicalUnit) -> Plan {
+fn unmap(list: &[u8], lu: &UnitModel) -> Plan {
     parameters(&ParameterKind::Unmap, list, lu)
 }
 
-fn unmap_refusal(list: &[u8], lu: &LogicalUnit) -> (u8, u8, u8) {
+fn unmap_refusal(list: &[u8], lu: &UnitModel) -> (u8, u8, u8) {
     refusal_of(&unmap(list, lu))
 }
 
@@ -53,7 +53,7 @@ fn a_fully_provisioned_unit_has_no_unmap() {
 
 #[test]
 fn an_unmap_descriptor_is_read_byte_by_byte() {
-    let lu = LogicalUnit { blocks: units::BlockCount(u64::MAX), ..logical_unit() };
+    let lu = UnitModel { blocks: units::BlockCount(u64::MAX), ..logical_unit() };
     let bytes = [
         0, 22, 0, 16, 0, 0, 0, 0, // header
         1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 2, 1, 0xff, 0xff, 0xff, 0xff, // one descriptor

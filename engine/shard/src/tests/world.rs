@@ -11,8 +11,8 @@ use std::time::Duration;
 use units::{BlockSize, BufId, BufSlice, ConnId, Instant, PoolLayout, ReactorId, SizeClass};
 use units::{Key, VolumeId};
 use volume::{
-    Access, BackendKind, BlockRequest, Capabilities, Catalog, Geometry, LunMapping, Naa,
-    SpaceChange, TargetRecord, VolumeRecord, Wwid,
+    Access, BlockRequest, Capabilities, Catalog, Geometry, LunMapping, Naa, SpaceChange,
+    TargetRecord, VolumeRecord, Wwid,
 };
 
 pub(super) const TARGET: &str = "iqn.2026-01.example:disks";
@@ -85,13 +85,11 @@ pub(super) fn catalog_with(volumes: u16, mapped: bool) -> Arc<Catalog> {
         name: format!("volume{id}"),
         wwid: Wwid { naa: Naa::LocallyAssigned([0x30; 8]), serial: format!("serial{id}") },
         geometry: Geometry::of_bytes(VOLUME_BYTES as u64, BlockSize::B512, 512).unwrap(),
-        backend: BackendKind::Memory,
         capabilities: Capabilities {
             volatile_write_cache: false,
             unmap: true,
             reads_zero_after_unmap: true,
             unmap_granularity_bytes: 512,
-            offset_alignment: 512,
             rotational: false,
         },
         read_only: false,
@@ -123,16 +121,7 @@ impl World {
         Self::with_pool(reactors, plenty())
     }
 
-    /// A node whose commands all take the general way.
-    pub(super) fn general(reactors: u8) -> Self {
-        Self::with(reactors, plenty(), false)
-    }
-
     pub(super) fn with_pool(reactors: u8, classes: Vec<SizeClass>) -> Self {
-        Self::with(reactors, classes, true)
-    }
-
-    fn with(reactors: u8, classes: Vec<SizeClass>, straight: bool) -> Self {
         let core = |id: u8| {
             let layout = PoolLayout::new(classes.clone());
             let buffers = layout
@@ -145,7 +134,6 @@ impl World {
                 reactors,
                 layout,
                 login_time_max: Duration::from_secs(15),
-                straight,
                 entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
             };
             Core {
@@ -309,8 +297,7 @@ impl World {
     pub(super) fn assert_at_rest(&self) {
         for core in &self.cores {
             assert_eq!(core.shard.buffers_in_use(), 0, "a buffer was not given back");
-            assert!(core.shard.tasks.is_empty(), "a task is left: {:?}", core.shard.tasks);
-            assert!(core.shard.waits.is_empty(), "something waits: {:?}", core.shard.waits);
+            core.shard.assert_at_rest();
         }
     }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use units::{BlockSize, ConnId, Instant, PoolLayout, ReactorId, SizeClass, VolumeId};
 use volume::{
-    Access, BackendKind, BlockRequest, Capabilities, Catalog, Geometry, LunMapping, Naa,
-    TargetRecord, VolumeRecord, Wwid,
+    Access, BlockRequest, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord,
+    VolumeRecord, Wwid,
 };
 
 pub(crate) const NOW: Instant = Instant(1);
@@ -24,13 +24,11 @@ pub(crate) fn catalog(generation: u64, with_volume: bool) -> Arc<Catalog> {
             serial: "SERIAL".into(),
         },
         geometry: Geometry::of_bytes(16 << 20, BlockSize::B512, 4096).unwrap(),
-        backend: BackendKind::File,
         capabilities: Capabilities {
             volatile_write_cache: true,
             unmap: true,
             reads_zero_after_unmap: true,
             unmap_granularity_bytes: 4096,
-            offset_alignment: 512,
             rotational: false,
         },
         read_only: false,
@@ -68,7 +66,6 @@ impl World {
             reactors: 1,
             layout,
             login_time_max: Duration::from_secs(15),
-            straight: true,
             entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
         };
         let mut shard = Shard::new(options, catalog(1, true));

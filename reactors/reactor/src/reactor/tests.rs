@@ -32,7 +32,6 @@ fn reactor_with(driver: DriverOptions) -> Reactor {
             reactors: 1,
             layout: layout(),
             login_time_max: limits::LOGIN_TIME_MAX,
-            straight: true,
             entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
         },
         Arc::default(),

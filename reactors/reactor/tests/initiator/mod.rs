@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use units::{BlockSize, PoolLayout, SizeClass, VolumeId};
 use volume::{
-    Access, BackendKind, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord,
-    VolumeRecord, Wwid,
+    Access, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord, VolumeRecord, Wwid,
 };
 
 pub(crate) const TARGET: &str = "iqn.2026-11.example:disk";
@@ -43,12 +42,12 @@ pub(crate) fn options(reactors: usize, poll: PollMode) -> NodeOptions {
 }
 
 /// A node of so many reactors with these volumes as LUNs 0, 1, ... of one target.
-pub(crate) fn node_with(options: NodeOptions, stores: Vec<(BackendKind, Store)>) -> Fixture {
-    let kinds: Vec<BackendKind> = stores.iter().map(|(kind, _)| *kind).collect();
+pub(crate) fn node_with(options: NodeOptions, stores: Vec<Store>) -> Fixture {
+    let volumes = u16::try_from(stores.len()).unwrap();
     let listener = socket::listen("127.0.0.1:0".parse().unwrap(), 128).unwrap();
     let address = socket::local_address(&listener).unwrap();
-    let opened = (0..).map(VolumeId).zip(stores.into_iter().map(|(_, store)| store)).collect();
-    let (node, _) = Node::start(options, vec![listener], catalog(1, &kinds), opened).unwrap();
+    let opened = (0..).map(VolumeId).zip(stores).collect();
+    let (node, _) = Node::start(options, vec![listener], catalog(1, volumes), opened).unwrap();
     Fixture { node, address }
 }
 
@@ -57,17 +56,15 @@ pub(crate) fn memory_node(reactors: usize) -> Fixture {
     node_with(options(reactors, PollMode::Interrupt), vec![memory()])
 }
 
-pub(crate) fn memory() -> (BackendKind, Store) {
-    (BackendKind::Memory, Store::Memory(MemoryStore::new(VOLUME_BYTES).unwrap().0))
+pub(crate) fn memory() -> Store {
+    Store::Memory(MemoryStore::new(VOLUME_BYTES).unwrap().0)
 }
 
-/// A catalog of one target, with a volume of each kind as its LUNs.
-pub(crate) fn catalog(generation: u64, kinds: &[BackendKind]) -> Arc<Catalog> {
-    let volumes = (0..).zip(kinds).map(|(n, &kind)| Some(record(VolumeId(n), kind))).collect();
-    let luns: BTreeMap<u16, LunMapping> = (0..)
-        .zip(kinds)
-        .map(|(n, _)| (n, LunMapping { volume: VolumeId(n), read_only: false }))
-        .collect();
+/// A catalog of one target, with so many volumes as its LUNs.
+pub(crate) fn catalog(generation: u64, volumes: u16) -> Arc<Catalog> {
+    let records = (0..volumes).map(|n| Some(record(VolumeId(n)))).collect();
+    let luns: BTreeMap<u16, LunMapping> =
+        (0..volumes).map(|n| (n, LunMapping { volume: VolumeId(n), read_only: false })).collect();
     let target = TargetRecord {
         name: TARGET.into(),
         alias: None,
@@ -77,10 +74,10 @@ pub(crate) fn catalog(generation: u64, kinds: &[BackendKind]) -> Arc<Catalog> {
         access: Access::Any,
         chap: None,
     };
-    Arc::new(Catalog::new(generation, volumes, vec![target], vec![]).unwrap())
+    Arc::new(Catalog::new(generation, records, vec![target], vec![]).unwrap())
 }
 
-fn record(id: VolumeId, backend: BackendKind) -> VolumeRecord {
+fn record(id: VolumeId) -> VolumeRecord {
     VolumeRecord {
         id,
         name: format!("volume{}", id.0),
@@ -89,13 +86,11 @@ fn record(id: VolumeId, backend: BackendKind) -> VolumeRecord {
             serial: format!("SERIAL{}", id.0),
         },
         geometry: Geometry::of_bytes(VOLUME_BYTES, BlockSize::B512, 4096).unwrap(),
-        backend,
         capabilities: Capabilities {
             volatile_write_cache: true,
             unmap: true,
             reads_zero_after_unmap: true,
             unmap_granularity_bytes: 4096,
-            offset_alignment: 512,
             rotational: false,
         },
         read_only: false,

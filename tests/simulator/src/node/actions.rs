@@ -11,7 +11,7 @@ use iscsi::Bhs;
 use shard::wire::Whereabouts;
 use shard::{Action, IoResult, OpId, Sample, SendData};
 use units::{BufId, BufSlice, ConnId, VolumeId};
-use volume::{BlockRequest, Extent};
+use volume::{BlockRequest, ByteRange};
 
 /// An access of a shard to a medium.
 struct Access {
@@ -115,7 +115,9 @@ impl Node {
         let in_memory = self.media.is_in_memory(disk);
         let work = match request {
             BlockRequest::Flush => self.media.flush(disk),
-            BlockRequest::MapQuery(Extent { offset, len }) => Work::QueryMap { disk, offset, len },
+            BlockRequest::MapQuery(ByteRange { offset, len }) => {
+                Work::QueryMap { disk, offset, len }
+            }
             BlockRequest::Read { offset, into, only_to_send: true } if in_memory => {
                 let result = self.leave_in_volume(seat, into, InVolume { volume, offset }, out);
                 return self.seats[seat].done.push_back((op, result));
@@ -124,7 +126,7 @@ impl Node {
                 self.overwrite(seat, into, out);
                 Work::Read { disk, offset, into }
             }
-            BlockRequest::Space { change, range: Extent { offset, len } } => {
+            BlockRequest::Space { change, range: ByteRange { offset, len } } => {
                 Work::Space { disk, change, offset, len }
             }
             BlockRequest::Write { offset, from, durable, last_use } => {

@@ -41,7 +41,6 @@ impl Seat {
             reactors: run.plan.reactors,
             layout: run.plan.layout(),
             login_time_max: limits::LOGIN_TIME_MAX,
-            straight: run.plan.straight,
             entropy: Box::new(move |bytes: &mut [u8]| bytes.fill_with(|| entropy.byte())),
         };
         Self {

@@ -3,7 +3,6 @@
 use super::volume::volumes;
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::format::bytes;
 use crate::output::Output;
 use control_api::{Status, StatusQuery};
 
@@ -19,17 +18,12 @@ fn render(status: &Status) -> String {
         format!("{} (kept by perfctl)", status.config_file)
     };
     let cores: Vec<_> = status.cores.iter().map(ToString::to_string).collect();
-    let buffers: Vec<_> = status
-        .buffers
-        .iter()
-        .map(|b| format!("{} of {}", b.count, bytes(b.bytes.into())))
-        .collect();
     let portals: Vec<_> = status
         .portals
         .iter()
         .map(|p| format!("{} (group {})", p.address, p.portal_group))
         .collect();
-    let rows = [
+    let mut rows = vec![
         ("version", status.version.clone()),
         ("pid", status.pid.to_string()),
         ("up", up(status.uptime_s)),
@@ -37,14 +31,13 @@ fn render(status: &Status) -> String {
         ("configuration", config),
         ("generation", status.generation.to_string()),
         ("cores", cores.join(", ")),
-        ("queue depth", status.queue_depth.to_string()),
-        ("poll", format!("{}, spinning {} us", status.poll, status.spin_us)),
-        ("network", network(status)),
-        ("buffers", buffers.join(", ")),
+    ];
+    rows.extend(status.settings.iter().map(|s| (s.label.as_str(), s.text.clone())));
+    rows.extend([
         ("portals", portals.join(", ")),
         ("targets", status.targets.to_string()),
         ("sessions", status.sessions.to_string()),
-    ];
+    ]);
     let mut text: String =
         rows.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect();
     for refused in &status.config_refused {
@@ -56,17 +49,6 @@ fn render(status: &Status) -> String {
     text.push('\n');
     text += &volumes(&status.volumes);
     text
-}
-
-fn network(status: &Status) -> String {
-    let buffers = match status.socket_buffer_bytes {
-        Some(size) => format!("socket buffers of {}", bytes(size.into())),
-        None => "socket buffers adapted by the kernel".into(),
-    };
-    match status.napi_busy_poll_us {
-        Some(us) => format!("{buffers}, cards polled for {us} us"),
-        None => buffers,
-    }
 }
 
 fn up(seconds: u64) -> String {
@@ -82,7 +64,7 @@ fn up(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use control_api::{BufferClass, PortalInfo};
+    use control_api::{PortalInfo, Setting};
 
     #[test]
     fn the_status_names_what_is_less_than_it_could_be() {
@@ -96,12 +78,20 @@ mod tests {
             config_refused: vec!["/etc/pollux.toml:3:1: something".into()],
             generation: 4,
             cores: vec![0, 1],
-            queue_depth: 1024,
-            poll: "adaptive".into(),
-            spin_us: 50,
-            socket_buffer_bytes: Some(4 << 20),
-            napi_busy_poll_us: Some(40),
-            buffers: vec![BufferClass { bytes: 4096, count: 16 }],
+            settings: vec![
+                Setting {
+                    key: "queue_depth".into(),
+                    label: "queue depth".into(),
+                    value: Some(1024.into()),
+                    text: "1024".into(),
+                },
+                Setting {
+                    key: "socket_buffer".into(),
+                    label: "socket buffers".into(),
+                    value: None,
+                    text: "sized by the kernel".into(),
+                },
+            ],
             portals: vec![PortalInfo { address: "[::1]:3260".into(), portal_group: 1 }],
             sessions: 2,
             volumes: vec![],
@@ -119,9 +109,7 @@ configuration  /etc/pollux.toml (master)
 generation     4
 cores          0, 1
 queue depth    1024
-poll           adaptive, spinning 50 us
-network        socket buffers of 4.00MiB, cards polled for 40 us
-buffers        16 of 4.00KiB
+socket buffers sized by the kernel
 portals        [::1]:3260 (group 1)
 targets        1
 sessions       2

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use units::limits;
 use volume::{Chap, ChapSecret, Portal};
 
-/// A configuration to check, and what its relative paths mean.
+/// A configuration to check.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'a> {
-    /// The file, for messages. Relative paths in it are relative to its directory.
+    /// The file, for messages. Relative paths are relative to its directory.
     pub(crate) file: &'a Path,
-    /// What it holds.
+    /// Its text.
     pub(crate) text: &'a str,
 }
 
@@ -25,7 +25,7 @@ pub(crate) struct Source<'a> {
 pub(crate) enum SecretFault {
     /// It is too long for a CHAP exchange.
     Long,
-    /// Others than its owner may read or write it. The file's mode.
+    /// Others than its owner can read or write it. The file's mode.
     Open(u32),
     /// It is too short to withstand guessing.
     Short(usize),
@@ -39,17 +39,21 @@ const SECRET_BYTES_MIN: usize = 12;
 impl fmt::Display for SecretFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Long => write!(f, "has more than {} bytes", limits::KEY_VALUE_BYTES_MAX),
+            Self::Long => write!(
+                f,
+                "the secret is longer than {} bytes; use a shorter one",
+                limits::KEY_VALUE_BYTES_MAX
+            ),
             Self::Open(mode) => write!(
                 f,
-                "can be read or written by others than its owner (mode {mode:04o}); run chmod 600"
+                "others than its owner can read or write it (mode {mode:04o}); run chmod 600"
             ),
             Self::Short(bytes) => write!(
                 f,
-                "has a secret of {bytes} bytes; use {SECRET_BYTES_MIN} random bytes at least \
+                "the secret has {bytes} bytes; use at least {SECRET_BYTES_MIN} random bytes \
                  (RFC 7143 9.2.1)"
             ),
-            Self::Unreadable(words) => write!(f, "cannot be read: {words}"),
+            Self::Unreadable(words) => write!(f, "cannot read the secret: {words}"),
         }
     }
 }
@@ -95,7 +99,7 @@ pub(super) struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// Notes a fault of the key at a place.
+    /// Records a fault of the key at a place.
     pub(super) fn fault(&mut self, span: Range<usize>, key: impl Into<String>, problem: Problem) {
         self.faults.push(Fault {
             file: self.source.file.to_owned(),
@@ -108,7 +112,8 @@ impl Checker<'_> {
     fn syntax_fault(&self, error: &toml::de::Error) -> Fault {
         let start = error.span().map(|s| s.start);
         let words = error.message().trim_end().replace('\n', "; ");
-        // An unknown key is named by the words already.
+        // The words of serde. It names an unknown key already.
+        let words = words.replace("unknown field", "unknown key");
         let key = start.and_then(|s| key_at(self.source.text, s));
         let key = key.filter(|key| !words.contains(&format!("`{key}`")));
         Fault {
@@ -119,12 +124,14 @@ impl Checker<'_> {
         }
     }
 
-    /// A path as the file means it: relative ones to the file's own directory.
+    /// A path of the file; relative ones are relative to the directory of the file.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        match self.source.file.parent() {
-            Some(directory) => directory.join(path),
-            None => PathBuf::from(path),
-        }
+        self.directory().join(path)
+    }
+
+    /// The directory of the file.
+    pub(super) fn directory(&self) -> &Path {
+        self.source.file.parent().unwrap_or_else(|| Path::new(""))
     }
 
     fn check_portals(&mut self, raw: &[RawPortal]) -> Vec<Portal> {
@@ -137,7 +144,7 @@ impl Checker<'_> {
                 continue;
             };
             if portals.iter().any(|p| p.address == address) {
-                let problem = Problem::Repeated(address.to_string());
+                let problem = Problem::Duplicate(format!("address {address}"));
                 self.fault(portal.address.span(), "portal.address", problem);
                 continue;
             }
@@ -147,7 +154,7 @@ impl Checker<'_> {
         portals
     }
 
-    /// CHAP of a target or of discovery; `owner` is how its keys are called in messages.
+    /// CHAP of a target or of discovery; `owner` is the prefix of its keys in messages.
     pub(super) fn check_chap(
         &mut self,
         owner: &str,

@@ -1,5 +1,8 @@
-//! What two configurations differ in: the changes that turn one into the other.
+//! The difference of two configurations: the changes that turn one into the other.
 
+use super::key::Applies;
+use super::keys::NODE_KEYS;
+use super::objects::{TARGET_KEYS, VOLUME_KEYS};
 use super::{Config, TargetConfig, VolumeConfig};
 use std::fmt;
 use volume::Portal;
@@ -7,10 +10,10 @@ use volume::Portal;
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// What discovery sessions must prove.
+    /// The CHAP secrets of discovery sessions.
     DiscoveryChap,
     /// A key of `[node]`.
-    Node(&'static str),
+    Node { key: &'static str, applies: Applies },
     /// A portal is new.
     PortalAdded(Portal),
     /// A portal is gone.
@@ -30,17 +33,19 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// Whether the change takes effect only when the daemon starts again: rings, pools and
-    /// listening sockets are made once.
+    /// Whether the change takes effect only when the daemon starts again.
     pub(crate) const fn needs_restart(&self) -> bool {
         match self {
-            Self::Node(_) | Self::PortalAdded(_) | Self::PortalRemoved(_) => true,
+            Self::Node { applies, .. } => matches!(applies, Applies::AtRestart),
+            // Listening sockets are opened once.
+            Self::PortalAdded(_) | Self::PortalRemoved(_) => true,
+            // The table of volumes warns: a volume that is not served is opened anew at once.
+            Self::VolumeChanged { .. } => false,
             Self::DiscoveryChap
             | Self::TargetAdded(_)
             | Self::TargetChanged { .. }
             | Self::TargetRemoved(_)
             | Self::VolumeAdded(_)
-            | Self::VolumeChanged { .. }
             | Self::VolumeRemoved(_) => false,
         }
     }
@@ -50,7 +55,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DiscoveryChap => f.write_str("discovery: CHAP changed"),
-            Self::Node(key) => write!(f, "node.{key} changed"),
+            Self::Node { key, .. } => write!(f, "node.{key} changed"),
             Self::PortalAdded(p) => {
                 write!(f, "portal {} of group {} added", p.address, p.portal_group_tag)
             }
@@ -69,7 +74,7 @@ impl fmt::Display for Change {
 
 /// The changes that turn `old` into `new`: node, portals, volumes, targets, in this order.
 pub(crate) fn difference(old: &Config, new: &Config) -> Vec<Change> {
-    let mut changes = node_changes(old, new);
+    let mut changes: Vec<_> = node_changes(old, new).collect();
     let gone = old.portals.iter().filter(|p| !new.portals.contains(p));
     changes.extend(gone.map(|p| Change::PortalRemoved(*p)));
     let added = new.portals.iter().filter(|p| !old.portals.contains(p));
@@ -96,50 +101,17 @@ pub(crate) fn difference(old: &Config, new: &Config) -> Vec<Change> {
     changes
 }
 
-fn node_changes(old: &Config, new: &Config) -> Vec<Change> {
-    let (old, new) = (&old.node, &new.node);
-    let keys = [
-        ("cores", old.cores != new.cores),
-        ("queue_depth", old.queue_depth != new.queue_depth),
-        ("poll", old.poll != new.poll),
-        ("spin_us", old.spin != new.spin),
-        ("buffers", old.buffers != new.buffers),
-        ("sleep_on_disk", old.sleep_on_disk != new.sleep_on_disk),
-        ("socket_buffer", old.socket_buffer_bytes != new.socket_buffer_bytes),
-        ("napi_busy_poll_us", old.napi_busy_poll != new.napi_busy_poll),
-        ("napi_prefer_busy_poll", old.napi_prefer_busy_poll != new.napi_prefer_busy_poll),
-        ("naa_oui", old.naa_oui != new.naa_oui),
-        ("state_dir", old.state_dir != new.state_dir),
-        ("control", old.control != new.control),
-    ];
-    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| Change::Node(key)).collect()
+fn node_changes(old: &Config, new: &Config) -> impl Iterator<Item = Change> {
+    let changed = NODE_KEYS.iter().filter(|key| (key.differs)(&old.node, &new.node));
+    changed.map(|key| Change::Node { key: key.name, applies: key.applies })
 }
 
-fn volume_changes(old: &VolumeConfig, new: &VolumeConfig) -> Vec<Change> {
-    let keys = [
-        ("kind", old.kind != new.kind),
-        ("path", old.path != new.path),
-        ("size", old.size_bytes != new.size_bytes),
-        ("block_size", old.block_size != new.block_size),
-        ("read_only", old.read_only != new.read_only),
-        ("write_cache", old.write_cache != new.write_cache),
-    ];
-    keys.into_iter()
-        .filter(|(_, differs)| *differs)
-        .map(|(key, _)| Change::VolumeChanged { name: new.name.clone(), key })
-        .collect()
+fn volume_changes(old: &VolumeConfig, new: &VolumeConfig) -> impl Iterator<Item = Change> {
+    let changed = VOLUME_KEYS.iter().filter(|key| (key.differs)(old, new));
+    changed.map(|key| Change::VolumeChanged { name: new.name.clone(), key: key.name })
 }
 
-fn target_changes(old: &TargetConfig, new: &TargetConfig) -> Vec<Change> {
-    let keys = [
-        ("alias", old.alias != new.alias),
-        ("portal_group", old.portal_group != new.portal_group),
-        ("luns", old.luns != new.luns),
-        ("initiators", old.access != new.access),
-        ("chap", old.chap != new.chap),
-    ];
-    keys.into_iter()
-        .filter(|(_, differs)| *differs)
-        .map(|(key, _)| Change::TargetChanged { name: new.name.clone(), key })
-        .collect()
+fn target_changes(old: &TargetConfig, new: &TargetConfig) -> impl Iterator<Item = Change> {
+    let changed = TARGET_KEYS.iter().filter(|key| (key.differs)(old, new));
+    changed.map(|key| Change::TargetChanged { name: new.name.clone(), key: key.name })
 }

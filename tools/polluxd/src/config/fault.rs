@@ -1,6 +1,7 @@
-//! What is wrong with a configuration, where it stands, and what would be valid.
+//! What is wrong with a configuration, where, and what would be valid.
 
 use super::position::Position;
+use super::values::size_text;
 use crate::config::check::SecretFault;
 use std::fmt;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// The sentence without the place: for those who did not write the file.
+    /// The sentence without file and place: for callers that did not write the file.
     pub(crate) fn sentence(&self) -> String {
         match &self.key {
             Some(key) => format!("{key}: {}", self.problem),
@@ -42,57 +43,65 @@ impl fmt::Display for Fault {
 /// The ways in which a configuration can be wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// No portal carries the group of this target.
+    /// No portal has the group of this target.
     AbsentPortalGroup(u16),
-    /// A LUN names a volume that is not there.
+    /// A LUN names a volume that does not exist.
     AbsentVolume { name: String, known: Vec<String> },
-    /// The text is no address with a port.
+    /// The text is not an address with a port.
     BadAddress(String),
-    /// The number is no block size.
+    /// The number is not a block size.
     BadBlockSize(u32),
     /// The text does not describe buffers.
     BadBuffers(BuffersFault),
-    /// The text is no iSCSI name.
+    /// The text is not an iSCSI name.
     BadIscsiName { name: String, why: NameFault },
-    /// The text is no logical unit number.
+    /// The text is not a logical unit number.
     BadLun(String),
-    /// The text is no OUI.
+    /// The text is not an OUI.
     BadOui(String),
-    /// The text is no size.
+    /// The text is not a size.
     BadSize(String),
-    /// The text is no volume name.
+    /// The value is of another type, or not one of those that are valid.
+    BadValue { value: String, expected: String },
+    /// The text is not a volume name.
     BadVolumeName(String),
-    /// CHAP for the target alone says nothing about the initiators.
+    /// The value, with what it is, is there twice.
+    Duplicate(String),
+    /// The text has too many bytes.
+    LongText { bytes: usize, most: usize },
+    /// CHAP for the target alone, without CHAP for the initiators.
     MutualChapAlone,
-    /// The list would admit nobody.
-    NobodyAdmitted,
     /// The core list is empty.
     NoCores,
+    /// The list of initiators is empty.
+    NoInitiators,
     /// The number is out of range.
-    OutOfRange { value: u64, least: u64, most: u64 },
-    /// A key that this kind of volume needs is not there.
+    OutOfRange { value: i64, least: i64, most: i64 },
+    /// This kind of volume needs a path.
     PathMissing { kind: &'static str },
-    /// A key that this kind of volume cannot have.
+    /// This kind of volume has no path.
     PathUnused { kind: &'static str },
-    /// The value stands there twice.
-    Repeated(String),
     /// The secret cannot be used.
     Secret { file: PathBuf, fault: SecretFault },
-    /// The target proves itself with what initiators prove themselves with.
+    /// The target's secret is that of the initiators.
     SecretShared,
-    /// A size is needed.
+    /// This kind of volume needs a size.
     SizeMissing { kind: &'static str },
-    /// The size is no whole number of blocks.
+    /// The size is not a whole number of blocks.
     SizeNotInBlocks { bytes: u64, block_bytes: u32 },
-    /// The text is not TOML, or not of the right shape: the words of its parser.
+    /// The size is out of range.
+    SizeOutOfRange { bytes: u64, least: u64, most: u64 },
+    /// The text is not TOML, or a value has the wrong shape: the words of its parser.
     Syntax(String),
     /// There are more of them than a node serves.
     TooMany { what: &'static str, most: usize },
-    /// The key means nothing for this kind of volume.
+    /// No such key.
+    UnknownKey { known: Vec<&'static str> },
+    /// This kind of volume has no such key.
     WriteCacheUnused { kind: &'static str },
 }
 
-/// Why a text is no iSCSI name (RFC 7143 4.2.7).
+/// Why a text is not an iSCSI name (RFC 7143 4.2.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NameFault {
     /// A character that names do not have.
@@ -126,15 +135,15 @@ impl fmt::Display for NameFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Character(c) => {
-                write!(f, "it has {c:?}; names have a-z, 0-9, '.', '-' and ':' only")
+                write!(f, "invalid character {c:?}; use only a-z, 0-9, '.', '-' and ':'")
             }
-            Self::Eui => f.write_str("eui. is followed by 16 hexadecimal digits"),
+            Self::Eui => f.write_str("eui. must be followed by 16 hexadecimal digits"),
             Self::Iqn => f.write_str(
-                "write iqn.YYYY-MM.DOMAIN:NAME with a month in which you owned the domain, such \
-                 as iqn.2026-11.org.example:disk1",
+                "use iqn.YYYY-MM.DOMAIN:NAME with a month in which you owned the domain, for \
+                 example iqn.2026-11.org.example:disk1",
             ),
-            Self::Long => write!(f, "it has more than {} bytes", limits::ISCSI_NAME_BYTES_MAX),
-            Self::Naa => f.write_str("naa. is followed by 16 or 32 hexadecimal digits"),
+            Self::Long => write!(f, "longer than {} bytes", limits::ISCSI_NAME_BYTES_MAX),
+            Self::Naa => f.write_str("naa. must be followed by 16 or 32 hexadecimal digits"),
             Self::Type => f.write_str("a name starts with iqn., eui. or naa."),
         }
     }
@@ -142,13 +151,14 @@ impl fmt::Display for NameFault {
 
 impl fmt::Display for BuffersFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("invalid buffers: ")?;
         match self {
-            Self::NotAscending => f.write_str("the sizes must ascend"),
+            Self::NotAscending => f.write_str("sizes must ascend"),
             Self::Part(part) => write!(f, "{part:?} is not SIZE:COUNT"),
             Self::TooSmall => f.write_str("the largest must hold a burst of 256KiB"),
             Self::Unaligned(bytes) => write!(f, "{bytes} bytes is not a multiple of 4KiB"),
         }?;
-        f.write_str("; write something like \"4KiB:4096,64KiB:512,256KiB:256\"")
+        f.write_str("; use for example \"4KiB:4096,64KiB:512,256KiB:256\"")
     }
 }
 
@@ -156,81 +166,87 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AbsentPortalGroup(group) => {
-                write!(f, "no [[portal]] has group {group}; add one, or use the group of one")
+                write!(f, "no [[portal]] has group {group}; add one, or use an existing group")
             }
             Self::AbsentVolume { name, known } => f.write_str(&absent_volume(name, known)),
             Self::BadAddress(text) => write!(
                 f,
-                "{text:?} is no address with a port; write something like \"192.0.2.1:3260\" or \
+                "invalid address {text:?}: use ADDRESS:PORT, for example \"192.0.2.1:3260\" or \
                  \"[2001:db8::1]:3260\""
             ),
-            Self::BadBlockSize(bytes) => write!(f, "{bytes} is no block size; use 512 or 4096"),
+            Self::BadBlockSize(bytes) => write!(f, "invalid block size {bytes}: use 512 or 4096"),
             Self::BadBuffers(fault) => fault.fmt(f),
-            Self::BadIscsiName { name, why } => write!(f, "{name:?} is no iSCSI name: {why}"),
-            Self::BadLun(text) => {
-                write!(f, "{text:?} is no logical unit number; use a number from 0 to 16383")
-            }
+            Self::BadIscsiName { name, why } => write!(f, "invalid iSCSI name {name:?}: {why}"),
+            Self::BadLun(text) => write!(f, "invalid LUN {text:?}: use a number from 0 to 16383"),
             Self::BadOui(text) => write!(
                 f,
-                "{text:?} is no OUI; write the 6 hexadecimal digits that the IEEE assigned to \
-                 you, such as \"00a0b1\""
+                "invalid OUI {text:?}: use the 6 hexadecimal digits that the IEEE assigned to \
+                 you, for example \"00a0b1\""
             ),
-            Self::BadSize(text) => write!(
-                f,
-                "{text:?} is no size; write a whole number with B, KiB, MiB, GiB or TiB, such as \
-                 \"10GiB\""
-            ),
+            Self::BadSize(text) => write!(f, "invalid size {text:?}: use for example 20GiB"),
+            Self::BadValue { value, expected } => {
+                write!(f, "invalid value {value}: use {expected}")
+            }
             Self::BadVolumeName(text) => write!(
                 f,
-                "{text:?} is no volume name; use up to 64 of a-z, A-Z, 0-9, '.', '_' and '-', \
+                "invalid volume name {text:?}: use up to 64 of a-z, A-Z, 0-9, '.', '_' and '-', \
                  starting with a letter or a digit"
             ),
+            Self::Duplicate(value) => write!(f, "duplicate {value}"),
+            Self::LongText { bytes, most } => {
+                write!(f, "{bytes} bytes are too many; use at most {most}")
+            }
             Self::MutualChapAlone => f.write_str(MUTUAL_CHAP_ALONE),
-            Self::NobodyAdmitted => f.write_str(NOBODY_ADMITTED),
-            Self::NoCores => f.write_str("name at least one core, such as [0]"),
+            Self::NoCores => f.write_str("empty list; name at least one core, for example [0]"),
+            Self::NoInitiators => f.write_str(NO_INITIATORS),
             Self::OutOfRange { value, least, most } => {
                 write!(f, "{value} is out of range; use a number from {least} to {most}")
             }
             Self::PathMissing { kind } => {
-                write!(f, "a {kind} volume needs the path of its device, such as \"/dev/sdb\"")
+                write!(f, "a {kind} volume needs the path of its device, for example \"/dev/sdb\"")
             }
             Self::PathUnused { kind } => {
-                write!(f, "a {kind} volume has no path; leave the key out")
+                write!(f, "a {kind} volume has no path; remove the key")
             }
-            Self::Repeated(value) => write!(f, "{value} is there twice; each must be unique"),
-            Self::Secret { file, fault } => write!(f, "{} {fault}", file.display()),
+            Self::Secret { file, fault } => write!(f, "{}: {fault}", file.display()),
             Self::SecretShared => f.write_str(SECRET_SHARED),
             Self::SizeMissing { kind } => {
-                write!(f, "a {kind} volume needs a size, such as size = \"1GiB\"")
+                write!(f, "a {kind} volume needs a size, for example size = \"1GiB\"")
             }
             Self::SizeNotInBlocks { bytes, block_bytes } => write!(
                 f,
-                "{bytes} bytes is no whole number of blocks of {block_bytes}; use a multiple that \
-                 is not zero"
+                "{bytes} bytes is not a positive multiple of the block size, {block_bytes} bytes"
             ),
+            Self::SizeOutOfRange { bytes, least, most } => {
+                let [bytes, least, most] = [*bytes, *least, *most].map(size_text);
+                write!(f, "{bytes} is out of range; use a size from {least} to {most}")
+            }
             Self::Syntax(words) => f.write_str(words),
-            Self::TooMany { what, most } => write!(f, "there are more than {most} {what}"),
+            Self::TooMany { what, most } => write!(f, "too many {what}; at most {most} are served"),
+            Self::UnknownKey { known } => {
+                write!(f, "unknown key; the keys are {}", known.join(", "))
+            }
             Self::WriteCacheUnused { kind } => write!(
                 f,
-                "a {kind} volume finds out by itself; only for a block volume can you know more"
+                "the write cache of a {kind} volume is detected; remove the key, which is for \
+                 block volumes only"
             ),
         }
     }
 }
 
-const MUTUAL_CHAP_ALONE: &str = "the target proves itself only to initiators that have proven \
-                                 themselves; add chap with what they must prove";
+const MUTUAL_CHAP_ALONE: &str = "the target authenticates itself only to initiators that have \
+                                 authenticated themselves; add the key chap";
 
-const NOBODY_ADMITTED: &str = "an empty list would admit nobody; name initiators, or leave the \
-                               key out to admit every one";
+const NO_INITIATORS: &str = "an empty list admits no initiator; list initiators, or remove the \
+                             key to admit any initiator";
 
-const SECRET_SHARED: &str = "the target's secret is also an initiator's, which lets anyone who \
-                             knows the one pose as the other (RFC 7143 9.2.1); use different \
-                             secrets";
+const SECRET_SHARED: &str = "the target and the initiators have the same secret, so whoever knows \
+                             it can pose as either (RFC 7143 9.2.1); use different secrets";
 
 fn absent_volume(name: &str, known: &[String]) -> String {
     if known.is_empty() {
-        return format!("there is no volume {name:?}; add a [[volume]] with this name");
+        return format!("unknown volume {name:?}; add a [[volume]] with this name");
     }
-    format!("there is no volume {name:?}; there are {}", known.join(", "))
+    format!("unknown volume {name:?}; existing volumes: {}", known.join(", "))
 }

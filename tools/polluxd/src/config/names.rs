@@ -1,4 +1,4 @@
-//! Names: of initiators and targets (RFC 7143 4.2.7), and of volumes.
+//! Names of initiators and targets (RFC 7143 4.2.7), and of volumes.
 
 use super::fault::{NameFault, Problem};
 use units::limits;
@@ -44,7 +44,7 @@ fn is_dated_domain(text: &str) -> bool {
         && domain.split('.').all(|label| !label.is_empty())
 }
 
-/// The longest volume name in bytes. Names become names of files with a suffix.
+/// The longest volume name in bytes. A file is named after it, with a suffix.
 const VOLUME_NAME_BYTES_MAX: usize = 64;
 
 /// Whether a text is a volume name.
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_told_why() {
+    fn a_text_that_is_not_a_name_is_rejected_with_the_reason() {
         assert_eq!(why("disk1"), Some(NameFault::Type));
         assert_eq!(why("iqm.2026-11.org.example"), Some(NameFault::Type));
         assert_eq!(why("iqn.org.example:disk1"), Some(NameFault::Iqn));

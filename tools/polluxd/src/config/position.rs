@@ -1,4 +1,4 @@
-//! Where in a text something stands, as editors count.
+//! A place in a text, as editors count.
 
 use std::fmt;
 
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_a_line_is_what_stands_before_its_equals_sign() {
+    fn the_key_of_a_line_is_the_text_before_its_equals_sign() {
         let text = "x = 1\nsize = 5\n[node]\n";
         assert_eq!(key_at(text, 13), Some("size"));
         assert_eq!(key_at(text, 0), Some("x"));

@@ -1,12 +1,15 @@
-//! The configuration as it is written: what the TOML may hold, not yet whether it makes sense.
+//! The configuration as it is written: its shape is checked, its values are not yet.
 
+use super::key::Key;
+use super::keys::{NODE_KEYS, NodeConfig};
+use super::unplaced;
 use control_api::VolumeKind;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
-use toml::Spanned;
+use toml::{Spanned, Value};
 
 /// A whole file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -24,64 +27,35 @@ pub(crate) struct RawConfig {
     pub(crate) targets: Vec<RawTarget>,
 }
 
-/// `[node]`
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RawNode {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) cores: Option<Spanned<Vec<u16>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) queue_depth: Option<Spanned<u32>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) poll: Option<super::Poll>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) spin_us: Option<Spanned<u32>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) buffers: Option<Spanned<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) sleep_on_disk: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) socket_buffer: Option<Spanned<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) napi_busy_poll_us: Option<Spanned<u32>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) napi_prefer_busy_poll: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) naa_oui: Option<Spanned<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) state_dir: Option<Spanned<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) control: Option<Spanned<String>>,
-}
+/// `[node]`: what is set, key by key; [`super::keys`] knows which keys there are.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct RawNode(BTreeMap<Spanned<String>, Spanned<Value>>);
 
 impl RawNode {
+    /// The keys that have a value in `node`.
+    pub(super) fn of(node: &NodeConfig) -> Self {
+        let entry = |key: &Key| Some((unplaced(key.name.to_owned()), unplaced(key.written(node)?)));
+        Self(NODE_KEYS.iter().filter_map(entry).collect())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Spanned<String>, &Spanned<Value>)> {
+        self.0.iter()
+    }
+
     fn is_empty(&self) -> bool {
-        let Self {
-            cores,
-            queue_depth,
-            poll,
-            spin_us,
-            buffers,
-            sleep_on_disk,
-            socket_buffer,
-            napi_busy_poll_us,
-            napi_prefer_busy_poll,
-            naa_oui,
-            state_dir,
-            control,
-        } = self;
-        cores.is_none()
-            && queue_depth.is_none()
-            && poll.is_none()
-            && spin_us.is_none()
-            && buffers.is_none()
-            && sleep_on_disk.is_none()
-            && socket_buffer.is_none()
-            && napi_busy_poll_us.is_none()
-            && napi_prefer_busy_poll.is_none()
-            && naa_oui.is_none()
-            && state_dir.is_none()
-            && control.is_none()
+        self.0.is_empty()
+    }
+}
+
+// In the order of the table, not of the alphabet.
+impl Serialize for RawNode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entry = |key: &Key| {
+            let (_, value) = self.0.iter().find(|(name, _)| name.get_ref() == key.name)?;
+            Some((key.name, value.get_ref()))
+        };
+        serializer.collect_map(NODE_KEYS.iter().filter_map(entry))
     }
 }
 
@@ -95,7 +69,7 @@ pub(crate) struct RawDiscovery {
     pub(crate) mutual_chap: Option<RawCredential>,
 }
 
-/// A CHAP name and where its secret is kept. Secrets never stand in the configuration itself.
+/// A CHAP name and the file of its secret. The configuration itself never holds a secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawCredential {
@@ -130,6 +104,21 @@ pub(crate) struct RawVolume {
     pub(crate) write_cache: Option<Spanned<bool>>,
 }
 
+impl RawVolume {
+    /// A volume of which only this much is given.
+    pub(crate) fn new(name: impl Into<String>, kind: VolumeKind) -> Self {
+        Self {
+            name: unplaced(name.into()),
+            kind: unplaced(kind),
+            path: None,
+            size: None,
+            block_size: None,
+            read_only: false,
+            write_cache: None,
+        }
+    }
+}
+
 /// `[[target]]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -149,6 +138,21 @@ pub(crate) struct RawTarget {
     pub(crate) mutual_chap: Option<RawCredential>,
 }
 
+impl RawTarget {
+    /// A target of which only the name is given.
+    pub(crate) fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: unplaced(name.into()),
+            alias: None,
+            portal_group: None,
+            initiators: None,
+            luns: BTreeMap::new(),
+            chap: None,
+            mutual_chap: None,
+        }
+    }
+}
+
 /// A LUN: the name of its volume, or a table with more.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
@@ -166,7 +170,7 @@ pub(crate) struct RawLunTable {
     pub(crate) read_only: bool,
 }
 
-// By hand, because serde's own error for an untagged enum does not say what was expected.
+// Written by hand, because serde's error for an untagged enum does not name what was expected.
 impl<'de> Deserialize<'de> for RawLun {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct LunVisitor;

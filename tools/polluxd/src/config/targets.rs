@@ -23,7 +23,7 @@ impl Checker<'_> {
         for raw in raw {
             let Some(name) = self.check_name("target.name", &raw.name) else { continue };
             if targets.iter().any(|t| t.name == name) {
-                let problem = Problem::Repeated(format!("target {name:?}"));
+                let problem = Problem::Duplicate(format!("target name {name:?}"));
                 self.fault(raw.name.span(), "target.name", problem);
                 continue;
             }
@@ -44,12 +44,8 @@ impl Checker<'_> {
         let alias = raw.alias.as_ref()?;
         let bytes = alias.get_ref().len();
         if bytes > limits::KEY_VALUE_BYTES_MAX {
-            let problem = Problem::OutOfRange {
-                value: bytes as u64,
-                least: 0,
-                most: limits::KEY_VALUE_BYTES_MAX as u64,
-            };
-            self.fault(alias.span(), format!("{owner}.alias length"), problem);
+            let problem = Problem::LongText { bytes, most: limits::KEY_VALUE_BYTES_MAX };
+            self.fault(alias.span(), format!("{owner}.alias"), problem);
         }
         Some(alias.get_ref().clone())
     }
@@ -106,7 +102,7 @@ impl Checker<'_> {
         let Some(list) = &raw.initiators else { return Access::Any };
         let key = format!("{owner}.initiators");
         if list.get_ref().is_empty() {
-            self.fault(list.span(), &*key, Problem::NobodyAdmitted);
+            self.fault(list.span(), &*key, Problem::NoInitiators);
         }
         let names = list.get_ref().iter().filter_map(|name| self.check_name(&key, name));
         Access::Initiators(names.collect())

@@ -1,5 +1,7 @@
 //! Configurations against their literal meaning, and faults against their literal sentences.
 
+mod example;
+
 use super::*;
 use std::path::Path;
 use volume::{ChapSecret, Portal};
@@ -96,9 +98,9 @@ fn a_full_text_means_what_it_says() {
     assert_eq!(config.node.cores, Some(vec![2, 3]));
     assert_eq!(config.node.queue_depth, 4096);
     assert_eq!(config.node.poll, Poll::Busy);
-    assert_eq!(config.node.spin.as_micros(), 20);
-    assert_eq!(config.node.socket_buffer_bytes, Some(4_194_304));
-    assert_eq!(config.node.napi_busy_poll.as_micros(), 40);
+    assert_eq!(config.node.spin_us, 20);
+    assert_eq!(config.node.socket_buffer, Some(4_194_304));
+    assert_eq!(config.node.napi_busy_poll_us, 40);
     assert!(config.node.napi_prefer_busy_poll);
     assert_eq!(config.node.buffers.buffer_count(), 10);
     assert!(!config.node.sleep_on_disk);
@@ -141,22 +143,47 @@ fn the_example_file_is_good() {
 }
 
 #[test]
-fn what_is_not_toml_is_refused_with_its_place() {
+fn a_text_that_is_not_toml_is_rejected_with_its_place() {
     assert_eq!(fault("[node]\ncores = [0, 1\n"), "2:14: cores: unclosed array, expected `]`");
 }
 
 #[test]
-fn an_unknown_key_is_refused_with_the_known_ones() {
+fn an_unknown_key_is_rejected_with_the_known_ones() {
+    let fault_of_node = fault("[node]\nqueue-depth = 5\n");
+    let (words, keys) = fault_of_node.split_once("; the keys are ").unwrap();
+    assert_eq!(words, "2:1: node.queue-depth: unknown key");
+    assert!(keys.split(", ").any(|key| key == "queue_depth"), "{keys}");
     assert_eq!(
-        fault("[node]\nqueue-depth = 5\n"),
-        "2:1: unknown field `queue-depth`, expected one of `cores`, `queue_depth`, `poll`, \
-         `spin_us`, `buffers`, `sleep_on_disk`, `socket_buffer`, `napi_busy_poll_us`, \
-         `napi_prefer_busy_poll`, `naa_oui`, `state_dir`, `control`"
+        fault("[discovery]\nchop = 5\n"),
+        "2:1: unknown key `chop`, expected `chap` or `mutual_chap`"
     );
 }
 
 #[test]
-fn a_value_of_another_type_is_refused_with_its_key() {
+fn all_faults_of_the_node_are_reported_those_of_type_too() {
+    let text = "[node]\ncores = 0\nqueue_depth = \"64\"\npoll = \"fast\"\nspin_us = -1\n\
+                sleep_on_disk = 1\nsocket_buffer = \"8KiB\"\nstate_dir = \"\"\nspin = 5\n";
+    let shown: Vec<_> = faults(text)
+        .iter()
+        .map(|fault| fault.replace("/etc/pollux/pollux.toml:", "").replace("node.", ""))
+        .collect();
+    assert_eq!(
+        shown[..7],
+        [
+            "2:9: cores: invalid value 0: use a list of cores, for example [0, 1]",
+            "3:15: queue_depth: invalid value \"64\": use a number from 64 to 8192",
+            "4:8: poll: invalid value \"fast\": use \"busy\", \"adaptive\" or \"interrupt\"",
+            "5:11: spin_us: -1 is out of range; use a number from 0 to 1000000",
+            "6:17: sleep_on_disk: invalid value 1: use true or false",
+            "7:17: socket_buffer: 8KiB is out of range; use a size from 16KiB to 1GiB",
+            "8:13: state_dir: invalid value \"\": use a path, for example \"/var/lib/pollux\"",
+        ]
+    );
+    assert!(shown[7].starts_with("9:1: spin: unknown key; "), "{}", shown[7]);
+}
+
+#[test]
+fn a_value_of_another_type_is_rejected_with_its_key() {
     assert_eq!(
         fault("[[volume]]\nname = \"a\"\nkind = \"file\"\nsize = 1024\n"),
         "4:8: size: invalid type: integer `1024`, expected a string"
@@ -179,21 +206,19 @@ fn each_bad_node_key_is_named() {
     assert_eq!(
         faults(text),
         [
-            "/etc/pollux/pollux.toml:2:9: node.cores: name at least one core, such as [0]",
+            "/etc/pollux/pollux.toml:2:9: node.cores: empty list; name at least one core, for \
+             example [0]",
             "/etc/pollux/pollux.toml:3:15: node.queue_depth: 5 is out of range; use a number \
              from 64 to 8192",
             "/etc/pollux/pollux.toml:4:11: node.spin_us: 2000000 is out of range; use a number \
              from 0 to 1000000",
-            "/etc/pollux/pollux.toml:5:11: node.buffers: \"4K\" is not SIZE:COUNT; write \
-             something like \"4KiB:4096,64KiB:512,256KiB:256\"",
-            "/etc/pollux/pollux.toml:6:11: node.naa_oui: \"pollux\" is no OUI; write the 6 \
-             hexadecimal digits that the IEEE assigned to you, such as \"00a0b1\"",
+            "/etc/pollux/pollux.toml:5:11: node.buffers: invalid buffers: \"4K\" is not \
+             SIZE:COUNT; use for example \"4KiB:4096,64KiB:512,256KiB:256\"",
+            "/etc/pollux/pollux.toml:6:11: node.naa_oui: invalid OUI \"pollux\": use the 6 \
+             hexadecimal digits that the IEEE assigned to you, for example \"00a0b1\"",
         ]
     );
-    assert_eq!(
-        fault("[node]\ncores = [1, 0, 1]\n"),
-        "2:9: node.cores: core 1 is there twice; each must be unique"
-    );
+    assert_eq!(fault("[node]\ncores = [1, 0, 1]\n"), "2:9: node.cores: duplicate core 1");
 }
 
 #[test]
@@ -203,10 +228,9 @@ fn each_bad_portal_is_named() {
     assert_eq!(
         faults(text),
         [
-            "/etc/pollux/pollux.toml:2:11: portal.address: \"localhost\" is no address with a \
-             port; write something like \"192.0.2.1:3260\" or \"[2001:db8::1]:3260\"",
-            "/etc/pollux/pollux.toml:6:11: portal.address: 127.0.0.1:3260 is there twice; each \
-             must be unique",
+            "/etc/pollux/pollux.toml:2:11: portal.address: invalid address \"localhost\": use \
+             ADDRESS:PORT, for example \"192.0.2.1:3260\" or \"[2001:db8::1]:3260\"",
+            "/etc/pollux/pollux.toml:6:11: portal.address: duplicate address 127.0.0.1:3260",
         ]
     );
 }
@@ -215,48 +239,47 @@ fn each_bad_portal_is_named() {
 fn each_bad_volume_key_is_named() {
     let volume = |rest: &str| fault(&format!("[[volume]]\nname = \"a\"\n{rest}"));
     assert_eq!(
-        volume("kind = \"file\"\nsize = \"10G\"\n"),
-        "4:8: volume \"a\".size: \"10G\" is no size; write a whole number with B, KiB, MiB, GiB \
-         or TiB, such as \"10GiB\""
+        volume("kind = \"file\"\nsize = \"20Q\"\n"),
+        "4:8: volume \"a\".size: invalid size \"20Q\": use for example 20GiB"
     );
     assert_eq!(
         volume("kind = \"file\"\nsize = \"1000\"\n"),
-        "4:8: volume \"a\".size: 1000 bytes is no whole number of blocks of 512; use a multiple \
-         that is not zero"
+        "4:8: volume \"a\".size: 1000 bytes is not a positive multiple of the block size, 512 \
+         bytes"
     );
     assert_eq!(
         volume("kind = \"memory\"\n"),
-        "3:8: volume \"a\".size: a memory volume needs a size, such as size = \"1GiB\""
+        "3:8: volume \"a\".size: a memory volume needs a size, for example size = \"1GiB\""
     );
     assert_eq!(
         volume("kind = \"file\"\nblock_size = 1000\n"),
-        "4:14: volume \"a\".block_size: 1000 is no block size; use 512 or 4096"
+        "4:14: volume \"a\".block_size: invalid block size 1000: use 512 or 4096"
     );
     assert_eq!(
         volume("kind = \"block\"\n"),
-        "3:8: volume \"a\".path: a block volume needs the path of its device, such as \
+        "3:8: volume \"a\".path: a block volume needs the path of its device, for example \
          \"/dev/sdb\""
     );
     assert_eq!(
         volume("kind = \"null\"\nsize = \"1GiB\"\npath = \"/dev/null\"\n"),
-        "5:8: volume \"a\".path: a null volume has no path; leave the key out"
+        "5:8: volume \"a\".path: a null volume has no path; remove the key"
     );
     assert_eq!(
         volume("kind = \"file\"\nwrite_cache = false\n"),
-        "4:15: volume \"a\".write_cache: a file volume finds out by itself; only for a block \
-         volume can you know more"
+        "4:15: volume \"a\".write_cache: the write cache of a file volume is detected; remove the \
+         key, which is for block volumes only"
     );
     assert_eq!(
         volume("kind = \"file\"\n[[volume]]\nname = \"a\"\nkind = \"file\"\n"),
-        "5:8: volume.name: volume \"a\" is there twice; each must be unique"
+        "5:8: volume.name: duplicate volume name \"a\""
     );
     assert_eq!(
         volume("kind = \"file\"\npath=\"x\"\n[[volume]]\nname=\"b\"\nkind=\"file\"\npath=\"x\"\n"),
-        "8:6: volume \"b\".path: /etc/pollux/x is there twice; each must be unique"
+        "8:6: volume \"b\".path: duplicate path /etc/pollux/x"
     );
     assert_eq!(
         fault("[[volume]]\nname = \"../a\"\nkind = \"file\"\n"),
-        "2:8: volume.name: \"../a\" is no volume name; use up to 64 of a-z, A-Z, 0-9, '.', '_' \
+        "2:8: volume.name: invalid volume name \"../a\": use up to 64 of a-z, A-Z, 0-9, '.', '_' \
          and '-', starting with a letter or a digit"
     );
 }
@@ -271,36 +294,34 @@ fn each_bad_target_key_is_named() {
     };
     assert_eq!(
         target("luns = { 0 = \"w\" }\n"),
-        "6:14: target \"iqn.2026-11.a\".luns.0: there is no volume \"w\"; there are v"
+        "6:14: target \"iqn.2026-11.a\".luns.0: unknown volume \"w\"; existing volumes: v"
     );
     assert_eq!(
         target("luns = { 16384 = \"v\" }\n"),
-        "6:10: target \"iqn.2026-11.a\".luns: \"16384\" is no logical unit number; use a number \
-         from 0 to 16383"
+        "6:10: target \"iqn.2026-11.a\".luns: invalid LUN \"16384\": use a number from 0 to 16383"
     );
     assert_eq!(
         target("luns = { 00 = \"v\" }\n"),
-        "6:10: target \"iqn.2026-11.a\".luns: \"00\" is no logical unit number; use a number \
-         from 0 to 16383"
+        "6:10: target \"iqn.2026-11.a\".luns: invalid LUN \"00\": use a number from 0 to 16383"
     );
     assert_eq!(
         target("initiators = []\n"),
-        "6:14: target \"iqn.2026-11.a\".initiators: an empty list would admit nobody; name \
-         initiators, or leave the key out to admit every one"
+        "6:14: target \"iqn.2026-11.a\".initiators: an empty list admits no initiator; list \
+         initiators, or remove the key to admit any initiator"
     );
     assert_eq!(
         target("initiators = [\"host1\"]\n"),
-        "6:15: target \"iqn.2026-11.a\".initiators: \"host1\" is no iSCSI name: a name starts \
+        "6:15: target \"iqn.2026-11.a\".initiators: invalid iSCSI name \"host1\": a name starts \
          with iqn., eui. or naa."
     );
     assert_eq!(
         target("portal_group = 2\n"),
-        "6:16: target \"iqn.2026-11.a\".portal_group: no [[portal]] has group 2; add one, or \
-         use the group of one"
+        "6:16: target \"iqn.2026-11.a\".portal_group: no [[portal]] has group 2; add one, or use \
+         an existing group"
     );
     assert_eq!(
         target("[[target]]\nname = \"IQN.2026-11.A\"\n"),
-        "7:8: target.name: target \"iqn.2026-11.a\" is there twice; each must be unique"
+        "7:8: target.name: duplicate target name \"iqn.2026-11.a\""
     );
 }
 
@@ -309,32 +330,32 @@ fn each_bad_secret_is_named_and_never_shown() {
     let chap = |rest: &str| fault(&format!("[[target]]\nname = \"iqn.2026-11.a\"\n{rest}"));
     assert_eq!(
         chap("chap = { name = \"a\", secret_file = \"gone\" }\n"),
-        "3:36: target \"iqn.2026-11.a\".chap.secret_file: /etc/pollux/gone cannot be read: No \
-         such file or directory"
+        "3:36: target \"iqn.2026-11.a\".chap.secret_file: /etc/pollux/gone: cannot read the \
+         secret: No such file or directory"
     );
     assert_eq!(
         chap("chap = { name = \"a\", secret_file = \"open\" }\n"),
-        "3:36: target \"iqn.2026-11.a\".chap.secret_file: /etc/pollux/open can be read or \
-         written by others than its owner (mode 0644); run chmod 600"
+        "3:36: target \"iqn.2026-11.a\".chap.secret_file: /etc/pollux/open: others than its owner \
+         can read or write it (mode 0644); run chmod 600"
     );
     assert_eq!(
         chap("chap = { name = \"a\", secret_file = \"short\" }\n"),
-        "3:36: target \"iqn.2026-11.a\".chap.secret_file: /etc/pollux/short has a secret of 11 \
-         bytes; use 12 random bytes at least (RFC 7143 9.2.1)"
+        "3:36: target \"iqn.2026-11.a\".chap.secret_file: /etc/pollux/short: the secret has 11 \
+         bytes; use at least 12 random bytes (RFC 7143 9.2.1)"
     );
     assert_eq!(
         chap("mutual_chap = { name = \"a\", secret_file = \"alice\" }\n"),
-        "3:24: target \"iqn.2026-11.a\".mutual_chap: the target proves itself only to \
-         initiators that have proven themselves; add chap with what they must prove"
+        "3:24: target \"iqn.2026-11.a\".mutual_chap: the target authenticates itself only to \
+         initiators that have authenticated themselves; add the key chap"
     );
     assert_eq!(
         chap(
             "chap = { name = \"a\", secret_file = \"alice\" }\n\
              mutual_chap = { name = \"a\", secret_file = \"alice\" }\n"
         ),
-        "4:43: target \"iqn.2026-11.a\".mutual_chap.secret_file: the target's secret is also \
-         an initiator's, which lets anyone who knows the one pose as the other (RFC 7143 \
-         9.2.1); use different secrets"
+        "4:43: target \"iqn.2026-11.a\".mutual_chap.secret_file: the target and the initiators \
+         have the same secret, so whoever knows it can pose as either (RFC 7143 9.2.1); use \
+         different secrets"
     );
 }
 

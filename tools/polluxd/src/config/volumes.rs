@@ -2,8 +2,8 @@
 
 use super::check::Checker;
 use super::fault::Problem;
-use super::node::parse_size;
 use super::raw::RawVolume;
+use super::values::parse_size;
 use super::{VolumeConfig, check_volume_name};
 use control_api::VolumeKind;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ impl Checker<'_> {
                 continue;
             }
             if volumes.iter().any(|v| v.name == *name) {
-                let problem = Problem::Repeated(format!("volume {name:?}"));
+                let problem = Problem::Duplicate(format!("volume name {name:?}"));
                 self.fault(raw.name.span(), "volume.name", problem);
                 continue;
             }
@@ -31,8 +31,8 @@ impl Checker<'_> {
             let path = volume.path.as_ref();
             if path.is_some() && volumes.iter().any(|v| v.path.as_ref() == path) {
                 let place = raw.path.as_ref().map_or_else(|| raw.name.span(), |p| p.span());
-                let text = path.map(|p| p.display().to_string()).unwrap_or_default();
-                self.fault(place, format!("volume {name:?}.path"), Problem::Repeated(text));
+                let text = path.map(|p| format!("path {}", p.display())).unwrap_or_default();
+                self.fault(place, format!("volume {name:?}.path"), Problem::Duplicate(text));
             }
             volumes.push(volume);
         }
@@ -101,7 +101,7 @@ impl Checker<'_> {
                     let problem = Problem::SizeMissing { kind: kind.name() };
                     self.fault(raw.kind.span(), key(raw, "size"), problem);
                 }
-                // What exists has a size; what does not is noticed when it is to be created.
+                // An existing one has a size; a missing one is noticed when it is to be created.
                 VolumeKind::Block | VolumeKind::File => {}
             }
             return None;

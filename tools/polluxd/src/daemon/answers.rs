@@ -4,15 +4,12 @@ use super::Daemon;
 use crate::greeting::Greeting;
 use crate::storage::Volume;
 use control_api::{
-    BufferClass, LunInfo, LunName, PortalInfo, Status, TargetInfo, Targets, VolumeInfo,
-    VolumeState, Volumes,
+    LunInfo, LunName, PortalInfo, Status, TargetInfo, Targets, VolumeInfo, VolumeState, Volumes,
 };
 use volume::Access;
 
 impl Daemon {
     pub(super) fn status(&self) -> Status {
-        let node = &self.settings.node;
-        let microseconds = node.spin.as_micros();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -23,19 +20,7 @@ impl Daemon {
             config_refused: self.refused.clone(),
             generation: self.catalog.generation(),
             cores: self.cores.iter().map(|&c| u32::try_from(c).unwrap_or(u32::MAX)).collect(),
-            queue_depth: node.queue_depth,
-            poll: node.poll.name().into(),
-            spin_us: u64::try_from(microseconds).unwrap_or(u64::MAX),
-            socket_buffer_bytes: node.socket_buffer_bytes,
-            napi_busy_poll_us: Some(node.napi_busy_poll.as_micros())
-                .filter(|&us| us > 0)
-                .map(|us| u64::try_from(us).unwrap_or(u64::MAX)),
-            buffers: node
-                .buffers
-                .classes()
-                .iter()
-                .map(|c| BufferClass { bytes: c.bytes, count: c.count })
-                .collect(),
+            settings: self.settings.shown(),
             portals: self
                 .portals
                 .iter()

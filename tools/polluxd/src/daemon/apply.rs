@@ -172,6 +172,7 @@ impl Daemon {
         self.catalog = catalog;
         self.volumes = planned.table;
         self.ports = ports;
+        self.settings.follow(&loaded.config);
         self.loaded = loaded;
         self.config_warnings.clone_from(&warnings);
         for change in &changes {

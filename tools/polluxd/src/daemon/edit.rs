@@ -11,7 +11,6 @@ use control_api::{
     ErrorCode, LunMap, LunUnmap, RpcError, TargetCreate, TargetDelete, TargetInfo, VolumeCreate,
     VolumeDelete, VolumeDeleted, VolumeInfo, VolumeKind,
 };
-use std::collections::BTreeMap;
 use units::limits;
 
 impl Daemon {
@@ -43,13 +42,11 @@ impl Daemon {
                 return Err(exists("volume", &params.name));
             }
             raw.volumes.push(RawVolume {
-                name: unplaced(params.name),
-                kind: unplaced(params.kind),
                 path: params.path.map(unplaced),
                 size: params.size.map(unplaced),
                 block_size: params.block_size.map(unplaced),
                 read_only: params.read_only,
-                write_cache: None,
+                ..RawVolume::new(params.name, params.kind)
             });
             Ok(())
         };
@@ -107,13 +104,10 @@ impl Daemon {
             let initiators =
                 params.initiators.map(|names| unplaced(names.into_iter().map(unplaced).collect()));
             raw.targets.push(RawTarget {
-                name: unplaced(params.name),
                 alias: params.alias.map(unplaced),
                 portal_group: params.portal_group.map(unplaced),
                 initiators,
-                luns: BTreeMap::new(),
-                chap: None,
-                mutual_chap: None,
+                ..RawTarget::new(params.name)
             });
             Ok(())
         };

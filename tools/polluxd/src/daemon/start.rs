@@ -12,8 +12,7 @@ use control_api::VolumeKind;
 use reactor::{Napi, Node, NodeOptions, PollMode};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
-use units::limits;
+use std::time::{Duration, Instant};
 
 /// The embedded default.
 const DEMO_VOLUME: &str = "demo";
@@ -35,7 +34,7 @@ impl Daemon {
         loaded: Loaded,
     ) -> Result<Self, StartFault> {
         let mut warnings = Vec::new();
-        let buffer = settings.node.socket_buffer_bytes;
+        let buffer = settings.node.socket_buffer;
         let listeners = listen_on(&settings.portals, buffer, &mut warnings)?;
         warnings.extend(idle_options(&settings.node));
         let portals: Vec<_> = listeners.iter().map(|(_, portal)| *portal).collect();
@@ -162,24 +161,11 @@ fn absolute(file: &Path) -> Result<std::path::PathBuf, StartFault> {
 /// What a node serves before anybody has said what: a volume and a target to try it with.
 fn demo() -> RawConfig {
     let volume = RawVolume {
-        name: unplaced(DEMO_VOLUME.into()),
-        kind: unplaced(VolumeKind::File),
-        path: None,
         size: Some(unplaced(DEMO_SIZE.into())),
-        block_size: None,
-        read_only: false,
-        write_cache: None,
+        ..RawVolume::new(DEMO_VOLUME, VolumeKind::File)
     };
     let lun = (unplaced("0".to_owned()), unplaced(RawLun::Volume(DEMO_VOLUME.into())));
-    let target = RawTarget {
-        name: unplaced(DEMO_TARGET.into()),
-        alias: None,
-        portal_group: None,
-        initiators: None,
-        luns: [lun].into_iter().collect(),
-        chap: None,
-        mutual_chap: None,
-    };
+    let target = RawTarget { luns: [lun].into_iter().collect(), ..RawTarget::new(DEMO_TARGET) };
     RawConfig { volumes: vec![volume], targets: vec![target], ..RawConfig::default() }
 }
 
@@ -206,20 +192,20 @@ fn node_options(settings: &Settings, cores: Vec<usize>) -> NodeOptions {
             Poll::Adaptive => PollMode::Adaptive,
             Poll::Interrupt => PollMode::Interrupt,
         },
-        spin: node.spin,
+        spin: Duration::from_micros(node.spin_us.into()),
         layout: node.buffers.clone(),
         sleep_on_disk: node.sleep_on_disk,
-        napi: (!node.napi_busy_poll.is_zero()).then_some(Napi {
-            busy_poll: node.napi_busy_poll,
+        napi: (node.napi_busy_poll_us > 0).then_some(Napi {
+            busy_poll: Duration::from_micros(node.napi_busy_poll_us.into()),
             prefer_busy_poll: node.napi_prefer_busy_poll,
         }),
-        login_time_max: limits::LOGIN_TIME_MAX,
+        login_time_max: Duration::from_secs(node.login_timeout_s.into()),
     }
 }
 
 /// A sentence for an option of the network that does nothing together with the others.
 fn idle_options(node: &NodeConfig) -> Option<String> {
-    if node.napi_busy_poll.is_zero() {
+    if node.napi_busy_poll_us == 0 {
         return node
             .napi_prefer_busy_poll
             .then(|| "napi_prefer_busy_poll does nothing without napi_busy_poll_us".to_owned());
@@ -234,14 +220,13 @@ fn idle_options(node: &NodeConfig) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn options_without_effect_are_told() {
-        let told = |poll, us, prefer| {
+        let told = |poll, napi_busy_poll_us, prefer| {
             let node = NodeConfig {
                 poll,
-                napi_busy_poll: Duration::from_micros(us),
+                napi_busy_poll_us,
                 napi_prefer_busy_poll: prefer,
                 ..NodeConfig::default()
             };
@@ -279,7 +264,7 @@ name = \"iqn.2026-11.local.pollux:demo\"
     #[test]
     fn the_first_start_keeps_the_default_and_later_ones_what_became_of_it() {
         let dir = tempfile::tempdir().unwrap();
-        let flags = Flags { state_dir: Some(dir.path().join("state")), ..Flags::default() };
+        let flags = Flags::of(&["--state-dir", dir.path().join("state").to_str().unwrap()]);
         let (state, loaded) = open(&flags).unwrap();
         assert!(!loaded.is_master);
         assert_eq!(loaded.config.volumes.len(), 1);
@@ -292,7 +277,7 @@ name = \"iqn.2026-11.local.pollux:demo\"
     #[test]
     fn looking_makes_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let flags = Flags { state_dir: Some(dir.path().join("state")), ..Flags::default() };
+        let flags = Flags::of(&["--state-dir", dir.path().join("state").to_str().unwrap()]);
         let (directory, loaded) = look(&flags).unwrap();
         assert_eq!(loaded.config.targets.len(), 1);
         assert!(!directory.exists());

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use units::{BlockSize, HEAD_ROOM, VolumeId};
-use volume::{BackendKind, Capabilities, Geometry, VolumeRecord};
+use volume::{Capabilities, Geometry, VolumeRecord};
 
 /// Where new identities come from.
 #[derive(Clone, Copy)]
@@ -120,7 +120,6 @@ fn open_file(
         wwid: record.wwid,
         geometry: geometry(open.size, config.block_size, open.physical_block_size)
             .ok_or(VolumeFault::NoSize { path })?,
-        backend: if open.is_block_device { BackendKind::Block } else { BackendKind::File },
         capabilities: capabilities(&open, config),
         read_only: config.read_only,
     };
@@ -255,7 +254,6 @@ fn capabilities(open: &OpenFile, config: &VolumeConfig) -> Capabilities {
         unmap: open.punches_holes && !config.read_only,
         reads_zero_after_unmap: open.punches_holes,
         unmap_granularity_bytes: open.hole_granularity,
-        offset_alignment: open.dio_offset_align,
         rotational: false,
     }
 }
@@ -276,12 +274,12 @@ fn open_transient(
         source,
     })?;
     let mut warnings = Vec::new();
-    let (store, backend) = if config.kind == VolumeKind::Memory {
+    let store = if config.kind == VolumeKind::Memory {
         let made = MemoryStore::new(bytes).map_err(|e| VolumeFault::Memory(e.to_string()))?;
         warnings.extend(made.1.map(|w| format!("volume {}: {w}", config.name)));
-        (Store::Memory(made.0), BackendKind::Memory)
+        Store::Memory(made.0)
     } else {
-        (Store::Null, BackendKind::Null)
+        Store::Null
     };
     let record = VolumeRecord {
         id,
@@ -289,14 +287,12 @@ fn open_transient(
         wwid: new_wwid(identity.naa_oui, random),
         geometry: geometry(bytes, config.block_size, config.block_size.bytes())
             .ok_or_else(|| VolumeFault::NoSize { path: nowhere() })?,
-        backend,
         capabilities: Capabilities {
             // A flush would not make it any more durable.
             volatile_write_cache: false,
             unmap: !config.read_only,
             reads_zero_after_unmap: true,
             unmap_granularity_bytes: config.block_size.bytes(),
-            offset_alignment: 1,
             rotational: false,
         },
         read_only: config.read_only,

@@ -2,7 +2,7 @@
 
 use super::open::{IN_USE_TIME_MAX, contradiction, open_volume, path_of};
 use super::{Identity, VolumeFault};
-use crate::config::VolumeConfig;
+use crate::config::{Applies, VOLUME_KEYS, VolumeConfig};
 use crate::state::{Record, StateDir};
 use control_api::VolumeKind;
 use reactor::Store;
@@ -111,16 +111,11 @@ impl VolumeTable {
 
 impl Planned {
     fn go_on(&mut self, running: &Volume, config: &VolumeConfig) {
-        let was = &running.config;
-        let waiting = [
-            ("path", was.path != config.path),
-            ("read_only", was.read_only != config.read_only),
-            ("write_cache", was.write_cache != config.write_cache),
-        ];
-        for (key, _) in waiting.iter().filter(|(_, differs)| *differs) {
+        let waiting = VOLUME_KEYS.iter().filter(|key| key.applies == Applies::AtRestart);
+        for key in waiting.filter(|key| (key.differs)(&running.config, config)) {
             self.warnings.push(format!(
-                "volume {}: {key} takes effect when polluxd starts again",
-                config.name
+                "volume {}: {} takes effect when polluxd starts again",
+                config.name, key.name
             ));
         }
         self.table.volumes.push(running.clone());

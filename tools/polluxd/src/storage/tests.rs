@@ -8,7 +8,7 @@ use control_api::VolumeKind;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use units::{BlockSize, VolumeId};
-use volume::{BackendKind, Naa};
+use volume::Naa;
 
 struct World {
     _dir: tempfile::TempDir,
@@ -66,7 +66,6 @@ fn a_new_file_volume_is_made_sparse_with_an_identity_that_stays() {
     let planned = world.start(&[file("a")]);
     let first = planned.table.find("a").unwrap().served.clone().unwrap();
     assert_eq!(first.geometry.bytes(), 1 << 20);
-    assert_eq!(first.backend, BackendKind::File);
     assert_eq!(
         first.wwid.naa,
         Naa::LocallyAssigned([0x3a, 0x5a, 0x5a, 0x5a, 0x5a, 0x5a, 0x5a, 0x5a])

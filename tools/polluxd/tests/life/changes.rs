@@ -60,10 +60,9 @@ fn a_change_that_cannot_be_made_changes_nothing() {
         ),
         (
             "volume.create",
-            json!({"name": "a", "kind": "file", "size": "1M"}),
+            json!({"name": "a", "kind": "file", "size": "1Q"}),
             -32602,
-            "volume \"a\".size: \"1M\" is no size; write a whole number with B, KiB, MiB, GiB or \
-             TiB, such as \"10GiB\"",
+            "volume \"a\".size: invalid size \"1Q\": use for example 20GiB",
         ),
         (
             "volume.create",
@@ -77,7 +76,7 @@ fn a_change_that_cannot_be_made_changes_nothing() {
             "target.create",
             json!({"name": "disk1"}),
             -32602,
-            "target.name: \"disk1\" is no iSCSI name: a name starts with iqn., eui. or naa.",
+            "target.name: invalid iSCSI name \"disk1\": a name starts with iqn., eui. or naa.",
         ),
         (
             "target.delete",
@@ -118,7 +117,7 @@ fn a_bad_configuration_is_refused_and_what_ran_goes_on() {
     daemon.signal(Signal::HUP);
     let status = daemon.wait_for_status(|s| !s["config_refused"].as_array().unwrap().is_empty());
     let refused = status["config_refused"][0].as_str().unwrap();
-    assert!(refused.contains("p.toml:4:8: volume \"a\".size: \"big\" is no size"), "{refused}");
+    assert!(refused.contains("p.toml:4:8: volume \"a\".size: invalid size \"big\""), "{refused}");
     assert_eq!(status["volumes"][0]["state"], "served");
     let (code, sentence) = daemon.refused("config.apply", &json!({}));
     assert_eq!(code, -32005);

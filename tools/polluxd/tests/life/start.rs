@@ -3,8 +3,8 @@
 use super::{Daemon, Place};
 use rustix::process::Signal;
 use serde_json::json;
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::time::Duration;
@@ -140,6 +140,37 @@ fn the_printed_configuration_has_flags_and_defaults_filled_in() {
     let printed = place.file("printed.toml", &out);
     let (code, _, err) = place.run(&["--check", "--config", printed.to_str().unwrap()]);
     assert_eq!((code, &*err), (Some(0), ""));
+}
+
+/// The patient daemon is connected to first, so it is the timeout that makes the difference.
+#[test]
+fn a_connection_that_does_not_log_in_is_dropped_after_the_login_timeout() {
+    let connect = |daemon: &mut Daemon| {
+        let status = daemon.call("status", &json!({}));
+        let address = status["portals"][0]["address"].as_str().unwrap();
+        TcpStream::connect(address).unwrap()
+    };
+    let start = |seconds: u32| {
+        let place = Place::new();
+        let text = format!("[node]\nlogin_timeout_s = {seconds}\n");
+        let config = place.file("p.toml", &text);
+        let daemon = place.start(&["--config", config.to_str().unwrap()]);
+        (place, daemon)
+    };
+    let ((_patient_place, mut patient), (_hasty_place, mut hasty)) = (start(300), start(1));
+    let mut kept = connect(&mut patient);
+    let mut dropped = connect(&mut hasty);
+    dropped.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    assert_eq!(dropped.read(&mut [0; 48]).unwrap(), 0);
+    kept.set_nonblocking(true).unwrap();
+    assert_eq!(kept.read(&mut [0; 48]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    let settings = hasty.call("status", &json!({}))["settings"].clone();
+    let shown = json!({
+        "key": "login_timeout_s", "label": "login timeout", "value": 1, "text": "1 s"
+    });
+    assert!(settings.as_array().unwrap().contains(&shown), "{settings}");
+    hasty.end();
+    patient.end();
 }
 
 #[test]

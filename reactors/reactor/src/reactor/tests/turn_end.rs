@@ -7,8 +7,7 @@ use std::net::TcpStream;
 use units::BlockSize;
 use uring::MemoryStore;
 use volume::{
-    Access, BackendKind, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord,
-    VolumeRecord, Wwid,
+    Access, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord, VolumeRecord, Wwid,
 };
 
 fn catalog() -> Arc<Catalog> {
@@ -20,13 +19,11 @@ fn catalog() -> Arc<Catalog> {
             serial: "SERIAL".into(),
         },
         geometry: Geometry::of_bytes(1 << 20, BlockSize::B512, 4096).unwrap(),
-        backend: BackendKind::Memory,
         capabilities: Capabilities {
             volatile_write_cache: true,
             unmap: true,
             reads_zero_after_unmap: true,
             unmap_granularity_bytes: 4096,
-            offset_alignment: 512,
             rotational: false,
         },
         read_only: false,

@@ -145,7 +145,7 @@ mod tests {
         serde_json::from_value(json!({
             "version": "0.1.0", "pid": 7, "uptime_s": 5, "state_dir": "/s", "config_file": "/c",
             "config_is_master": false, "config_refused": [], "generation": 1, "cores": [0],
-            "queue_depth": 1024, "poll": "adaptive", "spin_us": 50, "buffers": [],
+            "settings": [],
             "portals": [
                 {"address": "0.0.0.0:3260", "portal_group": 1},
                 {"address": "[2001:db8::1]:3261", "portal_group": 2},

@@ -38,7 +38,7 @@ fn status() -> Status {
     serde_json::from_value(serde_json::json!({
         "version": "0.1.0", "pid": 7, "uptime_s": 5, "state_dir": "/s", "config_file": "/c",
         "config_is_master": false, "config_refused": [], "generation": 1, "cores": [0, 1],
-        "queue_depth": 1024, "poll": "adaptive", "spin_us": 50, "buffers": [], "portals": [],
+        "settings": [], "portals": [],
         "sessions": 5, "volumes": [info("spare"), info("vm1"), info("database-of-the-shop")],
         "targets": 3, "warnings": [],
     }))

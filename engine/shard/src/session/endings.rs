@@ -1,0 +1,163 @@
+//! The ends of connections and sessions: deadlines, logout requests, and what a session leaves.
+
+use crate::message::{Job, Note};
+use crate::session::connection::Phase;
+use crate::session::nexus::{Holder, Nexus};
+use crate::session::pings::{self, Due};
+use crate::session::sessions::Sessions;
+use crate::session::{Session, Stamp};
+use crate::task::tasks::{Neighbours, Tasks};
+use crate::task::waiting::Then;
+use crate::turn::Turn;
+use crate::unit::units::Units;
+use iscsi::DeframeFault;
+use iscsi::pdu::{AsyncEvent, AsyncMessage, RejectReason};
+use units::{ConnId, Key, Lun, limits};
+
+impl Sessions {
+    /// The stream cannot be cut into PDUs any more: all that is left is to say so and close.
+    pub(crate) fn handle_deframe_fault(
+        &mut self,
+        conn: ConnId,
+        fault: &DeframeFault,
+        turn: &mut Turn<'_>,
+    ) {
+        match fault {
+            // RFC 7143 7.7: after a bad header digest no field can be believed, not even the
+            // length.
+            DeframeFault::HeaderDigest { .. } => {}
+            DeframeFault::DataSegmentTooLong { bhs, .. } => {
+                if let Some(session) = self.session_mut(conn) {
+                    session.reject(bhs, RejectReason::ProtocolError, turn);
+                }
+            }
+        }
+        self.drop_connection(conn, turn);
+    }
+
+    /// Looks at the deadlines of one connection.
+    pub(crate) fn check_deadlines(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
+        // It may have ended with the one before.
+        let Some(connection) = self.get_mut(conn) else { return };
+        let overdue = connection.deadline <= turn.now;
+        let ends = match &mut connection.phase {
+            Phase::Login(_) | Phase::LoggedOut => overdue,
+            // The registrar answers in bounded time.
+            Phase::Registering(_) => false,
+            Phase::FullFeature(session) if session.logout_requested && overdue => true,
+            Phase::FullFeature(session) => match session.ping.due(turn.now) {
+                Due::Nothing => false,
+                Due::Ping => {
+                    pings::send(session, turn);
+                    false
+                }
+                Due::End => true,
+            },
+        };
+        if ends {
+            self.drop_connection(conn, turn);
+        }
+    }
+
+    /// Asks all initiators to log out, and drops connections that have no normal session.
+    pub(crate) fn begin_shutdown(&mut self, turn: &mut Turn<'_>) {
+        self.shutting_down = true;
+        let conns: Vec<ConnId> = self.conns().collect();
+        for conn in conns {
+            let normal = self.session_mut(conn).is_some_and(|s| s.nexus().is_some());
+            if normal {
+                self.request_logout(conn, turn);
+            } else {
+                self.drop_connection(conn, turn);
+            }
+        }
+    }
+
+    /// Async message 1: the target asks for a logout within Parameter3 seconds (RFC 7143
+    /// 11.9.1).
+    pub(crate) fn request_logout(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
+        let deadline = turn.now.after(limits::ASYNC_LOGOUT_TIME);
+        let Some(connection) = self.get_mut(conn) else { unreachable!("its caller has looked") };
+        connection.deadline = deadline;
+        let Some(session) = connection.phase.session_mut() else {
+            unreachable!("only a session can log out")
+        };
+        session.logout_requested = true;
+        let Stamp { stat_sn, exp_cmd_sn, max_cmd_sn } = session.stamp();
+        let mut header = [0; 48];
+        AsyncMessage {
+            event: AsyncEvent::LogoutRequest,
+            vendor_code: 0,
+            data_segment_length: 0,
+            lun: Lun::ZERO,
+            stat_sn,
+            exp_cmd_sn,
+            max_cmd_sn,
+            parameter1: 0,
+            parameter2: 0,
+            parameter3: ASYNC_LOGOUT_SECONDS,
+        }
+        .emit(&mut header);
+        session.send(header, Vec::new(), turn);
+    }
+}
+
+/// [`limits::ASYNC_LOGOUT_TIME`] as Parameter3 has it.
+#[expect(clippy::cast_possible_truncation, reason = "checked at compile time")]
+const ASYNC_LOGOUT_SECONDS: u16 = {
+    let seconds = limits::ASYNC_LOGOUT_TIME.as_secs();
+    assert!(seconds <= u16::MAX as u64);
+    seconds as u16
+};
+
+/// Handles [`crate::wake::Wake::EndSession`]: ends the session of a connection, and the connection
+/// with it. What is under way at the medium is waited for before a new session of the same nexus
+/// begins.
+pub(crate) fn end_session(
+    conn: ConnId,
+    tasks: &mut Tasks,
+    neighbours: &mut Neighbours<'_>,
+    turn: &mut Turn<'_>,
+) {
+    // Two reasons to end it may have come in one call.
+    let Some(connection) = neighbours.sessions.get_mut(conn) else { return };
+    if let Some(buf) = connection.filling.take() {
+        tasks.give_up_filling(conn, buf, neighbours, turn);
+    }
+    let Some(connection) = neighbours.sessions.get_mut(conn) else {
+        unreachable!("only its buffer went")
+    };
+    let phase = std::mem::replace(&mut connection.phase, Phase::LoggedOut);
+    let Phase::FullFeature(session) = phase else { unreachable!("it has a session") };
+    let ends = tasks.of_connection(conn);
+    tasks.disown(&ends, neighbours, turn);
+    session_over(&session, &ends, tasks, turn);
+    neighbours.sessions.remove(conn, turn.actions);
+    neighbours.sessions.report_load(turn);
+}
+
+/// What a session leaves behind ends once its tasks are quiet.
+pub(crate) fn session_over(
+    session: &Session,
+    tasks_of_session: &[Key],
+    tasks: &mut Tasks,
+    turn: &mut Turn<'_>,
+) {
+    // A discovery session leaves nothing.
+    let Some(nexus) = session.nexus().cloned() else { return };
+    let then = Then::SessionOver { nexus, tsih: session.tsih };
+    tasks.when_quiet(tasks_of_session, then, turn);
+}
+
+/// Handles [`Then::SessionOver`]: the tasks of a session that is gone are quiet. Its reservations
+/// end (SPC-2 5.5.1), and the registrar hears of it.
+pub(crate) fn session_is_over(nexus: Nexus, tsih: u16, units: &Units, turn: &mut Turn<'_>) {
+    let holder = Holder { nexus, tsih };
+    for unit in units.iter().filter(|unit| unit.standing.is_reserved_by(&holder)) {
+        let job = Job::NexusLost { holder: holder.clone() };
+        let home = turn.cores.home_of(unit.volume);
+        turn.post(home, Note::Ask { volume: unit.volume, ticket: None, job });
+    }
+    let registrar = holder.nexus.registrar(turn.cores.count);
+    turn.post(registrar, Note::SessionOver { nexus: holder.nexus, tsih });
+}

@@ -1,0 +1,260 @@
+//! The sessions of the node: which core each is on, and where the next one goes.
+//!
+//! Each nexus has a registrar: one shard that every login with that nexus asks. So an older
+//! session of the same nexus is always found and ended first (session reinstatement, RFC 7143
+//! 6.3.5), whatever core it lives on.
+
+use crate::message::Note;
+use crate::session::nexus::Nexus;
+use crate::turn::Turn;
+use iscsi::pdu::LoginStatus;
+use std::collections::{BTreeMap, BTreeSet};
+use units::{ConnId, Instant, ReactorId, limits};
+
+/// A shard's part of the registry.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    /// In the order of their names, so that two runs of one history are the same.
+    records: BTreeMap<Nexus, Record>,
+    /// The session handles of the records.
+    handles: BTreeSet<u16>,
+    /// Sessions that were displaced before they arrived here from the core of their login.
+    doomed: Vec<Doomed>,
+    sessions: Vec<u32>,
+    /// Sessions on their way to a core, which it has not counted yet: logins come in swarms.
+    promised: Vec<u32>,
+    tsih_count: u16,
+}
+
+/// A registered session.
+#[derive(Debug)]
+struct Record {
+    tsih: u16,
+    place: ReactorId,
+    /// The login that waits for this session to end.
+    successor: Option<Successor>,
+}
+
+/// A login that waits for its predecessor to end.
+#[derive(Clone, Copy, Debug)]
+struct Successor {
+    applicant: Applicant,
+    /// When it has waited enough.
+    until: Instant,
+}
+
+/// A session that was displaced before it arrived.
+#[derive(Debug)]
+struct Doomed {
+    nexus: Nexus,
+    tsih: u16,
+}
+
+/// A login that wants its session registered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Applicant {
+    /// The shard where the login runs.
+    pub(crate) reactor: ReactorId,
+    /// Its connection there.
+    pub(crate) conn: ConnId,
+    /// Where the session will live.
+    pub(crate) place: ReactorId,
+    /// The session that it wants to join with one more connection.
+    pub(crate) joins: Option<u16>,
+}
+
+impl Registry {
+    /// An empty registry of a node with this many reactors.
+    pub(crate) fn new(reactors: u8) -> Self {
+        Self {
+            records: BTreeMap::new(),
+            handles: BTreeSet::new(),
+            doomed: Vec::new(),
+            sessions: vec![0; usize::from(reactors.max(1))],
+            promised: vec![0; usize::from(reactors.max(1))],
+            tsih_count: 0,
+        }
+    }
+
+    /// The reactor with the fewest sessions, for one more; `own` wins a draw, which saves a
+    /// hand-over.
+    pub(crate) fn place_session(&mut self, own: ReactorId) -> ReactorId {
+        let load = |r: ReactorId| {
+            let at = usize::from(r.0);
+            self.sessions[at] + self.promised[at]
+        };
+        let others = (0_u8..).map(ReactorId).take(self.sessions.len());
+        let mut best = own;
+        for reactor in others {
+            if load(reactor) < load(best) {
+                best = reactor;
+            }
+        }
+        self.promised[usize::from(best.0)] += 1;
+        best
+    }
+
+    /// Another shard tells how many sessions it has.
+    pub(crate) fn handle_load(&mut self, from: ReactorId, sessions: u32) {
+        if let Some(load) = self.sessions.get_mut(usize::from(from.0)) {
+            *load = sessions;
+            self.promised[usize::from(from.0)] = 0;
+        }
+    }
+
+    /// Whether a login waits for its predecessor to end.
+    pub(crate) fn has_successors(&self) -> bool {
+        self.records.values().any(|r| r.successor.is_some())
+    }
+
+    /// A session handle that no living session of the node has: the reactors take turns. `None`
+    /// where this one has given away all of its share.
+    fn new_tsih(&mut self, own: ReactorId) -> Option<u16> {
+        let Ok(reactors) = u16::try_from(self.sessions.len()) else {
+            unreachable!("a node has at most 64 reactors")
+        };
+        for _ in 0..=u16::MAX / reactors {
+            self.tsih_count = self.tsih_count.wrapping_add(1) % (u16::MAX / reactors);
+            let tsih = self.tsih_count * reactors + u16::from(own.0);
+            // Zero means "new session" in a login (RFC 7143 11.12.6).
+            if tsih != 0 && !self.handles.contains(&tsih) {
+                return Some(tsih);
+            }
+        }
+        None
+    }
+}
+
+impl Registry {
+    /// Handles [`Note::Register`].
+    pub(crate) fn handle_register(
+        &mut self,
+        applicant: Applicant,
+        nexus: Nexus,
+        turn: &mut Turn<'_>,
+    ) {
+        let until = turn.now.after(limits::REINSTATEMENT_TIME_MAX);
+        if let Some(tsih) = applicant.joins {
+            // MaxConnections is 1, so no session has room for one more (RFC 7143 11.13.5).
+            let exists = self.records.get(&nexus).is_some_and(|r| r.tsih == tsih);
+            let status = if exists {
+                LoginStatus::TooManyConnections
+            } else {
+                LoginStatus::SessionDoesNotExist
+            };
+            return refuse(applicant, nexus, status, turn);
+        }
+        match self.records.get_mut(&nexus) {
+            None => self.enrol(applicant, nexus, turn),
+            Some(record) if record.successor.is_some() => {
+                // Two logins race for one nexus: the later one may try again.
+                refuse(applicant, nexus, LoginStatus::ServiceUnavailable, turn);
+            }
+            Some(record) => {
+                record.successor = Some(Successor { applicant, until });
+                let (place, tsih) = (record.place, record.tsih);
+                turn.post(place, Note::Displace { nexus, tsih });
+            }
+        }
+    }
+
+    fn enrol(&mut self, applicant: Applicant, nexus: Nexus, turn: &mut Turn<'_>) {
+        let Some(tsih) = self.new_tsih(turn.cores.own) else {
+            return refuse(applicant, nexus, LoginStatus::OutOfResources, turn);
+        };
+        let is_new = self.handles.insert(tsih);
+        assert!(is_new, "a session handle is given away once");
+        let record = Record { tsih, place: applicant.place, successor: None };
+        self.records.insert(nexus.clone(), record);
+        let note = Note::Registered { conn: applicant.conn, nexus, outcome: Ok(tsih) };
+        turn.post(applicant.reactor, note);
+    }
+
+    /// Handles [`Note::SessionOver`]: the session is gone.
+    pub(crate) fn handle_session_over(&mut self, nexus: &Nexus, tsih: u16, turn: &mut Turn<'_>) {
+        // Its successor may have been refused and come again: then the record is another one's.
+        if self.records.get(nexus).is_none_or(|r| r.tsih != tsih) {
+            return;
+        }
+        let record = self.records.remove(nexus);
+        self.handles.remove(&tsih);
+        if let Some(Successor { applicant, .. }) = record.and_then(|r| r.successor) {
+            self.enrol(applicant, nexus.clone(), turn);
+        }
+    }
+
+    /// A session is to end that has not arrived on this core yet.
+    pub(crate) fn doom(&mut self, nexus: Nexus, tsih: u16) {
+        self.doomed.push(Doomed { nexus, tsih });
+        if self.doomed.len() > limits::DOOMED_SESSIONS_MAX {
+            self.doomed.remove(0);
+        }
+    }
+
+    /// Whether a session that arrives here is to end at once.
+    pub(crate) fn take_doomed(&mut self, nexus: &Nexus, tsih: u16) -> bool {
+        let found = self.doomed.iter().position(|d| d.nexus == *nexus && d.tsih == tsih);
+        found.map(|place| self.doomed.swap_remove(place)).is_some()
+    }
+
+    /// Tells the other shards how many sessions this one has.
+    pub(crate) fn report_load(&mut self, sessions: u32, turn: &mut Turn<'_>) {
+        let own = usize::from(turn.cores.own.0);
+        self.promised[own] = 0;
+        if std::mem::replace(&mut self.sessions[own], sessions) != sessions {
+            for other in turn.cores.others() {
+                turn.post(other, Note::Load { sessions });
+            }
+        }
+    }
+
+    /// Refuses the logins that have waited too long for their predecessor to end.
+    pub(crate) fn refuse_overdue(&mut self, turn: &mut Turn<'_>) {
+        for (nexus, record) in &mut self.records {
+            let overdue = record.successor.take_if(|successor| successor.until <= turn.now);
+            if let Some(Successor { applicant, .. }) = overdue {
+                refuse(applicant, nexus.clone(), LoginStatus::ServiceUnavailable, turn);
+            }
+        }
+    }
+
+    /// A handle for a discovery session, which no registrar knows.
+    pub(crate) fn discovery_tsih(&mut self, own: ReactorId) -> u16 {
+        // It names nothing that a later login could ask for; it only must not be zero.
+        self.new_tsih(own).unwrap_or(1)
+    }
+}
+
+fn refuse(applicant: Applicant, nexus: Nexus, status: LoginStatus, turn: &mut Turn<'_>) {
+    let outcome = Err(status);
+    let note = Note::Registered { conn: applicant.conn, nexus, outcome };
+    turn.post(applicant.reactor, note);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The search for a free handle went on until there was one. A reactor that had given all
+    /// of its share away, which 64 reactors have after 1024 sessions, never came back from it.
+    #[test]
+    fn handles_are_unique_and_run_out() {
+        let mut registry = Registry::new(64);
+        while let Some(tsih) = registry.new_tsih(ReactorId(63)) {
+            assert!(tsih != 0 && registry.handles.insert(tsih));
+            assert_eq!(tsih % 64, 63);
+        }
+        assert_eq!(registry.handles.len(), 1023);
+        registry.handles.remove(&127);
+        assert_eq!(registry.new_tsih(ReactorId(63)), Some(127));
+    }
+
+    #[test]
+    fn a_single_reactor_has_all_handles() {
+        let mut registry = Registry::new(1);
+        while let Some(tsih) = registry.new_tsih(ReactorId(0)) {
+            assert!(tsih != 0 && registry.handles.insert(tsih));
+        }
+        assert_eq!(registry.handles.len(), 65_534);
+    }
+}

@@ -1,0 +1,323 @@
+//! From the header of a SCSI command to a task: what may be refused is refused here, before a
+//! buffer is lent or data is asked for.
+//!
+//! There is one path for every command. READ and WRITE that meet no obstacle leave it early at each
+//! step: [`PlainTransfer`] is the fast parser in front of the general one.
+
+use crate::message::Job;
+use crate::operation::Operation;
+use crate::session::Session;
+use crate::task::Fault;
+use crate::task::steps::byte_range;
+use crate::task::work::{Planned, Work};
+use crate::unit::obstacles::Obstacles;
+use crate::unit::units::Units;
+use crate::unit::{Unit, target_port};
+use iscsi::pdu::{RejectReason, ScsiCommand};
+use scsi::{Command, PlainTransfer, Plan, Sense, VerifyBytes};
+use units::{Lun, VolumeId};
+
+/// What a command is, and the volume behind its LUN.
+pub(crate) struct Admitted {
+    pub(crate) volume: Option<VolumeId>,
+    pub(crate) planned: Planned,
+}
+
+/// Why a command that has its place in the window cannot become a task.
+pub(crate) fn refusal(session: &Session, command: &ScsiCommand) -> Option<RejectReason> {
+    if session.nexus().is_none() {
+        // RFC 7143 4.3: a discovery session carries only text and logout.
+        Some(RejectReason::ProtocolError)
+    } else if session.tags.find(command.initiator_task_tag).is_some() {
+        Some(RejectReason::TaskInProgress)
+    } else {
+        None
+    }
+}
+
+/// Finds out what a command is.
+#[inline]
+pub(crate) fn admit(session: &mut Session, units: &Units, command: &ScsiCommand) -> Admitted {
+    let Some(mapping) = session.mapping(command.lun) else {
+        return Admitted { volume: None, planned: plan_without_unit(session, command) };
+    };
+    let volume = Some(mapping.volume);
+    // The catalog that mapped it may not have reached this core yet.
+    let Some(unit) = units.get(mapping.volume) else {
+        return Admitted { volume, planned: Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED) };
+    };
+    // A mapping exists only for single-level LUNs.
+    let Some(number) = command.lun.number() else { unreachable!("a mapped LUN has a number") };
+    let obstacles = Obstacles::between(session, number, mapping, unit);
+    let planned = plain(unit, obstacles, command)
+        .unwrap_or_else(|| plan(session, unit, obstacles, command, number));
+    Admitted { volume, planned }
+}
+
+/// READ and WRITE that meet no obstacle, which is nearly all of them.
+#[inline]
+fn plain(unit: &Unit, obstacles: Obstacles, command: &ScsiCommand) -> Option<Planned> {
+    let PlainTransfer { write, extent, fua } = PlainTransfer::find(&command.cdb, &unit.model)?;
+    let as_expected = command.write == write && command.read != write;
+    if !as_expected || command.total_ahs_length > 0 || !obstacles.is_clear(write) {
+        return None;
+    }
+    let range = byte_range(&unit.geometry, extent);
+    let (work, operation) = if write {
+        (Work::Write { fua: fua || unit.writes_through() }, Operation::Write)
+    } else {
+        (Work::Read, Operation::Read)
+    };
+    Some(Planned { work, scsi_length: range.len, range, operation, fault: None })
+}
+
+#[cold]
+fn plan(
+    session: &mut Session,
+    unit: &Unit,
+    obstacles: Obstacles,
+    command: &ScsiCommand,
+    number: u16,
+) -> Planned {
+    let parsed = match parse(command) {
+        Ok(parsed) => parsed,
+        Err(sense) => return Planned::check(sense),
+    };
+    if obstacles.has_attention()
+        && !parsed.as_ref().is_ok_and(passes_attention)
+        && let Some(sense) = session.attentions.take(number)
+    {
+        return Planned::check(sense);
+    }
+    if obstacles.is_removed() {
+        return Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED);
+    }
+    let scsi_command = match parsed {
+        Ok(scsi_command) => scsi_command,
+        Err(sense) => return Planned::check(sense),
+    };
+    if obstacles.is_reserved() && !scsi_command.allowed_while_reserved() {
+        return Planned::fails(Fault::ReservationConflict);
+    }
+    let planned = plan_for_unit(session, unit, &scsi_command, number, obstacles.is_read_only());
+    let block_size = unit.geometry.block_size;
+    check_direction(command, check_exact_length(command, &scsi_command, block_size, planned))
+}
+
+/// The command of a CDB, or what is wrong with it; `Err` outside where no CDB of that kind is
+/// carried out, whatever the state of the logical unit.
+fn parse(command: &ScsiCommand) -> Result<Result<Command, Sense>, Sense> {
+    if command.total_ahs_length > 0 || (command.read && command.write) {
+        // Neither CDBs longer than 16 bytes nor bidirectional commands are among ours.
+        return Err(Sense::INVALID_COMMAND_OPERATION_CODE);
+    }
+    Ok(scsi::parse(&command.cdb))
+}
+
+/// A LUN that the target does not have (SAM-5 4.7.4).
+fn plan_without_unit(session: &mut Session, command: &ScsiCommand) -> Planned {
+    let scsi_command = match parse(command) {
+        Ok(Ok(scsi_command)) => scsi_command,
+        Ok(Err(_)) => return Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED),
+        Err(sense) => return Planned::check(sense),
+    };
+    let plan = scsi::plan_without_logical_unit(&scsi_command);
+    let planned = if let Plan::ReportLuns { select_report, allocation_length } = plan {
+        report_luns(session, select_report, allocation_length)
+    } else if let Plan::DataIn(data) = plan {
+        answer(data)
+    } else {
+        Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED)
+    };
+    check_direction(command, planned)
+}
+
+/// Commands that neither report nor clear a unit attention (SAM-5 5.14.7).
+const fn passes_attention(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Inquiry(_) | Command::ReportLuns { .. } | Command::RequestSense { .. }
+    )
+}
+
+/// The answer to commands that the device server gives at once.
+fn answer(data: Vec<u8>) -> Planned {
+    let len = data.len() as u64;
+    Planned::simple(Work::Answer(data), len)
+}
+
+/// A job at the home of the logical unit. Only normal sessions carry commands, so there is one.
+fn coordinate(job: Option<Job>) -> Planned {
+    assert!(job.is_some(), "a discovery session has no logical units");
+    Planned::simple(Work::Coordinate(job), 0)
+}
+
+fn report_luns(session: &mut Session, select_report: u8, allocation_length: u32) -> Planned {
+    session.attentions.clear(Sense::REPORTED_LUNS_DATA_HAS_CHANGED);
+    let luns: Vec<Lun> = session
+        .target()
+        .map(|t| t.luns.keys().filter_map(|&n| Lun::from_number(n)).collect())
+        .unwrap_or_default();
+    match scsi::report_luns(select_report, &luns, allocation_length) {
+        Ok(data) => answer(data),
+        Err(sense) => Planned::check(sense),
+    }
+}
+
+fn plan_for_unit(
+    session: &mut Session,
+    unit: &Unit,
+    command: &Command,
+    number: u16,
+    is_read_only: bool,
+) -> Planned {
+    // These show the port or the protection, which are the session's and not the volume's.
+    let plan = if matches!(command, Command::Inquiry(_) | Command::ModeSense(_)) {
+        let mut seen = unit.model.clone();
+        seen.read_only |= is_read_only;
+        if let Some(target) = session.target() {
+            seen.target_port = target_port(target);
+        }
+        scsi::plan(command, &seen)
+    } else {
+        scsi::plan(command, &unit.model)
+    };
+    let planned = match plan {
+        Plan::CheckCondition(sense) => Planned::check(sense),
+        Plan::DataIn(data) => answer(data),
+        Plan::Good => answer(Vec::new()),
+        Plan::ReportLuns { select_report, allocation_length } => {
+            report_luns(session, select_report, allocation_length)
+        }
+        Plan::RequestSense { format, allocation_length } => {
+            answer(scsi::request_sense(format, session.attentions.take(number), allocation_length))
+        }
+        Plan::Parameters { length, kind } => {
+            Planned::simple(Work::Parameters { kind, list: Vec::new() }, length.into())
+        }
+        Plan::Reserve => coordinate(session.holder().map(|by| Job::Reserve { by })),
+        Plan::Release => coordinate(session.nexus().cloned().map(|by| Job::Release { by })),
+        Plan::ModeChange(_) | Plan::Unmap(_) => unreachable!("only a parameter list leads to this"),
+        Plan::CompareAndWrite { .. }
+        | Plan::GetLbaStatus { .. }
+        | Plan::Read { .. }
+        | Plan::SynchronizeCache { .. }
+        | Plan::Verify { .. }
+        | Plan::Write { .. }
+        | Plan::WriteAndVerify { .. }
+        | Plan::WriteSame { .. } => medium_work(&plan, unit),
+    };
+    if is_read_only && planned.work.will_modify() {
+        return Planned::check(Sense::WRITE_PROTECTED);
+    }
+    planned
+}
+
+/// Commands that touch the medium.
+fn medium_work(plan: &Plan, unit: &Unit) -> Planned {
+    let geometry = &unit.geometry;
+    let block = u64::from(geometry.block_size.bytes());
+    let through = unit.writes_through();
+    let (work, extent, data, operation) = match *plan {
+        Plan::Read { extent, .. } => (Work::Read, extent, None, Operation::Read),
+        Plan::Write { extent, fua, .. } => {
+            (Work::Write { fua: fua || through }, extent, None, Operation::Write)
+        }
+        Plan::WriteAndVerify { extent, bytes, .. } => {
+            (Work::WriteAndVerify(bytes), extent, None, Operation::Write)
+        }
+        Plan::Verify { extent, bytes, .. } => {
+            let data = match bytes {
+                VerifyBytes::None => Some(0),
+                VerifyBytes::Compare => None,
+                VerifyBytes::CompareOneBlock => Some(block),
+            };
+            (Work::Verify(bytes), extent, data, Operation::Compare)
+        }
+        Plan::CompareAndWrite { extent, fua, .. } => {
+            // The device server bounds the blocks to one byte's worth, and their bytes to half
+            // of a burst.
+            let Ok(half) = u32::try_from(extent.blocks.0 * block) else {
+                unreachable!("COMPARE AND WRITE is limited to half of a burst")
+            };
+            let work = Work::CompareAndWrite { half, fua: fua || through };
+            (work, extent, Some(u64::from(half) * 2), Operation::Compare)
+        }
+        Plan::WriteSame { extent, unmap, no_data_out } => {
+            let data = if no_data_out { 0 } else { block };
+            let work = Work::WriteSame {
+                unmap,
+                no_data_out,
+                block: geometry.block_size.bytes(),
+                zeros: None,
+            };
+            (work, extent, Some(data), Operation::Space)
+        }
+        Plan::SynchronizeCache { extent, .. } => (Work::Flush, extent, Some(0), Operation::Flush),
+        Plan::GetLbaStatus { lba, allocation_length } => {
+            let work = Work::LbaStatus { lba, allocation_length, found: Vec::new() };
+            let extent = scsi::BlockRange { lba, blocks: units::BlockCount(0) };
+            (work, extent, Some(0), Operation::Other)
+        }
+        Plan::CheckCondition(_)
+        | Plan::DataIn(_)
+        | Plan::Good
+        | Plan::ModeChange(_)
+        | Plan::Parameters { .. }
+        | Plan::Release
+        | Plan::ReportLuns { .. }
+        | Plan::RequestSense { .. }
+        | Plan::Reserve
+        | Plan::Unmap(_) => unreachable!("none of these touches the medium"),
+    };
+    let range = byte_range(geometry, extent);
+    Planned { work, scsi_length: data.unwrap_or(range.len), range, operation, fault: None }
+}
+
+/// COMPARE AND WRITE and WRITE SAME make sense only with exactly the data that they ask for: an
+/// initiator that expects to send more or less has made a mistake in the CDB.
+fn check_exact_length(
+    command: &ScsiCommand,
+    scsi_command: &Command,
+    block_size: units::BlockSize,
+    planned: Planned,
+) -> Planned {
+    let exact = matches!(scsi_command, Command::CompareAndWrite(_) | Command::WriteSame(_));
+    if !exact || planned.fault.is_some() {
+        return planned;
+    }
+    let asked = match scsi_command.transfer(block_size) {
+        scsi::Transfer::None => 0,
+        scsi::Transfer::In(bytes) | scsi::Transfer::Out(bytes) => bytes,
+    };
+    if u64::from(command.expected_data_transfer_length) == asked {
+        planned
+    } else {
+        Planned::check(Sense::INVALID_FIELD_IN_CDB)
+    }
+}
+
+/// A command whose data goes the other way than the initiator thinks is not carried out.
+fn check_direction(command: &ScsiCommand, planned: Planned) -> Planned {
+    if planned.fault.is_some() || planned.scsi_length == 0 {
+        return planned;
+    }
+    let reads = match planned.work {
+        Work::Answer(_) | Work::LbaStatus { .. } | Work::Read => true,
+        Work::CompareAndWrite { .. }
+        | Work::Coordinate(_)
+        | Work::Flush
+        | Work::Management
+        | Work::Parameters { .. }
+        | Work::Unmap(_)
+        | Work::Verify(_)
+        | Work::Write { .. }
+        | Work::WriteAndVerify(_)
+        | Work::WriteSame { .. } => false,
+    };
+    let contrary = if reads { command.write } else { command.read };
+    if contrary && command.expected_data_transfer_length > 0 {
+        return Planned::check(Sense::invalid_field_in_cdb(0, None));
+    }
+    planned
+}

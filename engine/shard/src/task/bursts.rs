@@ -1,0 +1,315 @@
+//! Commands whose data moves in bursts, each worked on as soon as it can be: READ, WRITE,
+//! VERIFY and WRITE AND VERIFY with data.
+
+use crate::action::{Action, IoResult, SendData};
+use crate::session::Stamp;
+use crate::task::data_out::solicit;
+use crate::task::respond::{finish, residual, sample, status};
+use crate::task::steps;
+use crate::task::work::{Work, chunk_bytes};
+use crate::task::{Burst, Fault, Phase, Reach, Step, Task};
+use crate::unit::medium::Submitted;
+use crate::wake::Wake;
+use iscsi::TargetTransferTag;
+use iscsi::pdu::{DataIn as DataInPdu, DataInStatus};
+use scsi::{Sense, VerifyBytes};
+use units::{BufSlice, Lun, Mutant, Serial32, limits};
+use volume::{BlockRequest, ByteRange};
+
+/// Takes a task as far as it goes now. Everything that may have changed something for a task ends
+/// here: data came, an operation ended, a buffer or a range became free.
+#[inline]
+pub(crate) fn advance(task: &mut Task, reach: &mut Reach<'_, '_>) {
+    debug_assert!(task.phase != Phase::Finished, "a finished task goes nowhere");
+    if task.fault.is_some() {
+        if task.is_still() {
+            finish(task, reach);
+        }
+        return;
+    }
+    if matches!(task.work, Work::Read) {
+        return read_ahead(task, reach);
+    }
+    if task.work.streams() {
+        if task.data_out.is_complete() && task.cursor >= u64::from(task.data_out.total) {
+            return finish(task, reach);
+        }
+        start_filled_bursts(task, reach);
+        solicit(task, reach);
+    } else if !task.data_out.is_complete() {
+        solicit(task, reach);
+    } else if task.phase == Phase::Collecting {
+        task.phase = Phase::Executing;
+        steps::begin(task, reach);
+    }
+}
+
+/// What held the task up may have gone.
+pub(crate) fn resume(task: &mut Task, reach: &mut Reach<'_, '_>) {
+    match task.phase {
+        Phase::Finished | Phase::Draining => {}
+        Phase::Executing if !task.work.streams() => {
+            if task.is_still() {
+                steps::proceed(task, reach);
+            }
+        }
+        Phase::Collecting | Phase::Executing => advance(task, reach),
+    }
+}
+
+/// Notes that the task waits for a buffer of at least `bytes`.
+pub(crate) fn wait_for_buffer(task: &mut Task, bytes: u32, reach: &mut Reach<'_, '_>) {
+    if !std::mem::replace(&mut task.is_hungry, true) {
+        reach.lender.wait(reach.key, bytes);
+    }
+}
+
+fn start_filled_bursts(task: &mut Task, reach: &mut Reach<'_, '_>) {
+    for slot in 0..limits::BURSTS_PER_TASK_MAX {
+        match task.bursts[slot] {
+            Some(burst) if burst.step == Step::Collect && burst.received == burst.len => {
+                start_burst(task, slot, burst, reach);
+            }
+            Some(burst) if burst.step == Step::ReadBack => read_second(task, slot, reach),
+            Some(_) | None => {}
+        }
+    }
+}
+
+fn start_burst(task: &mut Task, slot: usize, burst: Burst, reach: &mut Reach<'_, '_>) {
+    let Some(durable) = task.work.write_durability() else {
+        return read_second(task, slot, reach);
+    };
+    let last_use = task.work.verify_bytes().is_none();
+    let from = BufSlice { buf: burst.buf, offset: 0, len: burst.len };
+    let mut offset = task.range_of(&burst).offset;
+    if Mutant::BurstOffsetRepeated.is_active() {
+        offset = task.range.offset;
+    }
+    let request = BlockRequest::Write { offset, from, durable, last_use };
+    if task.submit(slot, request, reach) != Submitted::Waits {
+        task.burst_mut(slot).step = Step::Write;
+    }
+}
+
+/// Reads what the medium holds in place of a burst, to compare or just to see that it can.
+fn read_second(task: &mut Task, slot: usize, reach: &mut Reach<'_, '_>) {
+    let burst = *task.burst_mut(slot);
+    // The second buffer was lent together with the first.
+    let buf = burst.second.unwrap_or(burst.buf);
+    let into = BufSlice { buf, offset: 0, len: burst.len };
+    let offset = task.range_of(&burst).offset;
+    let request = BlockRequest::Read { offset, into, only_to_send: false };
+    if task.submit(slot, request, reach) != Submitted::Waits {
+        task.burst_mut(slot).step = Step::Read;
+    }
+}
+
+/// An operation of a streaming task has ended well.
+#[inline]
+pub(crate) fn burst_done(
+    task: &mut Task,
+    slot: usize,
+    result: IoResult,
+    reach: &mut Reach<'_, '_>,
+) {
+    let burst = *task.burst_mut(slot);
+    match (burst.step, task.work.verify_bytes()) {
+        (Step::Read, None) => {
+            task.burst_mut(slot).step = Step::Send;
+            send_ready(task, reach);
+        }
+        (Step::Write, None)
+        | (Step::Read, Some(VerifyBytes::None | VerifyBytes::CompareOneBlock)) => {
+            complete_burst(task, slot, reach);
+        }
+        (Step::Write, Some(_)) => {
+            // The write has ended, and the read of what it wrote may have to wait for a range.
+            task.burst_mut(slot).step = Step::ReadBack;
+            read_second(task, slot, reach);
+        }
+        (Step::Read, Some(VerifyBytes::Compare)) => {
+            task.burst_mut(slot).step = Step::Compare;
+            let expected = BufSlice { buf: burst.buf, offset: 0, len: burst.len };
+            let second = burst.second.unwrap_or(burst.buf);
+            let actual = BufSlice { buf: second, offset: 0, len: burst.len };
+            task.compare(slot, expected, actual, reach);
+        }
+        (Step::Compare, _) => {
+            if let IoResult::Differs { at } = result {
+                let at = u64::from(burst.offset) + u64::from(at);
+                task.fail(Fault::Check(Sense::miscompare(at)));
+            }
+            complete_burst(task, slot, reach);
+        }
+        (Step::Collect | Step::Send | Step::ReadBack, _) => {
+            unreachable!("no operation is under way in {burst:?}")
+        }
+    }
+}
+
+fn complete_burst(task: &mut Task, slot: usize, reach: &mut Reach<'_, '_>) {
+    let Some(burst) = task.bursts[slot].take() else { unreachable!("it has just been worked on") };
+    task.cursor += u64::from(burst.len);
+    reach.give_back(burst);
+    if reach.lender.has_hungry() {
+        // Those who wait for a buffer get this one; the task asks for its next one behind them.
+        reach.turn.wake(Wake::TaskMayProceed(reach.key));
+    } else {
+        advance(task, reach);
+    }
+}
+
+/// Reads as many bursts ahead as a task may have.
+fn read_ahead(task: &mut Task, reach: &mut Reach<'_, '_>) {
+    let total = task.data_in_total();
+    if total == 0 {
+        return finish(task, reach);
+    }
+    loop {
+        let left = u64::from(total).saturating_sub(task.cursor);
+        let (Some(slot), 1..) = (task.free_slot(), left) else { return };
+        let offset = task.range.offset + task.cursor;
+        let disk_len = chunk_bytes(task.range.len - task.cursor);
+        let len = chunk_bytes(left).min(disk_len);
+        let Some(buf) = reach.lender.lend(disk_len) else {
+            return wait_for_buffer(task, disk_len, reach);
+        };
+        let into = BufSlice { buf, offset: 0, len: disk_len };
+        let request = BlockRequest::Read { offset, into, only_to_send: true };
+        if task.submit(slot, request, reach) == Submitted::Waits {
+            return reach.lender.put_back(buf);
+        }
+        let Ok(offset) = u32::try_from(task.cursor) else {
+            unreachable!("the cursor stays below `total`, a u32")
+        };
+        task.bursts[slot] =
+            Some(Burst { buf, second: None, offset, len, received: 0, step: Step::Read });
+        task.cursor += u64::from(len);
+    }
+}
+
+/// Sends the bursts whose turn it is.
+#[inline]
+fn send_ready(task: &mut Task, reach: &mut Reach<'_, '_>) {
+    loop {
+        let sent = task.data_in.sent;
+        let ready = |b: &Option<Burst>| {
+            b.as_ref().is_some_and(|b| b.step == Step::Send && b.offset == sent)
+        };
+        let Some(slot) = task.bursts.iter().position(ready) else { break };
+        let Some(burst) = task.bursts[slot].take() else { break };
+        let ends = sent + burst.len == task.data_in_total();
+        if ends {
+            task.phase = Phase::Finished;
+            task.untag(reach);
+        } else {
+            task.on_wire += 1;
+            reach.lender.put_on_wire(burst.buf, reach.key);
+        }
+        send_data_in(task, Payload::Buffer(burst), ends, reach);
+        if ends {
+            return;
+        }
+    }
+    read_ahead(task, reach);
+}
+
+/// Sends parameter data: the whole of an answer, as far as the initiator has room.
+pub(crate) fn send_answer(task: &mut Task, reach: &mut Reach<'_, '_>) {
+    let total = task.data_in_total() as usize;
+    let Work::Answer(data) = &mut task.work else { unreachable!("only an answer is sent so") };
+    let mut data = std::mem::take(data);
+    data.truncate(total);
+    send_data_in(task, Payload::Bytes(data), true, reach);
+}
+
+/// Sends data in PDUs that the initiator can take (RFC 7143 11.7), with the status in the last
+/// one if the task `ends` with it.
+#[inline]
+fn send_data_in(task: &mut Task, payload: Payload, ends: bool, reach: &mut Reach<'_, '_>) {
+    let Some(session) = reach.session.as_deref_mut() else {
+        // The session is gone: its tasks are aborted, and send nothing.
+        unreachable!("a task without a session is finished")
+    };
+    let total = payload.len();
+    let mut done = 0;
+    while done < total {
+        let in_sequence_left = session.parameters.max_burst_length - task.data_in.in_sequence;
+        let len = (total - done)
+            .min(session.parameters.max_recv_data_segment_length)
+            .min(in_sequence_left);
+        let last = done + len == total;
+        let carries_status = last && ends;
+        let is_final = carries_status || len == in_sequence_left;
+        let mut header = [0; 48];
+        let Stamp { stat_sn, exp_cmd_sn, max_cmd_sn } =
+            if carries_status { session.stamp() } else { session.stamp_without_status() };
+        let status = carries_status.then(|| DataInStatus {
+            status: status::GOOD,
+            stat_sn,
+            residual: residual(task),
+        });
+        DataInPdu {
+            is_final,
+            acknowledge: false,
+            status,
+            data_segment_length: len,
+            lun: Lun::ZERO,
+            initiator_task_tag: task.tag,
+            target_transfer_tag: TargetTransferTag::RESERVED,
+            exp_cmd_sn,
+            max_cmd_sn,
+            data_sn: Serial32(task.data_in.data_sn),
+            buffer_offset: task.data_in.sent,
+        }
+        .emit(&mut header);
+        task.data_in.data_sn += 1;
+        task.data_in.sent += len;
+        task.data_in.in_sequence = if is_final { 0 } else { task.data_in.in_sequence + len };
+        let data = payload.part(done, len, last);
+        let sample = if carries_status { sample(task) } else { None };
+        reach.turn.push(Action::Send { conn: session.conn, header, data, sample });
+        done += len;
+    }
+}
+
+/// What Data-In PDUs carry.
+enum Payload {
+    Buffer(Burst),
+    Bytes(Vec<u8>),
+}
+
+impl Payload {
+    fn len(&self) -> u32 {
+        match self {
+            Self::Buffer(burst) => burst.len,
+            Self::Bytes(bytes) => match u32::try_from(bytes.len()) {
+                Ok(len) => len,
+                Err(_) => unreachable!("an answer is cut to what fits in a u32"),
+            },
+        }
+    }
+
+    fn part(&self, offset: u32, len: u32, last: bool) -> SendData {
+        match self {
+            Self::Buffer(burst) => {
+                let last = if Mutant::BufferReturnedBeforeLastSend.is_active() {
+                    offset == 0
+                } else {
+                    last
+                };
+                SendData::Buffer { slice: BufSlice { buf: burst.buf, offset, len }, last }
+            }
+            Self::Bytes(bytes) => {
+                let rest = &bytes[offset as usize..];
+                SendData::Bytes(rest[..len as usize].to_vec())
+            }
+        }
+    }
+}
+
+/// The part of `range` from `cursor` on, at most `chunk` bytes.
+pub(crate) fn next_chunk(range: ByteRange, cursor: u64, chunk: u32) -> ByteRange {
+    ByteRange { offset: range.offset + cursor, len: (range.len - cursor).min(u64::from(chunk)) }
+}

@@ -1,0 +1,47 @@
+//! The ends of operations.
+
+use crate::action::IoResult;
+use crate::task::work::Work;
+use crate::task::{Fault, Phase, Reach, Task};
+use crate::task::{bursts, steps};
+use scsi::{Sense, SenseKey};
+
+/// The operation of a part of a task has ended.
+#[inline]
+pub(crate) fn operation_ended(
+    task: &mut Task,
+    part: usize,
+    result: IoResult,
+    reach: &mut Reach<'_, '_>,
+) {
+    task.end_operation(part, reach);
+    match result {
+        IoResult::NoSpace => {
+            task.fail(Fault::Check(Sense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT));
+        }
+        IoResult::Failed(_) => task.fail(Fault::Check(medium_error(task))),
+        IoResult::Done | IoResult::Differs { .. } | IoResult::Mapped { .. } => {}
+    }
+    if task.phase == Phase::Finished {
+        // It was aborted, and has only waited for this.
+    } else if task.fault.is_some() {
+        bursts::advance(task, reach);
+    } else if task.work.streams() {
+        bursts::burst_done(task, part, result, reach);
+    } else {
+        steps::step_done(task, result, reach);
+    }
+}
+
+/// What a failed operation means to the initiator (SBC-3 4.18).
+#[cold]
+const fn medium_error(task: &Task) -> Sense {
+    // A flush that fails is a write that failed late.
+    if task.work.modifies() || matches!(task.work, Work::Flush) {
+        // WRITE ERROR.
+        Sense::new(SenseKey::MediumError, 0x0c, 0x00)
+    } else {
+        // UNRECOVERED READ ERROR.
+        Sense::new(SenseKey::MediumError, 0x11, 0x00)
+    }
+}

@@ -1,0 +1,404 @@
+//! The tasks of one core, the buffers that are lent to them, and what waits for them to end.
+
+use crate::action::{Action, IoResult, Placement};
+use crate::message::{Note, Outcome};
+use crate::operation::OpId;
+use crate::session::connection::{Incoming, Inlet};
+use crate::session::sessions::Sessions;
+use crate::task::admission::{self, Admitted};
+use crate::task::completion::operation_ended;
+use crate::task::data_out::{self, Part, Stray};
+use crate::task::lender::Lender;
+use crate::task::respond;
+use crate::task::waiting::Wait;
+use crate::task::work::Work;
+use crate::task::{Fault, Phase, Reach, Request, Task};
+use crate::task::{bursts, steps};
+use crate::turn::Turn;
+use crate::unit::units::Units;
+use crate::wake::Wake;
+use iscsi::pdu::{DataOut as DataOutPdu, ScsiCommand};
+use units::{BufId, ConnId, Key, PoolLayout, Slab, VolumeId, limits};
+
+/// The tasks of this core.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    table: Slab<Task>,
+    pub(crate) lender: Lender,
+    pub(crate) waits: Vec<Wait>,
+    arrivals: u64,
+}
+
+/// The owners in which a task finds its session and its logical unit.
+pub(crate) struct Neighbours<'a> {
+    pub(crate) sessions: &'a mut Sessions,
+    pub(crate) units: &'a mut Units,
+}
+
+impl Tasks {
+    /// No task, and all buffers of a pool.
+    pub(crate) fn new(layout: PoolLayout) -> Self {
+        Self {
+            table: Slab::new(limits::TASKS_PER_REACTOR_MAX),
+            lender: Lender::new(layout),
+            waits: Vec::new(),
+            arrivals: 0,
+        }
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&Task> {
+        self.table.get(key)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The tasks that `is_one` chooses.
+    pub(crate) fn which(&self, is_one: impl Fn(Key, &Task) -> bool) -> Vec<Key> {
+        self.table.iter().filter(|&(key, task)| is_one(key, task)).map(|(key, _)| key).collect()
+    }
+
+    /// The tasks of a connection's session, those included that were aborted and are still at the
+    /// medium: whoever waits for the session's end waits for them too.
+    pub(crate) fn of_connection(&self, conn: ConnId) -> Vec<Key> {
+        self.which(|_, task| task.conn == Some(conn))
+    }
+
+    /// Whether there is no room for one more task.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.table.is_full()
+    }
+
+    /// Books a task, for which there is room.
+    #[inline]
+    pub(crate) fn insert(&mut self, mut task: Task) -> Key {
+        self.arrivals += 1;
+        task.arrival = self.arrivals;
+        match self.table.insert(task) {
+            Ok(key) => key,
+            Err(_) => unreachable!("the caller has looked for room"),
+        }
+    }
+
+    /// A SCSI Command PDU that has its place in the window and a new tag: becomes a task. A command
+    /// that brings no data starts here and now; for others the placement says where data goes.
+    #[inline]
+    pub(crate) fn handle_command(
+        &mut self,
+        inlet: Inlet<'_>,
+        command: &ScsiCommand,
+        units: &mut Units,
+        turn: &mut Turn<'_>,
+    ) -> Placement {
+        let Inlet { session, incoming } = inlet;
+        let Admitted { volume, planned } = admission::admit(session, units, command);
+        let request = Request {
+            conn: session.conn,
+            tag: command.initiator_task_tag,
+            lun: command.lun,
+            cmd_sn: command.cmd_sn,
+            immediate: command.immediate,
+            expected_data_transfer_length: command.expected_data_transfer_length,
+        };
+        let task = Task::new(&request, volume, planned, turn.now);
+        if self.is_full() {
+            session.retire(command.immediate);
+            respond::refuse(&task, session, turn);
+            return Placement::Discard;
+        }
+        let key = self.insert(task);
+        session.tags.insert(command.initiator_task_tag, key);
+        let Some(task) = self.table.get_mut(key) else { unreachable!("it has just been booked") };
+        let unit = volume.and_then(|volume| units.get_mut(volume));
+        let mut reach = Reach { key, session: Some(session), unit, lender: &mut self.lender, turn };
+        let placement = data_out::expect(task, command, &mut reach);
+        let immediate_len = command.data_segment_length;
+        if immediate_len > 0 {
+            let part = Part::Command { immediate_len };
+            *incoming = Incoming::for_task(key, part, placement);
+            return placement;
+        }
+        data_out::received(task, Part::Command { immediate_len }, &mut reach);
+        if task.phase == Phase::Finished && task.is_still() {
+            task.let_go(&mut reach);
+            self.forget(key, turn);
+        }
+        placement
+    }
+
+    /// Lets `act` work on a task with all that it may touch, and forgets the task if that was its
+    /// end. `None` where the task is gone.
+    #[inline]
+    pub(crate) fn visit<R>(
+        &mut self,
+        key: Key,
+        neighbours: &mut Neighbours<'_>,
+        turn: &mut Turn<'_>,
+        act: impl FnOnce(&mut Task, &mut Reach<'_, '_>) -> R,
+    ) -> Option<R> {
+        let task = self.table.get_mut(key)?;
+        let connection = task.conn.and_then(|conn| neighbours.sessions.get_mut(conn));
+        let (session, filling) = match connection {
+            Some(connection) => (connection.phase.session_mut(), connection.filling),
+            None => (None, None),
+        };
+        let unit = task.volume.and_then(|volume| neighbours.units.get_mut(volume));
+        let mut reach = Reach { key, session, unit, lender: &mut self.lender, turn };
+        let result = act(task, &mut reach);
+        // The socket may still write into a buffer that is being filled.
+        let is_over = task.phase == Phase::Finished
+            && task.is_still()
+            && !filling.is_some_and(|buf| task.has_buffer(buf));
+        if is_over {
+            task.let_go(&mut reach);
+            self.forget(key, turn);
+        } else if !self.waits.is_empty() {
+            turn.wake(Wake::TaskQuiet(key));
+        }
+        Some(result)
+    }
+
+    #[inline]
+    fn forget(&mut self, key: Key, turn: &mut Turn<'_>) {
+        self.table.discard(key);
+        if !self.waits.is_empty() {
+            turn.wake(Wake::TaskQuiet(key));
+        }
+    }
+
+    /// A part of a parameter list. The task may be gone.
+    pub(crate) fn handle_parameters(&mut self, key: Key, bytes: &[u8]) {
+        if let Some(task) = self.table.get_mut(key) {
+            data_out::parameter_bytes(task, bytes);
+        }
+    }
+
+    /// The header of a Data-Out PDU (RFC 7143 11.7).
+    pub(crate) fn handle_data_out(
+        &mut self,
+        inlet: Inlet<'_>,
+        pdu: &DataOutPdu,
+        units: &mut Units,
+        turn: &mut Turn<'_>,
+    ) -> Result<Placement, Stray> {
+        let Inlet { session, incoming } = inlet;
+        // Data of a task that has ended meanwhile is dropped without a word.
+        let Some(key) = session.tags.find(pdu.initiator_task_tag) else {
+            return Ok(Placement::Discard);
+        };
+        let Some(task) = self.table.get_mut(key) else {
+            unreachable!("a tag names a task that lives")
+        };
+        let unit = task.volume.and_then(|volume| units.get_mut(volume));
+        let mut reach = Reach { key, session: Some(session), unit, lender: &mut self.lender, turn };
+        let placement = data_out::header(task, pdu, &mut reach)?;
+        *incoming = Incoming::for_task(key, pdu.into(), placement);
+        Ok(placement)
+    }
+
+    /// A PDU for a task has come to its end. The task may be gone.
+    #[inline]
+    pub(crate) fn handle_part(
+        &mut self,
+        key: Key,
+        part: Part,
+        neighbours: &mut Neighbours<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.visit(key, neighbours, turn, |task, reach| {
+            data_out::received(task, part, reach);
+        });
+    }
+
+    /// A backend operation has ended.
+    #[inline]
+    pub(crate) fn handle_io(
+        &mut self,
+        op: OpId,
+        result: IoResult,
+        neighbours: &mut Neighbours<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let part = usize::from(op.part);
+        let found = self.visit(op.task, neighbours, turn, |task, reach| {
+            operation_ended(task, part, result, reach);
+        });
+        assert!(found.is_some(), "{op:?}: a task lives until its last operation has ended");
+    }
+
+    /// What a task waited for may be there. It may be gone.
+    pub(crate) fn resume(
+        &mut self,
+        key: Key,
+        neighbours: &mut Neighbours<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.visit(key, neighbours, turn, bursts::resume);
+    }
+
+    /// Handles [`Wake::RangeFree`]. The task may be gone.
+    pub(crate) fn handle_range_free(
+        &mut self,
+        key: Key,
+        neighbours: &mut Neighbours<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.visit(key, neighbours, turn, |task, reach| {
+            task.stop_waiting_for_range();
+            bursts::resume(task, reach);
+        });
+    }
+
+    /// The bytes of a buffer have left: it is free, and the task that sent them may read on.
+    #[inline]
+    pub(crate) fn handle_buffer_returned(&mut self, buf: BufId, turn: &mut Turn<'_>) {
+        let sender = self.lender.take_off_wire(buf);
+        self.lender.give_back(buf, turn);
+        // The task may be gone: an aborted one does not wait for the wire.
+        if let Some(key) = sender
+            && let Some(task) = self.table.get_mut(key)
+        {
+            assert!(task.on_wire > 0, "a buffer left the wire twice");
+            task.on_wire -= 1;
+            turn.wake(Wake::TaskMayProceed(key));
+        }
+    }
+
+    /// Handles [`Wake::BufferFree`]: the tasks that wait longest go on. Large needs come first,
+    /// because small ones are met by all buffers.
+    pub(crate) fn feed_hungry(&mut self, neighbours: &mut Neighbours<'_>, turn: &mut Turn<'_>) {
+        for class in (0..self.lender.classes()).rev() {
+            while let Some(key) = self.lender.next_hungry(class) {
+                let Some(task) = self.table.get_mut(key) else {
+                    unreachable!("a task that ends leaves the lender's queue")
+                };
+                task.is_hungry = false;
+                let lent = self.lender.lent_count();
+                self.resume(key, neighbours, turn);
+                if self.table.get(key).is_some_and(|t| t.is_hungry) {
+                    // It has not got all that it could use; nobody overtakes it.
+                    self.lender.keep_place(key);
+                    if self.lender.lent_count() <= lent {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Handles [`Note::Answer`]: a job that the task asked for has ended.
+    pub(crate) fn handle_answer(
+        &mut self,
+        key: Key,
+        outcome: Outcome,
+        neighbours: &mut Neighbours<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let found = self.visit(key, neighbours, turn, |task, reach| {
+            task.end_job();
+            if outcome == Outcome::ReservationConflict {
+                task.fail(Fault::ReservationConflict);
+            }
+            if matches!(task.work, Work::CompareAndWrite { .. }) {
+                task.holds_range = true;
+            }
+            if matches!(task.work, Work::Management) {
+                crate::task::management::job_ended(task, reach);
+            } else if task.phase != Phase::Finished {
+                steps::proceed(task, reach);
+            }
+        });
+        assert!(found.is_some(), "a task lives until its last job has ended");
+    }
+
+    /// Ends tasks without a response: no more data is asked for or taken, and what is at the medium
+    /// is only waited for.
+    pub(crate) fn abort(
+        &mut self,
+        tasks: &[Key],
+        neighbours: &mut Neighbours<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        for &key in tasks {
+            self.visit(key, neighbours, turn, abort_one);
+        }
+    }
+
+    /// The session of tasks ends: they are aborted, and belong to no connection any more.
+    pub(crate) fn disown(
+        &mut self,
+        tasks: &[Key],
+        neighbours: &mut Neighbours<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        for &key in tasks {
+            self.visit(key, neighbours, turn, |task, reach| {
+                abort_one(task, reach);
+                task.conn = None;
+                task.aborted = true;
+            });
+        }
+    }
+
+    /// The buffer that a connection was filling goes back to the reactor, which returns it when the
+    /// socket has let go of it.
+    pub(crate) fn give_up_filling(
+        &mut self,
+        conn: ConnId,
+        buf: BufId,
+        neighbours: &mut Neighbours<'_>,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(&key) = self.which(|_, task| task.has_buffer(buf)).first() else {
+            unreachable!("a buffer that is filled is lent to a task")
+        };
+        self.visit(key, neighbours, turn, |task, reach| {
+            let mut bursts = task.bursts.iter_mut();
+            let burst = bursts.find(|burst| burst.is_some_and(|burst| burst.buf == buf));
+            reach.turn.push(Action::Return { conn, buf });
+            if let Some(second) = burst.and_then(Option::take).and_then(|burst| burst.second) {
+                reach.lender.give_back(second, reach.turn);
+            }
+        });
+    }
+
+    /// The tasks at a volume's logical unit, but for task management, those included that were
+    /// aborted before and are still at the medium: a reset is done when they are quiet too. Tasks
+    /// of the session that asks which came after its request are none of it (RFC 7143 4.2.3.3): the
+    /// initiator has sent them in the belief that they will be carried out.
+    pub(crate) fn of_unit(&self, volume: VolumeId, asker: Option<Key>) -> Vec<Key> {
+        let request = asker.and_then(|key| self.get(key));
+        self.which(|_, task| {
+            let is_later = request.is_some_and(|r| r.conn == task.conn && r.arrival < task.arrival);
+            task.volume == Some(volume) && !is_later && !matches!(task.work, Work::Management)
+        })
+    }
+
+    /// Asserts what holds for every task between two calls: for debug builds and tests.
+    pub(crate) fn self_check(&self) {
+        self.table.iter().for_each(|(_, task)| task.self_check());
+    }
+
+    /// How many tasks there are.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
+/// Ends one task without a response. A task management function is not aborted.
+fn abort_one(task: &mut Task, reach: &mut Reach<'_, '_>) {
+    if task.phase == Phase::Finished || matches!(task.work, Work::Management) {
+        return;
+    }
+    task.aborted = true;
+    task.phase = Phase::Finished;
+    task.untag(reach);
+    if let Some(volume) = task.volume
+        && task.has_job()
+    {
+        let home = reach.turn.cores.home_of(volume);
+        reach.turn.post(home, Note::Cancel { volume, ticket: reach.ticket() });
+    }
+}

@@ -1,0 +1,1 @@
+//! The door against a naive oracle, and the rules one by one.
