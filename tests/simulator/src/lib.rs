@@ -6,6 +6,7 @@
 //! and every use of a buffer is checked on the way.
 
 mod admin;
+mod campaign;
 mod clients;
 mod framing;
 mod ledger;
@@ -18,6 +19,8 @@ mod sectors;
 mod tap;
 mod wires;
 mod world;
+
+pub use campaign::{Campaign, Outcome, attempt};
 
 use std::ops::AddAssign;
 

@@ -17,9 +17,9 @@ impl Outside {
         match bhs.opcode() {
             Opcode::ScsiCommand => {
                 let tag = bhs.initiator_task_tag().0;
-                if let Some(command) = self.clients.session(session).command(tag) {
-                    let op = command.op;
-                    self.scene.ledger.delivered(op, self.scene.run.now);
+                let Scene { run, ledger, .. } = &mut self.scene;
+                if let Some(op) = self.clients.command_arrives(session, tag, run.tick()) {
+                    ledger.delivered(op, run.now);
                 }
             }
             Opcode::TaskManagementRequest => self.management_arrives(session, bhs),
@@ -48,10 +48,28 @@ impl Outside {
             return;
         }
         let Ok(request) = TaskManagementRequest::parse(bhs) else { return };
-        let ledger = &self.scene.ledger;
+        let Scene { run, ledger, .. } = &mut self.scene;
         let pending = self.clients.pending_mut(session, request.initiator_task_tag.0);
         let Some(Pending::Management(asked)) = pending else { return };
+        asked.delivered = run.tick();
         asked.ends = ledger.delivered_ops(|live| ends(asked, session, live));
+    }
+
+    /// The node is about to say that a reset is done.
+    pub(crate) fn reset_is_answered(&mut self, session: usize, bhs: &Bhs) {
+        let Ok(response) = TaskManagementResponse::parse(bhs) else { return };
+        let state = self.clients.session(session);
+        let tag = response.initiator_task_tag.0;
+        if response.outcome != TaskManagementOutcome::FunctionComplete || state.wild {
+            return;
+        }
+        let Some(Pending::Management(asked)) = state.pending.get(&tag) else { return };
+        let asked = asked.clone();
+        if asked.resets_state() {
+            for volume in (0..self.scene.ledger.units.len()).filter(|&v| asked.resets(v)) {
+                self.clients.unit_was_reset(volume, asked.delivered);
+            }
+        }
     }
 
     /// The commands of which an answer says that they have ended: it may only be given when they

@@ -34,7 +34,7 @@ impl Then {
     /// Whether it has to wait for a task. Aborts and the ends of sessions wait for the jobs that
     /// the task has asked for too: they must not change a logical unit afterwards. Jobs do not
     /// wait for jobs, because one may be queued behind the other.
-    const fn waits_for(&self, task: &Task) -> bool {
+    fn waits_for(&self, task: &Task) -> bool {
         match self {
             Self::AnswerManagement { .. } if Mutant::TaskQuietTooEarly.is_active() => false,
             Self::SessionOver { .. } if Mutant::SessionOverTooEarly.is_active() => false,

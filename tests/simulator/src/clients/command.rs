@@ -23,8 +23,20 @@ pub(crate) struct Management {
     pub(crate) referenced: u32,
     pub(crate) cmd_sn: u32,
     pub(crate) sent: Tick,
+    /// When it reached the target.
+    pub(crate) delivered: Tick,
     /// Writes that must have ended when it is answered.
     pub(crate) ends: Vec<u64>,
+}
+
+impl Pending {
+    /// The command that it is.
+    pub(crate) fn command_mut(&mut self) -> Option<&mut Command> {
+        match self {
+            Self::Command(command) => Some(command),
+            Self::Logout | Self::Management(_) | Self::Nop(_) | Self::Text => None,
+        }
+    }
 }
 
 impl Management {
@@ -140,6 +152,8 @@ pub(crate) struct Command {
     pub(crate) spoiled: bool,
     /// A reset by somebody else may have ended it without a word.
     pub(crate) maybe_aborted: bool,
+    /// It must report a unit attention.
+    pub(crate) must_report: bool,
     /// An ABORT TASK for it is under way.
     pub(crate) aborting: bool,
     pub(crate) look: Look,

@@ -164,6 +164,7 @@ impl Composer<'_> {
             outside: draft.outside,
             spoiled: false,
             maybe_aborted: false,
+            must_report: false,
             aborting: false,
             look: self.scene.ledger.units[volume].look(),
             input: Vec::new(),

@@ -104,6 +104,8 @@ impl Prankster<'_> {
         let cmd_sn = self.session.take_cmd_sn(false).0;
         let header = self.test_unit_ready(tag, cmd_sn);
         self.session.doubled.push(tag);
+        // If the first one has ended, this one is a command.
+        self.session.attentions.lose_track();
         self.send(&header);
         true
     }

@@ -1,6 +1,7 @@
 //! The initiators: what each does next.
 
 mod answers;
+mod attentions;
 mod command;
 mod compose;
 mod garbage;
@@ -13,7 +14,7 @@ mod sessions;
 pub(crate) use command::{Command, Kind, Management, Pending};
 pub(crate) use session::Session;
 
-use crate::ledger::Span;
+use crate::ledger::{Span, Tick};
 use crate::run::{Event, Run, Stage};
 use crate::scene::Scene;
 use compose::Composer;
@@ -110,6 +111,25 @@ impl Clients {
     /// A request of a session that has no answer yet.
     pub(crate) fn pending_mut(&mut self, session: usize, tag: u32) -> Option<&mut Pending> {
         self.sessions[session].pending.get_mut(&tag)
+    }
+
+    /// A command of a session has reached the target; returns its number in the record.
+    pub(crate) fn command_arrives(&mut self, session: usize, tag: u32, now: Tick) -> Option<u64> {
+        let state = &mut self.sessions[session];
+        let command = state.pending.get_mut(&tag).and_then(Pending::command_mut)?;
+        let cdb = &command.cdb;
+        if !state.wild && state.attentions.command_arrives(command.volume, cdb, now) {
+            command.must_report = true;
+        }
+        Some(command.op)
+    }
+
+    /// A reset of a volume that reached the target at `since` is done: every session is to be
+    /// told.
+    pub(crate) fn unit_was_reset(&mut self, volume: usize, since: Tick) {
+        for session in self.sessions.iter_mut().filter(|s| s.phase == Phase::Full) {
+            session.attentions.reset(volume, since);
+        }
     }
 
     /// The number of the initiator that a session is of.

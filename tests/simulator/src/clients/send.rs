@@ -328,7 +328,8 @@ impl Session {
         .emit(&mut header);
         let sent = scene.run.tick();
         let cmd_sn = self.cmd_sn;
-        let asked = Management { function, volume, referenced, cmd_sn, sent, ends: Vec::new() };
+        let (delivered, ends) = (0, Vec::new());
+        let asked = Management { function, volume, referenced, cmd_sn, sent, delivered, ends };
         let number = self.number;
         scene.run.trace(|| format!("session {number}: {tag:x} {function:?} of {referenced:x}"));
         scene.run.report.management += 1;

@@ -1,5 +1,6 @@
 //! An initiator's session: its numbers, and what it waits for.
 
+use super::attentions::Attentions;
 use super::command::{Command, Pending, Sequence};
 use crate::rng::word;
 use iscsi::{Bhs, Deframer};
@@ -68,6 +69,7 @@ pub(crate) struct Session {
     pub(crate) stat_sn: Option<u32>,
     pub(crate) next_tag: u32,
     pub(crate) pending: BTreeMap<u32, Pending>,
+    pub(super) attentions: Attentions,
     /// Data-Out sequences to be sent unasked, in the order of their commands.
     pub(crate) unsolicited: VecDeque<Sequence>,
     /// Data-Out sequences that R2Ts have asked for.
@@ -119,6 +121,7 @@ impl Session {
             stat_sn: None,
             next_tag: 1,
             pending: BTreeMap::new(),
+            attentions: Attentions::default(),
             unsolicited: VecDeque::new(),
             solicited: VecDeque::new(),
             deframer: Deframer::new(),
@@ -179,19 +182,12 @@ impl Session {
     }
 
     pub(crate) fn command_mut(&mut self, tag: u32) -> Option<&mut Command> {
-        match self.pending.get_mut(&tag) {
-            Some(Pending::Command(command)) => Some(command),
-            Some(Pending::Logout | Pending::Management(_) | Pending::Nop(_) | Pending::Text)
-            | None => None,
-        }
+        self.pending.get_mut(&tag).and_then(Pending::command_mut)
     }
 
     /// The commands that have no answer.
     pub(crate) fn commands_mut(&mut self) -> impl Iterator<Item = &mut Command> {
-        self.pending.values_mut().filter_map(|pending| match pending {
-            Pending::Command(command) => Some(command.as_mut()),
-            Pending::Logout | Pending::Management(_) | Pending::Nop(_) | Pending::Text => None,
-        })
+        self.pending.values_mut().filter_map(Pending::command_mut)
     }
 
     /// The tags of commands that fit.

@@ -105,6 +105,10 @@ impl Clients {
         if state.exp_cmd_sn != state.cmd_sn || response.tsih == 0 {
             return Err(format!("session {session} begins with {response:?}"));
         }
+        // A LUN that comes and goes takes its attentions with it.
+        if scene.run.plan.faults.catalog == 0 {
+            state.attentions.begin(scene.run.plan.volumes.len());
+        }
         scene.run.report.logins += 1;
         self.fence_older_sessions(session, scene);
         Ok(())

@@ -48,6 +48,9 @@ impl Ledger {
         plan: &Plan,
         now: Tick,
     ) -> Result<(), String> {
+        if command.must_report && !answer.is_attention() {
+            return Err("a unit attention is due".into());
+        }
         match (answer.status, answer.sense) {
             (GOOD, None) => self.ended_well(command, answer.residual, plan, now)?,
             (CHECK_CONDITION, Some(sense)) => self.ended_badly(command, sense, plan)?,

@@ -294,6 +294,7 @@ impl Node {
             out.scene.run.fail(|| format!("{bhs:?} announces {announced} bytes and has {len}"));
         }
         out.check_sample(session, bhs, pdu.sample.as_ref());
+        out.reset_is_answered(session, bhs);
         for op in out.ended_by(session, bhs) {
             if let Some(busy) = self.media.write_of(op) {
                 out.scene.run.fail(|| {
