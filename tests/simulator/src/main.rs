@@ -55,7 +55,7 @@ fn run(arguments: &Arguments) -> u64 {
     if until.is_some() {
         seeds.end = u64::MAX;
     }
-    let jobs = arguments.jobs.or(available_parallelism().ok()).map_or(1, NonZero::get);
+    let jobs = arguments.jobs.or_else(|| available_parallelism().ok()).map_or(1, NonZero::get);
     let (mut total, mut count, mut failed) = (Report::default(), 0_u64, 0_u64);
     Campaign { seeds, jobs, until, mutant: None }.run(|seed, outcome| {
         count += 1;

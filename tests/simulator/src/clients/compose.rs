@@ -4,7 +4,7 @@ use super::command::{Command, Kind};
 use super::offer::transfer_max;
 use super::session::Terms;
 use crate::ledger::Span;
-use crate::plan::VolumePlan;
+use crate::plan::{Theme, VolumePlan};
 use crate::rng::{Rng, size, word};
 use crate::scene::Scene;
 use crate::sectors::{ANYWHERE, Mark, SECTOR, SECTOR_BYTES, ZEROS, sectors};
@@ -88,7 +88,8 @@ impl Composer<'_> {
             Kind::Unmap => self.draft_unmap(volume),
             Kind::Flush => self.draft_flush(volume),
             Kind::Mode { .. } => {
-                let write_cache = self.rng().chance(500);
+                let on = if self.scene.run.plan.theme == Theme::WriteThrough { 200 } else { 500 };
+                let write_cache = self.rng().chance(on);
                 draft_mode(volume, write_cache)
             }
             Kind::Inquiry => self.draft_inquiry(volume),

@@ -1,13 +1,17 @@
 //! What a session wants to negotiate, and what it makes of the answers.
 
 use super::session::Terms;
-use crate::rng::{Rng, word};
+use crate::plan::Theme;
+use crate::rng::word;
+use crate::run::Run;
 
 /// What an initiator wants, and the keys that say so.
-pub(super) fn draw_offer(rng: &mut Rng, big: bool) -> (Terms, Vec<String>) {
+pub(super) fn draw_offer(run: &mut Run) -> (Terms, Vec<String>) {
+    let Run { rng, plan, .. } = run;
+    let big = plan.weights.big > 0;
     let burst_max = if big { 262_144 } else { rng.pick(&[512, 1536, 8192, 65_536, 262_144]) };
     let first_burst = rng.pick(&[512, 4096, 65_536, 262_144]).min(burst_max);
-    let digests = rng.pick(&[0, 0, 1, 2, 3]);
+    let digests = if plan.theme == Theme::Damage { 2 } else { rng.pick(&[0, 0, 1, 2, 3]) };
     let segment_max = if big { 65_536 } else { rng.pick(&[512, 1000, 4096, 8192, 65_536]) };
     let offer = Terms {
         header_digest: digests & 1 != 0,

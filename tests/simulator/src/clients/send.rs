@@ -351,8 +351,7 @@ impl Session {
 
     /// Draws what to negotiate; the keys that say so.
     pub(super) fn operational_keys(&mut self, scene: &mut Scene) -> Vec<String> {
-        let big = scene.run.plan.weights.big > 0;
-        let (offer, keys) = draw_offer(&mut scene.run.rng, big);
+        let (offer, keys) = draw_offer(&mut scene.run);
         self.terms = offer;
         keys
     }

@@ -264,7 +264,7 @@ impl Node {
             self.seats[seat].place(located.first, &self.sockets, run);
             at = located.bytes;
             if must_copy && let Whereabouts::Volume { volume, offset } = at {
-                let bytes = self.media.bytes(InVolume { volume, offset }, slice.len);
+                let bytes = self.media.bytes(InVolume { volume, offset }, slice.len, run);
                 let result = self.seats[seat].pool.fill(*slice, &bytes);
                 run.check(result);
                 at = Whereabouts::Buffer;

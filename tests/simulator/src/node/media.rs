@@ -162,9 +162,13 @@ impl Media {
     }
 
     /// Bytes that were left in a volume.
-    pub(super) fn bytes(&self, at: InVolume, len: u32) -> Vec<u8> {
+    pub(super) fn bytes(&self, at: InVolume, len: u32, run: &mut Run) -> Vec<u8> {
         let mut bytes = vec![0; size(len)];
-        self.disks[usize::from(at.volume.0)].read(at.offset, &mut bytes);
+        if self.contains(at, len) {
+            self.disks[usize::from(at.volume.0)].read(at.offset, &mut bytes);
+        } else {
+            run.fail(|| format!("{at:?} has no {len} bytes"));
+        }
         bytes
     }
 

@@ -310,7 +310,7 @@ fn bytes_of(chunk: Chunk, seat: &mut Seat, media: &Media, run: &mut Run) -> Vec<
             }
             seen
         }
-        Chunk::Volume { at, len } => media.bytes(at, len),
+        Chunk::Volume { at, len } => media.bytes(at, len, run),
     }
 }
 
