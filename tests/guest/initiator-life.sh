@@ -1,12 +1,12 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2317,SC2329 # the functions are run through `step`
-# Runs in a guest: what a Linux initiator does with a target in its life, step by step.
+# Runs in a guest: the life cycle of a Linux initiator, step by step.
 # tests/guest/kernel-initiator starts it; its exit status is the number of errors.
 #
 # PORTAL         address:port of the target, as the guest sees it
-# TARGET         a target without CHAP, with one writable logical unit, which is wiped
-# MAY_FAIL       names of the steps that this target need not pass, separated by spaces; one of
-#                them that passes is an error too, so that the list cannot go stale
+# TARGET         target without CHAP and with one writable logical unit, which is wiped
+# MAY_FAIL       names of steps that may fail, separated by spaces; a listed step that passes is
+#                an error, to keep the list current
 # CHAP_TARGET    optional, a target with one-way CHAP: CHAP_USER, CHAP_PASSWORD
 # MUTUAL_TARGET  optional, one with mutual CHAP: also MUTUAL_USER, MUTUAL_PASSWORD
 # RESIZE         if set: the script creates /share/want-resize and waits for /share/resized,
@@ -15,7 +15,7 @@
 errors=0
 ran=" "
 
-# step NAME COMMAND...: run it, print "ok NAME" or "not ok NAME" with what it printed
+# step NAME COMMAND...: run it, print "ok NAME" or "not ok NAME" with its output
 step() {
 	local name=$1 status=0 listed=
 	shift
@@ -25,7 +25,7 @@ step() {
 	if [ $status = 0 ] && [ -z "$listed" ]; then
 		echo "ok $name"
 	elif [ $status = 0 ]; then
-		echo "not ok $name # passes, but may-fail lists it: take it off the list"
+		echo "not ok $name # passes, but is listed in may-fail: remove it there"
 		errors=$((errors + 1))
 	elif [ -n "$listed" ]; then
 		echo "not ok $name # listed in may-fail (status $status)"
@@ -52,13 +52,13 @@ logout() { iscsi_logout "$TARGET" "$PORTAL"; }
 node_option() { iscsiadm -m node -T "$TARGET" -p "$PORTAL" -o update -n "$1" -v "$2"; }
 
 step discovery discovery
-# Pings come every 2 s while nothing else does; a guest under emulation needs time to answer.
+# Pings are sent every 2 s when idle; an emulated guest needs time to answer.
 iscsi_node "$TARGET" "$PORTAL" 'node.conn[0].timeo.noop_out_interval' 2 \
 	'node.conn[0].timeo.noop_out_timeout' 30
 step login login
 [ -b "$disk" ] || fail "no disk after login: $(dmesg | tail -5)"
 
-# -- what a host asks a new disk
+# -- commands of a host to a new disk
 
 # VPD pages: supported pages 00, unit serial number 80, device identification 83, extended
 # inquiry 86, block limits B0, block device characteristics B1, logical block provisioning B2.
@@ -76,7 +76,7 @@ step report-supported-opcodes sg_opcodes "$disk"
 step get-lba-status sg_get_lba_status --lba=0 "$disk"
 step synchronize-cache sg_sync "$disk"
 
-# -- a file system, and data that must still be there after the next login
+# -- a file system, and data that must survive the next login
 
 mount_again() {
 	echo 3 > /proc/sys/vm/drop_caches
@@ -86,7 +86,7 @@ make_file_system() {
 	mkfs.ext4 -q -F "$disk" && mount "$disk" /mnt && echo hello > /mnt/file && sync &&
 		umount /mnt && mount_again && [ "$(cat /mnt/file)" = hello ]
 }
-# fio_verify NAME: random writes of mixed sizes past the page cache, then all read back
+# fio_verify NAME: random direct writes of mixed sizes, then verification
 fio_verify() {
 	fio --name="$1" --directory=/mnt --size="${FIO_SIZE:-8M}" --bsrange=4k-64k --rw=randwrite \
 		--ioengine=libaio --iodepth=16 --direct=1 --verify=crc32c --do_verify=1 \
@@ -109,7 +109,7 @@ step mount-again mount_again
 step fio-verify-after-login fio_verify_only first
 umount /mnt
 
-# -- what shared disks and thin provisioning use
+# -- commands for shared disks and thin provisioning
 
 persistent_reservation() {
 	local key=0x1122334455667788
@@ -191,9 +191,9 @@ if [ -n "$MUTUAL_TARGET" ]; then
 	step mutual-chap-logout iscsi_logout "$MUTUAL_TARGET" "$PORTAL"
 fi
 
-# -- the same life with CRC32C over headers and data
+# -- the same steps with CRC32C header and data digests
 
-# Only CRC32C is offered, so a target without digests refuses the login.
+# Only CRC32C is offered, so a target without digests rejects the login.
 for digest in HeaderDigest DataDigest; do
 	node_option "node.conn[0].iscsi.$digest" CRC32C
 done
@@ -208,8 +208,8 @@ umount /mnt
 step digests-fsck-clean fsck_clean
 step digests-logout logout
 
-# Debian's 6.1 kernel warns at times about how its own work queues wait for each other; that is
-# no matter of the target's.
+# Debian's 6.1 kernel sometimes warns about dependencies of its own work queues, which is not
+# caused by the target.
 log_is_quiet() {
 	! dmesg | grep -E 'I/O error|connection[0-9:]* error|BUG:|WARNING:|blocked for' |
 		grep -v check_flush_dependency
@@ -217,7 +217,7 @@ log_is_quiet() {
 step kernel-log-quiet log_is_quiet
 for name in $MAY_FAIL; do
 	if [[ "$ran" != *" $name "* ]]; then
-		echo "not ok $name # may-fail lists it, but no step has this name"
+		echo "not ok $name # listed in may-fail, but not a step"
 		errors=$((errors + 1))
 	fi
 done

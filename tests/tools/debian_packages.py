@@ -33,8 +33,8 @@ class Archive:
     def __init__(self, cache):
         self.state = cache / "apt"
         self.archives = self.state / "archives"
-        # apt-get names only the files that it would have to fetch, so it plans with a
-        # folder that is always empty.
+        # apt-get lists only files that it would download, so use a cache folder that is
+        # always empty.
         self.empty = self.state / "empty"
         (self.archives / "partial").mkdir(parents=True, exist_ok=True)
         (self.empty / "partial").mkdir(parents=True, exist_ok=True)

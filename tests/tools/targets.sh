@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # Start and stop iSCSI targets for tests and benchmarks; source this file.
 #
-# A target is known by a short NAME that the caller chooses. After start_pollux or start_tgt:
+# The caller chooses a short NAME for each target. After start_pollux or start_tgt:
 #   ${target_pid[NAME]}  process id        ${target_port[NAME]}  TCP port on 127.0.0.1
 #   ${target_url[NAME]}  iscsi:// URL of its one writable logical unit (1 GiB)
-#   ${target_log[NAME]}  what it printed
+#   ${target_log[NAME]}  log file with its output
 # The caller calls stop_targets in its EXIT trap; only processes started here are stopped.
 
 # shellcheck disable=SC2034 # read by whoever sources this
@@ -13,7 +13,7 @@ declare -A target_end_signal=()
 
 DEMO_IQN=iqn.2026-11.local.pollux:demo
 
-# free_port: a TCP port of 127.0.0.1 that nobody listens on now, below the ephemeral ones
+# free_port: a free TCP port on 127.0.0.1, below the ephemeral ports
 free_port() {
 	local port
 	while :; do
@@ -23,7 +23,7 @@ free_port() {
 	echo "$port"
 }
 
-# wait_until SECONDS PID COMMAND...: until the command succeeds; fails when PID ends before
+# wait_until SECONDS PID COMMAND...: wait until the command succeeds; fails if PID exits first
 wait_until() {
 	local until=$((SECONDS + $1)) pid=$2
 	shift 2
@@ -54,7 +54,7 @@ start_pollux() {
 		stop_target "$name"
 		grep -qi 'in use' "${target_log[$name]}" || break
 	done
-	echo "targets: $polluxd did not say that it is ready (attempt $attempt); it said:" >&2
+	echo "targets: $polluxd did not become ready (attempt $attempt); its output:" >&2
 	tail -n 20 "${target_log[$name]}" >&2
 	return 1
 }
@@ -64,7 +64,7 @@ start_tgt() {
 	local name=$1 folder=$2 cores=${3:-} port control pid
 	local PATH=$PATH:/usr/sbin
 	command -v tgtd > /dev/null || {
-		echo "targets: no tgtd here; install the Debian package tgt" >&2
+		echo "targets: tgtd not found; install the Debian package tgt" >&2
 		return 1
 	}
 	mkdir -p "$folder"
@@ -82,7 +82,7 @@ start_tgt() {
 	truncate -s 1G "$folder/disk.img"
 	local admin=(tgtadm -C "$control" --lld iscsi)
 	if ! wait_until 10 $pid "${admin[@]}" --op show --mode target; then
-		echo "targets: tgtd did not start; it said:" >&2
+		echo "targets: tgtd did not start; its output:" >&2
 		tail -n 20 "${target_log[$name]}" >&2
 		return 1
 	fi
@@ -97,7 +97,7 @@ start_tgt() {
 		"${admin[@]}" --op bind --mode target --tid 1 -I ALL
 }
 
-# stop_target NAME: ask it to end, and end it if it does not within 10 s; its exit status
+# stop_target NAME: send SIGTERM, then SIGKILL after 10 s; returns its exit status
 stop_target() {
 	local pid=${target_pid[$1]:-} status=0 until=$((SECONDS + 10))
 	[ -n "$pid" ] || return 0
@@ -110,7 +110,7 @@ stop_target() {
 	return $status
 } 2> /dev/null # the shell's own "Killed"
 
-# stop_targets: all that were started here
+# stop_targets: stop all targets started here
 stop_targets() {
 	local name
 	for name in "${!target_pid[@]}"; do stop_target "$name" || true; done

@@ -11,7 +11,7 @@ pub enum Ahs<'a> {
     BidirectionalReadLength(u32),
     /// The CDB bytes from byte 16 on (11.2.2.3).
     ExtendedCdb(&'a [u8]),
-    /// A type that the standard reserves. A PDU with it is rejected: what it asks for is unknown.
+    /// A reserved type. A PDU with it is rejected, because its meaning is unknown.
     Unknown {
         /// The six-bit type code.
         kind: u8,
@@ -120,11 +120,11 @@ impl fmt::Display for AhsFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LengthWrong { kind, length } => {
-                write!(f, "additional header segment of type {kind} has the length {length}, ")?;
+                write!(f, "additional header segment of type {kind} has length {length}, ")?;
                 write!(f, "which RFC 7143 11.2.2 does not allow")
             }
             Self::Truncated { bytes_left } => {
-                write!(f, "additional header segment is cut off: TotalAHSLength leaves it only ")?;
+                write!(f, "additional header segment is truncated: TotalAHSLength leaves only ")?;
                 write!(f, "{bytes_left} bytes")
             }
         }

@@ -67,7 +67,7 @@ pub struct TextTooLong;
 
 impl fmt::Display for TextTooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "key text has more than {NEGOTIATION_TEXT_BYTES_MAX} bytes in all its parts")
+        write!(f, "key text exceeds {NEGOTIATION_TEXT_BYTES_MAX} bytes over all its parts")
     }
 }
 

@@ -35,6 +35,7 @@ impl Bhs {
     }
 
     /// What kind of PDU this is (RFC 7143 11.2.1.2).
+    #[inline]
     pub const fn opcode(&self) -> Opcode {
         Opcode::from_code(self.0[0] & OPCODE_MASK)
     }

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 
 use crate::text::BINARY_BYTES_MAX;
 
-/// What a target asks of an initiator, and what it can prove itself.
+/// The credentials required of an initiator, and those of the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChapPolicy {
     /// The hashes that are taken.
@@ -108,7 +108,7 @@ pub struct ChapAnswer<'a> {
     pub name: &'a str,
     /// CHAP_R.
     pub response: Vec<u8>,
-    /// CHAP_I and CHAP_C, where the target is to prove itself too.
+    /// CHAP_I and CHAP_C, if the target must authenticate too.
     pub question: Option<(u8, Vec<u8>)>,
 }
 
@@ -137,7 +137,7 @@ impl Challenge {
         Ok(Self { algorithm, identifier: identifier[0], challenge })
     }
 
-    /// Checks the response, and gives the target's proof where one is asked for.
+    /// Checks the response, and returns the target's proof if one is requested.
     pub fn check(
         self,
         policy: &ChapPolicy,
@@ -196,29 +196,26 @@ impl fmt::Display for ChapFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AlgorithmUnacceptable => {
-                write!(f, "initiator offers no CHAP hash that is allowed here")
+                write!(f, "initiator offers no CHAP hash that the target accepts")
             }
             Self::ChallengeLength { bytes } => {
                 write!(f, "initiator's CHAP challenge has {bytes} bytes instead of 1 to 1024")
             }
             Self::ChallengeReflected => {
-                write!(
-                    f,
-                    "initiator sent the target's own CHAP challenge back; this may be an attack"
-                )
+                write!(f, "initiator reflected the target's CHAP challenge; this may be an attack")
             }
             Self::MutualNotConfigured => {
                 write!(
                     f,
-                    "initiator wants mutual CHAP, but the target has no credentials for it; "
+                    "initiator requires mutual CHAP, but the target has no credentials for it; "
                 )?;
-                write!(f, "configure them, or mutual CHAP off at the initiator")
+                write!(f, "configure mutual_chap, or disable mutual CHAP on the initiator")
             }
             Self::ResponseIncomplete => {
-                write!(f, "initiator's CHAP answer lacks keys or has unreadable values")
+                write!(f, "initiator's CHAP response lacks keys or has invalid values")
             }
             Self::ResponseWrong => {
-                write!(f, "initiator's CHAP name or secret is not the one that is configured")
+                write!(f, "initiator's CHAP name or secret does not match the configured one")
             }
             Self::SecretsEqual => {
                 write!(

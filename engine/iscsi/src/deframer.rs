@@ -25,8 +25,30 @@ pub enum Piece<'a> {
     Payload(&'a [u8]),
     /// The PDU is over. Every PDU ends with exactly one, also without a data segment.
     End {
+        /// Whether the data matches its digest; true without a digest.
+        data_digest_ok: bool,
+    },
+}
+
+/// What the deframer found next, without the bytes of it: they are in the deframer and in its
+/// input. A step is small, so that a reactor pays for no copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The PDU is over ([`Piece::End`]).
+    End {
         /// Whether the data matches its digest; true where there is none.
         data_digest_ok: bool,
+    },
+    /// The stream cannot be cut any further: [`Deframer::fault`] tells why.
+    Fault,
+    /// A whole header: [`Deframer::header`].
+    Header,
+    /// All of the input was taken, and more is needed.
+    NeedMore,
+    /// A run of the data segment, which has been taken off the front of the input.
+    Payload {
+        /// Its bytes; never 0.
+        len: usize,
     },
 }
 
@@ -54,12 +76,12 @@ impl fmt::Display for DeframeFault {
         match self {
             Self::DataSegmentTooLong { bhs, limit } => {
                 let (opcode, length) = (bhs.opcode(), bhs.data_segment_length());
-                write!(f, "{opcode:?} PDU has a data segment of {length} bytes, but this side ")?;
-                write!(f, "declared that it takes at most {limit} (MaxRecvDataSegmentLength)")
+                write!(f, "{opcode:?} PDU has a data segment of {length} bytes, but the target ")?;
+                write!(f, "declared a limit of {limit} (MaxRecvDataSegmentLength)")
             }
             Self::HeaderDigest { bhs } => {
-                write!(f, "header digest of a PDU does not match; the network or the peer ")?;
-                write!(f, "damaged it: {bhs:?}")
+                write!(f, "header digest mismatch: the network or the initiator ")?;
+                write!(f, "corrupted the header {bhs:?}")
             }
         }
     }
@@ -136,16 +158,39 @@ impl Deframer {
     /// bytes are needed and that all of `input` was taken. The end of a PDU may be told when
     /// `input` is empty already, so call it until it gives `None`.
     ///
-    /// After a fault it gives the same fault for ever.
+    /// After a fault, every call returns the same fault.
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, DeframeFault> {
-        if let Some(fault) = self.fault {
-            return Err(fault);
+        let before = *input;
+        match self.step(input) {
+            Step::End { data_digest_ok } => Ok(Some(Piece::End { data_digest_ok })),
+            Step::Fault => match self.fault {
+                Some(fault) => Err(fault),
+                None => unreachable!("a fault is kept"),
+            },
+            Step::Header => Ok(Some(Piece::Header(self.bhs))),
+            Step::NeedMore => Ok(None),
+            Step::Payload { len } => Ok(Some(Piece::Payload(&before[..len]))),
         }
+    }
+
+    /// Does what [`Deframer::next`] does, and names what it found.
+    #[inline]
+    pub fn step(&mut self, input: &mut &[u8]) -> Step {
         match self.part {
             Part::Bhs | Part::Ahs | Part::HeaderDigest => self.next_header(input),
-            Part::Payload => Ok(self.next_payload(input)),
-            Part::Trailer => Ok(self.next_trailer(input)),
+            Part::Payload => self.next_payload(input),
+            Part::Trailer => self.next_trailer(input),
         }
+    }
+
+    /// Why the stream cannot be cut any further, if that is so.
+    pub const fn fault(&self) -> Option<&DeframeFault> {
+        self.fault.as_ref()
+    }
+
+    /// The header that came last, which [`Piece::Header`] had.
+    pub const fn header(&self) -> &Bhs {
+        &self.bhs
     }
 
     /// The AHS bytes of the PDU whose header came last; empty where it has none.
@@ -165,7 +210,7 @@ impl Deframer {
     /// When that is more than [`Deframer::payload_remaining`]: the caller then took bytes of
     /// the next PDU for payload.
     pub fn payload_received(&mut self, bytes: &[u8]) {
-        let taken = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let taken = units::len_u32(bytes.len());
         assert!(taken <= self.payload_remaining, "received payload past the end of its PDU");
         self.payload_remaining -= taken;
         if let Some(digest) = &mut self.digest {
@@ -173,61 +218,89 @@ impl Deframer {
         }
     }
 
-    fn next_header<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Piece<'a>>, DeframeFault> {
+    #[inline]
+    fn next_header(&mut self, input: &mut &[u8]) -> Step {
         if self.part == Part::Bhs {
             if !self.take_bhs(input) {
-                return Ok(None);
+                return Step::NeedMore;
             }
+            if self.bhs.total_ahs_length() == 0 && !self.header_digests {
+                // Nearly all headers.
+                self.ahs.clear();
+                return self.end_header();
+            }
+        }
+        self.next_long_header(input)
+    }
+
+    /// A header with an AHS or a digest.
+    fn next_long_header(&mut self, input: &mut &[u8]) -> Step {
+        if self.fault.is_some() {
+            return Step::Fault;
+        }
+        if self.part == Part::Bhs {
             self.ahs.clear();
             self.part = Part::Ahs;
         }
         if self.part == Part::Ahs {
             if !self.take_ahs(input) {
-                return Ok(None);
+                return Step::NeedMore;
             }
             self.part = Part::HeaderDigest;
         }
         if self.header_digests {
             if !self.collect(DIGEST_BYTES, input) {
-                return Ok(None);
+                return Step::NeedMore;
             }
             if self.carried[..DIGEST_BYTES] != header_digest(self.bhs.raw(), &self.ahs) {
-                return Err(self.fail(DeframeFault::HeaderDigest { bhs: self.bhs }));
+                return self.fail(DeframeFault::HeaderDigest { bhs: self.bhs });
             }
         }
+        self.end_header()
+    }
+
+    /// All of a header is here.
+    #[inline]
+    fn end_header(&mut self) -> Step {
         // RFC 7143 13.12: checked before anything makes room for the data.
         let length = self.bhs.data_segment_length();
         if length > self.data_segment_length_max {
             let limit = self.data_segment_length_max;
-            return Err(self.fail(DeframeFault::DataSegmentTooLong { bhs: self.bhs, limit }));
+            return self.fail(DeframeFault::DataSegmentTooLong { bhs: self.bhs, limit });
         }
         self.payload_remaining = length;
         self.pad = pad_bytes(length) as usize;
         // RFC 7143 11.2.4: an empty data segment has no digest.
         self.digest = (self.data_digests && length > 0).then(DataDigest::new);
         self.part = Part::Payload;
-        Ok(Some(Piece::Header(self.bhs)))
+        Step::Header
     }
 
-    fn next_payload<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
+    #[inline]
+    fn next_payload(&mut self, input: &mut &[u8]) -> Step {
         if self.payload_remaining == 0 {
+            if self.pad == 0 && self.digest.is_none() {
+                // Nothing follows the data: most PDUs.
+                self.part = Part::Bhs;
+                return Step::End { data_digest_ok: true };
+            }
             self.part = Part::Trailer;
             return self.next_trailer(input);
         }
-        let room = usize::try_from(self.payload_remaining).unwrap_or(usize::MAX);
+        let room = units::len_usize(self.payload_remaining);
         let (run, rest) = input.split_at(input.len().min(room));
         *input = rest;
         if run.is_empty() {
-            return None;
+            return Step::NeedMore;
         }
         self.payload_received(run);
-        Some(Piece::Payload(run))
+        Step::Payload { len: run.len() }
     }
 
-    fn next_trailer<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
+    fn next_trailer(&mut self, input: &mut &[u8]) -> Step {
         let digest_bytes = if self.digest.is_some() { DIGEST_BYTES } else { 0 };
         if !self.collect(self.pad + digest_bytes, input) {
-            return None;
+            return Step::NeedMore;
         }
         let (pad, received) = self.carried[..self.pad + digest_bytes].split_at(self.pad);
         let data_digest_ok = self.digest.take().is_none_or(|mut digest| {
@@ -235,7 +308,7 @@ impl Deframer {
             digest.wire() == received
         });
         self.part = Part::Bhs;
-        Some(Piece::End { data_digest_ok })
+        Step::End { data_digest_ok }
     }
 
     /// Takes the BHS; where the input has it whole, it is read in place.
@@ -277,9 +350,12 @@ impl Deframer {
         whole
     }
 
-    fn fail(&mut self, fault: DeframeFault) -> DeframeFault {
+    /// Nothing is taken any more: the part stays one at which every step comes by here.
+    #[cold]
+    fn fail(&mut self, fault: DeframeFault) -> Step {
         self.fault = Some(fault);
-        fault
+        self.part = Part::HeaderDigest;
+        Step::Fault
     }
 }
 

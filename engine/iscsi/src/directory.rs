@@ -37,7 +37,7 @@ pub enum Admission {
     },
     /// It may not.
     Forbidden,
-    /// There is no such target.
+    /// Target not found.
     NotFound,
     /// The target is elsewhere.
     Redirect {

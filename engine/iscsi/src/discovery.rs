@@ -48,7 +48,7 @@ pub struct TextStep {
     pub is_final: bool,
     /// The C bit.
     pub continues: bool,
-    /// Not reserved where the initiator is to go on.
+    /// Not reserved if the initiator must continue.
     pub target_transfer_tag: TargetTransferTag,
     /// The data segment.
     pub text: Vec<u8>,
@@ -84,7 +84,7 @@ impl TextExchange {
         } else {
             open.answer(session, directory)?;
             let bytes_max = session.parameters.max_recv_data_segment_length;
-            open.outbound.take_part(usize::try_from(bytes_max).unwrap_or(usize::MAX))
+            open.outbound.take_part(units::len_usize(bytes_max))
         };
         let continues = !request.continues && !open.outbound.is_empty();
         // RFC 7143 11.11.1: no final response to a request that is not.
@@ -309,12 +309,12 @@ impl fmt::Display for TextExchangeFault {
             Self::Key(fault) => fault.fmt(f),
             Self::TagUnknown { target_transfer_tag } => write!(
                 f,
-                "text request goes on with exchange {:08x}, which is not open",
+                "text request continues exchange {:08x}, which is not open",
                 target_transfer_tag.0
             ),
             Self::Text(fault) => fault.fmt(f),
             Self::TextBeforeAnswerEnded => {
-                write!(f, "initiator sent text before it had asked for the whole answer")
+                write!(f, "initiator sent text before requesting the rest of the response")
             }
             Self::TextFull(fault) => fault.fmt(f),
             Self::TextTooLong(fault) => fault.fmt(f),

@@ -35,7 +35,7 @@ pub enum Rule {
         /// Where the outcome goes, and where the policy has the target's own value.
         field: fn(&mut Parameters) -> &mut bool,
     },
-    /// The initiator tells a number that concerns itself.
+    /// The initiator declares a number about itself.
     DeclaredNumber {
         /// The value without declaration.
         default: u32,
@@ -49,7 +49,7 @@ pub enum Rule {
         /// Whether CRC32C is the outcome, or may be by the policy. The default is None.
         field: fn(&mut Parameters) -> &mut bool,
     },
-    /// The initiator tells who or what it is; the login and the discovery read it.
+    /// The initiator identifies itself; used by login and discovery.
     InitiatorDeclares,
     /// The first value of the initiator's list that is this one, which is also the default.
     OnlyValue(&'static str),
@@ -75,7 +75,7 @@ pub enum Rule {
     Obsolete(&'static str),
     /// Part of the security stage; the login reads it.
     Security,
-    /// Only a target may tell it.
+    /// Only a target may declare it.
     TargetDeclares,
 }
 
@@ -119,8 +119,8 @@ pub fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-/// The longest value of a key in bytes: 255 unless its definition says otherwise (RFC 7143
-/// 6.1). Lists and binary values are longer, and nobody knows what an unknown key allows.
+/// The longest value of a key in bytes: 255 unless its definition differs (RFC 7143
+/// 6.1). Lists and binary values are longer; the limit of an unknown key is not known.
 pub fn value_bytes_max(name: &str) -> usize {
     match find(name).map(|key| key.rule) {
         None

@@ -23,7 +23,7 @@ mod wire_codes;
 
 pub use bhs::{BHS_BYTES, Bhs, InitiatorTaskTag, Opcode, TargetTransferTag, pad_bytes};
 pub use chap::{ChapAlgorithm, ChapPolicy, Credentials};
-pub use deframer::{DeframeFault, Deframer, Piece};
+pub use deframer::{DeframeFault, Deframer, Piece, Step};
 pub use directory::{Authentication, Directory};
 pub use discovery::{TextExchange, TextExchangeFault, TextSession, TextStep};
 pub use login::{Login, LoginFault, LoginStep, SessionRequest, SessionType};

@@ -1,6 +1,6 @@
 //! The login phase of one connection (RFC 7143 6.3, 11.12, 11.13).
 //!
-//! A login is fed with requests and says what to answer. It has no clock, no socket and no
+//! A login takes requests and returns responses. It has no clock, no socket and no
 //! random numbers of its own: its caller bounds its time, and lends it entropy. What it agrees
 //! on becomes a [`SessionRequest`]; only the caller can say whether there is such a session,
 //! and [`Login::finish`] then makes the last response.
@@ -217,7 +217,7 @@ impl Login {
         Ok(next)
     }
 
-    /// Goes to the stage that the initiator asked for; the exchange has checked that it may.
+    /// Enters the stage requested by the initiator; the exchange has checked that it is permitted.
     fn transit(
         &mut self,
         request: &LoginRequest,

@@ -37,7 +37,7 @@ fn is_hexadecimal(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Why a text is no iSCSI name.
+/// Why an iSCSI name is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameFault {
     /// It has a character that no name may have.
@@ -55,14 +55,14 @@ impl fmt::Display for NameFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Character => {
-                write!(f, "name has characters other than letters, digits, dash, dot and colon")
+                write!(f, "invalid name: only letters, digits, dash, dot and colon are permitted")
             }
             Self::Format => {
-                write!(f, "name is not of the form iqn.<date>.<domain>:<text>, eui.<16 digits> ")?;
+                write!(f, "invalid name: use iqn.<date>.<domain>:<text>, eui.<16 digits> ")?;
                 write!(f, "or naa.<16 or 32 digits>")
             }
             Self::TooLong { bytes } => {
-                write!(f, "name has {bytes} bytes; {ISCSI_NAME_BYTES_MAX} are allowed")
+                write!(f, "name has {bytes} bytes; the limit is {ISCSI_NAME_BYTES_MAX}")
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Finds the outcome of operational keys (RFC 7143 6.2), with one function per kind of rule.
 //!
 //! The target always answers and never offers: what an initiator does not offer keeps the
-//! default of the standard. The one thing that the target says unasked is its own
+//! default of the standard. The only key that the target declares without an offer is its own
 //! MaxRecvDataSegmentLength.
 
 use std::borrow::Cow;
@@ -94,7 +94,7 @@ impl Default for Parameters {
     }
 }
 
-/// What the target says for itself in a negotiation.
+/// The declarations of the target in a negotiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The target's own values. A digest that is `true` is taken where the initiator prefers
@@ -339,7 +339,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeyNotAllowed { key } => {
-                write!(f, "initiator sent {key}, which it must not send in this phase")
+                write!(f, "initiator sent {key}, which is not permitted in this phase")
             }
             Self::KeyTwice { key } => write!(f, "initiator offered {key} twice"),
         }

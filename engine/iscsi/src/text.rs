@@ -112,7 +112,7 @@ impl TextWriter {
     }
 }
 
-/// There is no room for a further pair.
+/// No space for another pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextFull {
     /// The greatest size of the text in bytes.
@@ -121,7 +121,7 @@ pub struct TextFull {
 
 impl fmt::Display for TextFull {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "answer would be longer than {} bytes of key text", self.bytes_max)
+        write!(f, "response exceeds {} bytes of key text", self.bytes_max)
     }
 }
 
@@ -141,7 +141,7 @@ pub enum TextFault {
     },
     /// The last pair does not end with a NUL.
     Unterminated,
-    /// A value is no UTF-8, or has control characters.
+    /// A value is not valid UTF-8, or has control characters.
     ValueCharacter,
     /// A value is longer than its key allows.
     ValueTooLong {
@@ -154,15 +154,15 @@ impl fmt::Display for TextFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::EqualsSignMissing => write!(f, "key text has a pair without an equals sign"),
-            Self::KeyCharacter => write!(f, "key text has a key that is empty or no label"),
+            Self::KeyCharacter => write!(f, "key text has an empty or invalid key name"),
             Self::KeyTooLong { bytes } => {
-                write!(f, "key text has a key of {bytes} bytes; {KEY_NAME_BYTES_MAX} are allowed")
+                write!(f, "key text has a key of {bytes} bytes; the limit is {KEY_NAME_BYTES_MAX}")
             }
             Self::Unterminated => write!(f, "key text does not end with a NUL"),
             Self::ValueCharacter => write!(f, "key text has a value that is not printable UTF-8"),
             Self::ValueTooLong { bytes } => {
-                write!(f, "key text has a value of {bytes} bytes, which is more than its key ")?;
-                write!(f, "allows ({KEY_VALUE_BYTES_MAX} for most)")
+                write!(f, "key text has a value of {bytes} bytes, which exceeds the limit of ")?;
+                write!(f, "its key ({KEY_VALUE_BYTES_MAX} for most)")
             }
         }
     }

@@ -57,6 +57,7 @@ impl CommandWindow {
     }
 
     /// Judges a command that is not immediate, and gives it its place where it is in order.
+    #[inline]
     pub fn admit(&mut self, cmd_sn: Serial32) -> CmdSnVerdict {
         if cmd_sn.is_before(self.exp_cmd_sn) || !cmd_sn.is_at_most(self.max_cmd_sn) {
             return CmdSnVerdict::OutsideWindow;
@@ -75,6 +76,7 @@ impl CommandWindow {
     ///
     /// # Panics
     /// When no command is in flight: the caller retired one twice.
+    #[inline]
     pub fn retire(&mut self) {
         assert!(self.in_flight > 0, "a command is retired once");
         self.in_flight -= 1;
@@ -83,6 +85,7 @@ impl CommandWindow {
     }
 
     /// What is in flight and what may still come fill the window exactly.
+    #[inline]
     fn self_check(&self) {
         let free = self.max_cmd_sn.plus(1).distance_from(self.exp_cmd_sn);
         assert_eq!(free, Some(self.size - self.in_flight), "the window keeps its size");

@@ -20,7 +20,7 @@ macro_rules! wire_codes {
         }
 
         impl $name {
-            /// What a value of the field stands for.
+            /// The meaning of a value of the field.
             pub const fn from_code(code: $int) -> Self {
                 match code {
                     $($code => Self::$variant,)+

@@ -1,10 +1,10 @@
 //! READ CAPACITY (10) and (16).
 
-use units::Lba;
+use units::{Lba, saturating_u32};
 
 use crate::plan::truncated;
 use crate::sense::Sense;
-use crate::unit_model::{UnitModel, saturated};
+use crate::unit_model::UnitModel;
 
 /// The 8 bytes of SBC-3, READ CAPACITY (10). An address without PMI is an error; with PMI the
 /// answer is the last block of the unit, because no delay separates its blocks.
@@ -19,8 +19,8 @@ pub(crate) fn read_capacity_10(
     if partial_medium && lba.0 > lu.last_lba().0 {
         return Err(Sense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE);
     }
-    // FFFFFFFFh says that READ CAPACITY (16) is needed.
-    let mut data = saturated(lu.last_lba().0).to_be_bytes().to_vec();
+    // FFFFFFFFh: READ CAPACITY (16) is needed.
+    let mut data = saturating_u32(lu.last_lba().0).to_be_bytes().to_vec();
     data.extend_from_slice(&lu.block_size.bytes().to_be_bytes());
     Ok(data)
 }

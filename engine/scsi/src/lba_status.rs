@@ -1,5 +1,7 @@
 //! The parameter data of GET LBA STATUS (SBC-3).
 
+use units::{len_u32, saturating_u32};
+
 use crate::command::BlockRange;
 use crate::plan::truncated;
 
@@ -36,18 +38,18 @@ pub fn lba_status_data(runs: &[LbaStatus], allocation_length: u32) -> Vec<u8> {
     let runs = runs.get(..lba_status_descriptors_max(allocation_length)).unwrap_or(runs);
     let mut descriptors = Vec::with_capacity(runs.len() * DESCRIPTOR_BYTES as usize);
     for run in runs {
-        let blocks = u32::try_from(run.extent.blocks.0);
+        let blocks = saturating_u32(run.extent.blocks.0);
         descriptors.extend_from_slice(&run.extent.lba.0.to_be_bytes());
-        descriptors.extend_from_slice(&blocks.unwrap_or(u32::MAX).to_be_bytes());
+        descriptors.extend_from_slice(&blocks.to_be_bytes());
         descriptors.extend_from_slice(&[run.provisioning as u8, 0, 0, 0]);
-        if blocks.is_err() {
+        if u64::from(blocks) < run.extent.blocks.0 {
             // The next run does not follow on the part that was reported.
             break;
         }
     }
     // PARAMETER DATA LENGTH counts what follows it: 4 reserved bytes and the descriptors,
     // which are bounded by ANSWER_BYTES_MAX.
-    let length = u32::try_from(descriptors.len() + 4).unwrap_or(u32::MAX);
+    let length = len_u32(descriptors.len() + 4);
     let mut data = length.to_be_bytes().to_vec();
     data.extend_from_slice(&[0; 4]);
     data.append(&mut descriptors);

@@ -1,5 +1,7 @@
 //! REPORT SUPPORTED OPERATION CODES and REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS.
 
+use units::{len_u16, len_u32};
+
 use crate::command::{OperationCodesReport, ReportingOptions};
 use crate::operations::{self, CdbFormat};
 use crate::plan::truncated;
@@ -34,13 +36,13 @@ fn all(timeouts: bool, lu: &UnitModel) -> Vec<u8> {
             descriptors.extend_from_slice(&TIMEOUTS);
         }
     }
-    // A hundred descriptors of 20 bytes: the length cannot saturate.
-    let mut data = u32::try_from(descriptors.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+    // At most a hundred descriptors of 20 bytes.
+    let mut data = len_u32(descriptors.len()).to_be_bytes().to_vec();
     data.append(&mut descriptors);
     data
 }
 
-/// One command, or that there is no such (SPC-4, one_command parameter data format).
+/// One command, or that it is not supported (SPC-4, one_command parameter data format).
 fn one(operation: Option<&CdbFormat>, request: &OperationCodesReport, lu: &UnitModel) -> Vec<u8> {
     let Some(operation) = operation.filter(|one| one.is_supported(lu)) else {
         return vec![0, NOT_SUPPORTED, 0, 0];
@@ -78,7 +80,7 @@ fn with_service_action(
     Ok(operations.iter().find(|operation| has_service_action(operation, request)))
 }
 
-/// 011b: an operation code without service actions has to be asked for with zero.
+/// 011b: an operation code without service actions requires service action zero.
 fn either(request: &OperationCodesReport) -> Option<&'static CdbFormat> {
     operations::with_operation_code(request.operation_code).iter().find(|operation| match operation
         .service_action
@@ -94,7 +96,7 @@ fn has_service_action(operation: &CdbFormat, request: &OperationCodesReport) -> 
 
 fn cdb_length(operation: &CdbFormat) -> [u8; 2] {
     // A CDB has at most 16 bytes.
-    u16::try_from(operation.usage().len()).unwrap_or(u16::MAX).to_be_bytes()
+    len_u16(operation.usage().len()).to_be_bytes()
 }
 
 /// The parameter data (SPC-4, REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS), cut to the allocation
@@ -114,7 +116,7 @@ const TASK_MANAGEMENT: u8 = 0xda;
 
 /// SUPPORT 001b.
 const NOT_SUPPORTED: u8 = 0x01;
-/// SUPPORT 011b: as the standard says.
+/// SUPPORT 011b: conforms to the standard.
 const SUPPORTED_BY_STANDARD: u8 = 0x03;
 /// A command timeouts descriptor (SPC-4) that gives no times: zero is "not reported".
 const TIMEOUTS: [u8; 12] = [0x00, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

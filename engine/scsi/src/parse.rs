@@ -34,7 +34,7 @@ pub fn parse(cdb: &[u8; 16]) -> Result<Command, Sense> {
     // CONTROL is the last byte of the CDB.
     let control_at = operation.usage().len() - 1;
     if cdb.get(control_at).is_some_and(|control| control & NACA != 0) {
-        let byte = u16::try_from(control_at).unwrap_or(u16::MAX);
+        let byte = units::len_u16(control_at);
         return Err(Sense::invalid_field_in_cdb(byte, Some(2)));
     }
     (operation.parse)(cdb)

@@ -90,7 +90,7 @@ pub enum Plan {
         immediate: bool,
     },
     /// Deallocate the extents. Blocks may stay allocated, but then they
-    /// read as zeros if the logical unit says so (LBPRZ).
+    /// read as zeros if the logical unit reports LBPRZ.
     Unmap(Vec<BlockRange>),
     /// Check the blocks on the medium.
     Verify {
@@ -125,7 +125,7 @@ pub enum Plan {
         extent: BlockRange,
         /// Deallocate instead, if the block is all zeros and the medium can (SBC-3, WRITE SAME).
         unmap: bool,
-        /// There is no data-out; the block is all zeros.
+        /// No data-out; the block is all zeros.
         no_data_out: bool,
     },
 }
@@ -251,7 +251,7 @@ pub fn parameters(kind: &ParameterKind, list: &[u8], lu: &UnitModel) -> Plan {
     }
 }
 
-/// MODE SELECT without parameters changes nothing, and is no error (SPC-4, MODE SELECT).
+/// MODE SELECT without parameters changes nothing, and is not an error (SPC-4, MODE SELECT).
 fn mode_select(select: ModeSelect) -> Result<Plan, Sense> {
     match u32::from(select.parameter_list_length) {
         0 => Ok(Plan::Good),
@@ -267,8 +267,8 @@ const fn request_format(descriptor_format: bool) -> SenseFormat {
     if descriptor_format { SenseFormat::Descriptor } else { SenseFormat::Fixed }
 }
 
-/// Cuts parameter data to the allocation length, which is no error (SPC-4, allocation length).
+/// Truncates parameter data to the allocation length; not an error (SPC-4, allocation length).
 pub(crate) fn truncated(mut data: Vec<u8>, allocation_length: u32) -> Vec<u8> {
-    data.truncate(usize::try_from(allocation_length).unwrap_or(usize::MAX));
+    data.truncate(units::len_usize(allocation_length));
     data
 }

@@ -1,6 +1,6 @@
 //! The parameter data of REPORT LUNS (SPC-4).
 
-use units::Lun;
+use units::{Lun, len_u32};
 
 use crate::plan::truncated;
 use crate::sense::Sense;
@@ -22,8 +22,8 @@ pub fn report_luns(
         0x01 | 0x10 | 0x12 => &[],
         _ => return Err(Sense::invalid_field_in_cdb(2, None)),
     };
-    // The callers' tables are bounded by LUNS_PER_TARGET_MAX: the length cannot saturate.
-    let length = u32::try_from(luns.len() * 8).unwrap_or(u32::MAX);
+    // The callers' tables are bounded by LUNS_PER_TARGET_MAX.
+    let length = len_u32(luns.len() * 8);
     let mut data = Vec::with_capacity(8 + luns.len() * 8);
     data.extend_from_slice(&length.to_be_bytes());
     data.extend_from_slice(&[0; 4]);

@@ -9,15 +9,13 @@
 pub enum SenseKey {
     /// Nothing to report.
     NoSense = 0x0,
-    /// The logical unit cannot be accessed at present.
-    NotReady = 0x2,
     /// The medium failed, or the data on it is wrong.
     MediumError = 0x3,
-    /// The hardware, or what stands for it, failed beyond repair by the command.
+    /// A non-recoverable failure of the hardware or its emulation.
     HardwareError = 0x4,
     /// The CDB or its parameter list asks for something illegal.
     IllegalRequest = 0x5,
-    /// Something happened that the initiator has not been told yet.
+    /// An event that was not yet reported to the initiator.
     UnitAttention = 0x6,
     /// The medium may not be written.
     DataProtect = 0x7,
@@ -35,7 +33,7 @@ pub struct FieldPointer {
     pub in_cdb: bool,
     /// The first byte of the field.
     pub byte: u16,
-    /// The most significant bit of the field, where the field is smaller than a byte.
+    /// The most significant bit of the field, if the field is smaller than a byte.
     pub bit: Option<u8>,
 }
 
@@ -52,17 +50,15 @@ pub struct Sense {
     pub information: Option<u64>,
     /// The field in error of an illegal request.
     pub field: Option<FieldPointer>,
-    /// Whether the condition belongs to an earlier command (SPC-4, deferred errors).
-    pub deferred: bool,
 }
 
 /// The two formats of sense data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SenseFormat {
-    /// Response codes 72h and 73h (SPC-4, descriptor format sense data), chosen by D_SENSE or
+    /// Response code 72h (SPC-4, descriptor format sense data), chosen by D_SENSE or
     /// DESC.
     Descriptor,
-    /// Response codes 70h and 71h (SPC-4, fixed format sense data).
+    /// Response code 70h (SPC-4, fixed format sense data).
     Fixed,
 }
 
@@ -83,19 +79,13 @@ impl SenseData {
 impl Sense {
     /// A condition with nothing but its codes.
     pub const fn new(key: SenseKey, asc: u8, ascq: u8) -> Self {
-        Self { key, asc, ascq, information: None, field: None, deferred: false }
+        Self { key, asc, ascq, information: None, field: None }
     }
 
     /// The same condition with its INFORMATION field.
     #[must_use]
     pub const fn with_information(self, information: u64) -> Self {
         Self { information: Some(information), ..self }
-    }
-
-    /// The same condition, reported for a command that has already ended with GOOD.
-    #[must_use]
-    pub const fn as_deferred(self) -> Self {
-        Self { deferred: true, ..self }
     }
 
     /// The wire form of the condition.
@@ -111,7 +101,7 @@ impl Sense {
     fn fixed_format(&self) -> SenseData {
         let information = self.information.and_then(|wide| u32::try_from(wide).ok());
         let mut bytes = [0; SENSE_BYTES_MAX];
-        bytes[0] = 0x70 | u8::from(self.deferred) | (u8::from(information.is_some()) << 7);
+        bytes[0] = 0x70 | (u8::from(information.is_some()) << 7);
         bytes[2] = self.key as u8;
         bytes[3..7].copy_from_slice(&information.unwrap_or(0).to_be_bytes());
         bytes[7] = 10; // ADDITIONAL SENSE LENGTH: what follows byte 7
@@ -125,7 +115,7 @@ impl Sense {
     /// specific descriptor where there is something to put into them.
     fn descriptor_format(&self) -> SenseData {
         let mut bytes = [0; SENSE_BYTES_MAX];
-        bytes[0] = 0x72 | u8::from(self.deferred);
+        bytes[0] = 0x72;
         bytes[1] = self.key as u8;
         bytes[2] = self.asc;
         bytes[3] = self.ascq;
@@ -141,8 +131,7 @@ impl Sense {
             descriptor[4..7].copy_from_slice(&self.sense_key_specific());
             length += 8;
         }
-        // The header is 8 bytes, so there are at most 20 to follow: the cast cannot lose any.
-        bytes[7] = u8::try_from(length - 8).unwrap_or(0);
+        bytes[7] = units::len_u8(length - 8); // ADDITIONAL SENSE LENGTH: what follows byte 7
         SenseData { bytes, length }
     }
 

@@ -1,5 +1,7 @@
 //! The conditions that Pollux reports, by the names that SPC-4 gives to their ASC and ASCQ.
 
+use units::Lba;
+
 use crate::sense::{FieldPointer, Sense, SenseKey};
 
 /// Conditions of the command itself.
@@ -58,14 +60,21 @@ impl Sense {
         Self::new(SenseKey::Miscompare, 0x1d, 0x00).with_information(offset_bytes)
     }
 
-    /// Reading failed at `lba`.
-    pub const fn unrecovered_read_error(lba: u64) -> Self {
-        Self::new(SenseKey::MediumError, 0x11, 0x00).with_information(lba)
+    /// A read failed, and no block can be named.
+    pub const UNRECOVERED_READ_ERROR: Self = Self::new(SenseKey::MediumError, 0x11, 0x00);
+
+    /// A read failed at `lba`: the first block that is not known to be good.
+    pub const fn unrecovered_read_error(lba: Lba) -> Self {
+        Self::UNRECOVERED_READ_ERROR.with_information(lba.0)
     }
 
-    /// Writing failed at `lba`.
-    pub const fn write_error(lba: u64) -> Self {
-        Self::new(SenseKey::MediumError, 0x0c, 0x00).with_information(lba)
+    /// A write failed, and no block can be named: a flush that failed may have lost any block
+    /// that was acknowledged since the last one.
+    pub const WRITE_ERROR: Self = Self::new(SenseKey::MediumError, 0x0c, 0x00);
+
+    /// A write failed at `lba`: the first block that is not known to be good.
+    pub const fn write_error(lba: Lba) -> Self {
+        Self::WRITE_ERROR.with_information(lba.0)
     }
 
     /// The volume was made read-only by the administrator.
@@ -82,29 +91,10 @@ impl Sense {
 
     /// Something behind the logical unit failed that no retry will repair.
     pub const INTERNAL_TARGET_FAILURE: Self = Self::new(SenseKey::HardwareError, 0x44, 0x00);
-
-    /// A flush of the write cache failed; what was acknowledged since the last one may be lost.
-    pub const SYNCHRONIZATION_ERROR: Self = Self::new(SenseKey::MediumError, 0x0c, 0x00);
 }
 
 /// Conditions in which the command was not, or not wholly, carried out.
 impl Sense {
-    /// The logical unit is not ready and cannot say why.
-    pub const LOGICAL_UNIT_NOT_READY: Self = Self::new(SenseKey::NotReady, 0x04, 0x00);
-
-    /// The logical unit will be ready soon; the initiator polls.
-    pub const LOGICAL_UNIT_IS_IN_PROCESS_OF_BECOMING_READY: Self =
-        Self::new(SenseKey::NotReady, 0x04, 0x01);
-
-    /// The target port changes its asymmetric access state; the initiator retries.
-    pub const ASYMMETRIC_ACCESS_STATE_TRANSITION: Self = Self::new(SenseKey::NotReady, 0x04, 0x0a);
-
-    /// The target port is in the standby state.
-    pub const TARGET_PORT_IN_STANDBY_STATE: Self = Self::new(SenseKey::NotReady, 0x04, 0x0b);
-
-    /// The target port is in the unavailable state.
-    pub const TARGET_PORT_IN_UNAVAILABLE_STATE: Self = Self::new(SenseKey::NotReady, 0x04, 0x0c);
-
     /// More unsolicited data arrived than were allowed.
     pub const UNEXPECTED_UNSOLICITED_DATA: Self = Self::new(SenseKey::AbortedCommand, 0x0c, 0x0c);
 
@@ -114,15 +104,12 @@ impl Sense {
     /// The transport found a checksum error in the data of the command.
     pub const PROTOCOL_SERVICE_CRC_ERROR: Self = Self::new(SenseKey::AbortedCommand, 0x47, 0x05);
 
-    /// The transport delivered data at an offset nobody asked for.
+    /// The transport delivered data at an offset that was not requested.
     pub const DATA_OFFSET_ERROR: Self = Self::new(SenseKey::AbortedCommand, 0x4b, 0x05);
 
     /// The transport's header contradicts the CDB, for example in the direction of the data.
     pub const INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT: Self =
         Self::new(SenseKey::IllegalRequest, 0x0e, 0x03);
-
-    /// The node cannot finish the command now, and a retry may succeed.
-    pub const COMMAND_ABORTED: Self = Self::new(SenseKey::AbortedCommand, 0x00, 0x00);
 }
 
 /// Unit attention conditions (SAM-5, unit attention conditions).
@@ -135,24 +122,8 @@ impl Sense {
     pub const BUS_DEVICE_RESET_FUNCTION_OCCURRED: Self =
         Self::new(SenseKey::UnitAttention, 0x29, 0x03);
 
-    /// The nexus was lost and came back.
-    pub const I_T_NEXUS_LOSS_OCCURRED: Self = Self::new(SenseKey::UnitAttention, 0x29, 0x07);
-
     /// Another nexus changed a mode page.
     pub const MODE_PARAMETERS_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x01);
-
-    /// Another nexus preempted the reservation of this one.
-    pub const RESERVATIONS_PREEMPTED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x03);
-
-    /// The reservation under which this nexus was registered was released.
-    pub const RESERVATIONS_RELEASED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x04);
-
-    /// Another nexus removed the registration of this one.
-    pub const REGISTRATIONS_PREEMPTED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x05);
-
-    /// The asymmetric access state of a target port group changed.
-    pub const ASYMMETRIC_ACCESS_STATE_CHANGED: Self =
-        Self::new(SenseKey::UnitAttention, 0x2a, 0x06);
 
     /// The logical unit was resized.
     pub const CAPACITY_DATA_HAS_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x09);
@@ -160,9 +131,6 @@ impl Sense {
     /// Another nexus cleared commands of this one.
     pub const COMMANDS_CLEARED_BY_ANOTHER_INITIATOR: Self =
         Self::new(SenseKey::UnitAttention, 0x2f, 0x00);
-
-    /// Something that INQUIRY reports is different now.
-    pub const INQUIRY_DATA_HAS_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x3f, 0x03);
 
     /// A logical unit was added or removed.
     pub const REPORTED_LUNS_DATA_HAS_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x3f, 0x0e);

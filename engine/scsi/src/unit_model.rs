@@ -3,7 +3,7 @@
 //! A `UnitModel` is immutable: whoever owns it replaces it by the next generation when a
 //! volume is resized or a mode page changes.
 
-use units::{BlockCount, BlockSize, Lba, limits};
+use units::{BlockCount, BlockSize, Lba, limits, saturating_u32};
 
 use crate::command::BlockRange;
 use crate::mode::ModePages;
@@ -149,26 +149,20 @@ impl Limits {
     pub fn new(block_size: BlockSize, physical_block_exponent: u8) -> Self {
         let blocks = |bytes: u64| block_size.blocks_in(bytes).0;
         let physical_blocks = 1_u16.checked_shl(physical_block_exponent.into()).unwrap_or(0);
+        let compare_and_write_blocks = blocks(limits::COMPARE_AND_WRITE_BYTES_MAX.into());
+        // The field is one byte wide, so blocks of 512 bytes reach it before our own limit.
+        let compare_and_write_blocks = u8::try_from(compare_and_write_blocks).unwrap_or(u8::MAX);
         Self {
             optimal_transfer_granularity: physical_blocks,
-            transfer_blocks_max: saturated(blocks(limits::TRANSFER_BYTES_MAX)),
-            optimal_transfer_blocks: saturated(blocks(limits::BURST_LENGTH_MAX.into())),
-            unmap_blocks_max: saturated(blocks(limits::UNMAP_BYTES_MAX)),
+            transfer_blocks_max: saturating_u32(blocks(limits::TRANSFER_BYTES_MAX)),
+            optimal_transfer_blocks: saturating_u32(blocks(limits::BURST_LENGTH_MAX.into())),
+            unmap_blocks_max: saturating_u32(blocks(limits::UNMAP_BYTES_MAX)),
             unmap_descriptors_max: limits::UNMAP_DESCRIPTORS_MAX,
             unmap_granularity: physical_blocks.into(),
             unmap_alignment: None,
             write_same_blocks_max: blocks(limits::WRITE_SAME_BYTES_MAX),
             write_same_needs_length: true,
-            // The field is one byte wide, so blocks of 512 bytes reach it before our own limit.
-            compare_and_write_blocks_max: u8::try_from(blocks(
-                limits::COMPARE_AND_WRITE_BYTES_MAX.into(),
-            ))
-            .unwrap_or(u8::MAX),
+            compare_and_write_blocks_max: compare_and_write_blocks,
         }
     }
-}
-
-/// A count as a 32-bit field: what does not fit is reported as the greatest value.
-pub(crate) fn saturated(count: u64) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -34,7 +34,7 @@ pub(crate) fn plan(
 
 /// The extents of a parameter list, in its order, without the empty ones.
 ///
-/// A descriptor that the list cuts off is ignored, as SBC-3 says.
+/// A truncated descriptor is ignored, as required by SBC-3.
 ///
 /// # Errors
 /// The list is shorter than its header; there are more descriptors or blocks than the unit

@@ -1,6 +1,6 @@
 //! Vital product data pages (SPC-4 and SBC-3, vital product data parameters).
 
-use units::limits;
+use units::{len_u8, len_u16, limits};
 
 use crate::inquiry::{DIRECT_ACCESS_BLOCK_DEVICE, NO_DEVICE};
 use crate::sense::Sense;
@@ -34,7 +34,7 @@ pub(crate) fn page_without_logical_unit(page: u8) -> Result<Vec<u8>, Sense> {
 
 fn with_header(peripheral: u8, page: u8, body: &[u8]) -> Vec<u8> {
     // Every page is far below 64 KiB: the strings in it are cut, the rest has a fixed size.
-    let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
+    let length = len_u16(body.len());
     let [high, low] = length.to_be_bytes();
     let mut data = vec![peripheral, page, high, low];
     data.extend_from_slice(body);
@@ -85,9 +85,8 @@ fn designators(lu: &UnitModel) -> Vec<u8> {
 /// One designation descriptor: PROTOCOL IDENTIFIER and CODE SET, PIV with ASSOCIATION and
 /// DESIGNATOR TYPE, then the designator (SPC-4, designation descriptor).
 fn designator(list: &mut Vec<u8>, kind: [u8; 2], designator: &[u8]) {
-    let length = u8::try_from(designator.len()).unwrap_or(u8::MAX);
-    list.extend_from_slice(&[kind[0], kind[1], 0, length]);
-    list.extend_from_slice(designator.get(..usize::from(length)).unwrap_or(designator));
+    list.extend_from_slice(&[kind[0], kind[1], 0, len_u8(designator.len())]);
+    list.extend_from_slice(designator);
 }
 
 /// The name with its NAA field put right.
@@ -121,7 +120,7 @@ fn extended_inquiry_data(lu: &UnitModel) -> Vec<u8> {
 /// Block Limits (SBC-3). Bytes are counted without the four of the header.
 fn block_limits(lu: &UnitModel) -> Vec<u8> {
     let limits = &lu.limits;
-    // Only a unit that has UNMAP says how much of it.
+    // Only a unit with UNMAP reports its limits.
     let unmap = |value: u32| if lu.thin { value } else { 0 };
     let alignment = limits.unmap_alignment.map_or(0, |blocks| UGAVALID | (blocks & !UGAVALID));
     let mut body = vec![u8::from(limits.write_same_needs_length)];

@@ -2,7 +2,6 @@
 
 use crate::message::{HandedOver, Message};
 use crate::operation::{OpId, Operation};
-use std::collections::VecDeque;
 use units::{BufId, BufSlice, ConnId, Instant, ReactorId, VolumeId};
 use volume::BlockRequest;
 
@@ -161,27 +160,58 @@ pub enum Action {
 /// The queue of actions: owned by the reactor, filled by the shard, drained after each call.
 #[derive(Debug, Default)]
 pub struct Actions {
-    queue: VecDeque<Action>,
+    /// Those from `first` on; the ones before have been carried out.
+    queue: Vec<Option<Action>>,
+    first: usize,
 }
 
 impl Actions {
     /// An empty queue with room for `capacity` actions, so that steady state never grows it.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { queue: VecDeque::with_capacity(capacity) }
+        Self { queue: Vec::with_capacity(capacity), first: 0 }
     }
 
     /// Puts an action behind the others.
+    #[inline]
     pub fn push(&mut self, action: Action) {
-        self.queue.push_back(action);
+        self.queue.push(Some(action));
+    }
+
+    /// The oldest action. What does not have to own it reads it in place: an action is large.
+    #[inline]
+    pub fn front(&self) -> Option<&Action> {
+        self.queue.get(self.first)?.as_ref()
+    }
+
+    /// Drops the oldest action, which has been carried out.
+    #[inline]
+    pub fn drop_front(&mut self) {
+        if let Some(action) = self.queue.get_mut(self.first) {
+            *action = None;
+            self.advance();
+        }
     }
 
     /// Takes the oldest action.
+    #[inline]
     pub fn pop(&mut self) -> Option<Action> {
-        self.queue.pop_front()
+        let action = self.queue.get_mut(self.first)?.take();
+        self.advance();
+        action
     }
 
     /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    #[inline]
+    fn advance(&mut self) {
+        self.first += 1;
+        if self.first == self.queue.len() {
+            self.queue.clear();
+            self.first = 0;
+        }
     }
 }

@@ -23,7 +23,7 @@ use nexus::{Holder, Nexus};
 use scsi::Sense;
 use std::sync::Arc;
 use tags::TaskTags;
-use units::{ConnId, Instant, Lun, Mutant, Serial32, limits};
+use units::{ConnId, Instant, Mutant, Serial32, limits};
 use volume::{LunMapping, TargetRecord};
 
 /// What a session was logged in for.
@@ -142,13 +142,13 @@ impl Session {
         }
     }
 
-    /// The volume behind a LUN of the session's target.
+    /// The mapping of a LUN of the session's target.
     #[inline]
-    pub(crate) fn mapping(&self, lun: Lun) -> Option<LunMapping> {
-        self.target()?.luns.get(&lun.number()?).copied()
+    pub(crate) fn mapping(&self, number: u16) -> Option<LunMapping> {
+        self.target()?.luns.get(&number).copied()
     }
 
-    /// The numbers of the LUNs that lead to `volume`.
+    /// Raises a unit attention at the LUNs that lead to `volume`.
     pub(crate) fn raise_at(&mut self, volume: units::VolumeId, sense: Sense) {
         let Purpose::Normal { target, .. } = &self.purpose else { return };
         let luns = target.luns.iter().filter(|(_, m)| m.volume == volume).map(|(&l, _)| l);

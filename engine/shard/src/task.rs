@@ -12,6 +12,7 @@
 //! it may touch besides itself. Other tasks are not in reach; they are woken.
 
 pub(crate) mod admission;
+pub(crate) mod burst;
 pub(crate) mod bursts;
 pub(crate) mod completion;
 pub(crate) mod data_out;
@@ -29,6 +30,7 @@ use crate::session::Session;
 use crate::turn::Turn;
 use crate::unit::Unit;
 use crate::unit::medium::{Slot, Submitted};
+use burst::{Burst, Bursts};
 use data_out::DataOut;
 use iscsi::InitiatorTaskTag;
 use lender::Lender;
@@ -63,7 +65,7 @@ pub(crate) struct Task {
     pub(crate) data_in: DataIn,
     /// Bytes of the range for which work has begun.
     pub(crate) cursor: u64,
-    pub(crate) bursts: [Option<Burst>; limits::BURSTS_PER_TASK_MAX],
+    pub(crate) bursts: Bursts,
     /// It waits for a buffer, in the lender's queue.
     pub(crate) is_hungry: bool,
     /// It waits for a held range, in the queue of its unit's door.
@@ -156,37 +158,6 @@ enum Under {
     Medium(Slot),
 }
 
-/// A part of a task's data with the buffer that holds it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Burst {
-    pub(crate) buf: BufId,
-    /// A second buffer: what the medium holds, to compare with.
-    pub(crate) second: Option<BufId>,
-    /// Bytes from the start of the task's data.
-    pub(crate) offset: u32,
-    pub(crate) len: u32,
-    /// Bytes received so far.
-    pub(crate) received: u32,
-    pub(crate) step: Step,
-}
-
-/// What a burst is waiting for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// For data from the initiator.
-    Collect,
-    /// For the comparison of `buf` with `second`.
-    Compare,
-    /// For the read of the medium.
-    Read,
-    /// For the range, to read back what was written.
-    ReadBack,
-    /// For its turn to be sent: Data-In goes out in order.
-    Send,
-    /// For the write to the medium.
-    Write,
-}
-
 /// Data on its way to the initiator.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DataIn {
@@ -200,7 +171,7 @@ pub(crate) struct DataIn {
 
 impl Task {
     /// A task that has just been received.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(
         request: &Request,
         volume: Option<VolumeId>,
@@ -223,7 +194,7 @@ impl Task {
             data_out: DataOut::default(),
             data_in: DataIn::default(),
             cursor: 0,
-            bursts: [None; limits::BURSTS_PER_TASK_MAX],
+            bursts: Bursts::new(),
             is_hungry: false,
             waits_for_range: false,
             on_wire: 0,
@@ -247,22 +218,18 @@ impl Task {
     }
 
     /// The burst that covers `offset` of the task's data.
+    #[inline]
     pub(crate) fn burst_at(&mut self, offset: u32) -> Option<&mut Burst> {
-        self.bursts
-            .iter_mut()
-            .flatten()
-            .find(|burst| burst.offset <= offset && offset - burst.offset < burst.len)
+        let part = self.bursts.covering(offset)?;
+        self.bursts.get_mut(part)
     }
 
-    /// A place for one more burst. Bursts that are on the wire count: a task whose peer is slow
+    /// A part for one more burst. Bursts that are on the wire count: a task whose peer is slow
     /// holds no more buffers than another one.
     #[inline]
-    pub(crate) fn free_slot(&self) -> Option<usize> {
-        let held = self.bursts.iter().flatten().count() + usize::from(self.on_wire);
-        if held >= self.bursts.len() {
-            return None;
-        }
-        self.bursts.iter().position(Option::is_none)
+    pub(crate) fn free_part(&self) -> Option<usize> {
+        let held = self.bursts.count() as usize + usize::from(self.on_wire);
+        if held < limits::BURSTS_PER_TASK_MAX { self.bursts.free_part() } else { None }
     }
 
     /// The range of the volume that a burst stands for.
@@ -271,11 +238,12 @@ impl Task {
         ByteRange { offset: self.range.offset + u64::from(burst.offset), len: u64::from(burst.len) }
     }
 
-    /// The burst of a slot in which something is under way.
-    pub(crate) fn burst_mut(&mut self, slot: usize) -> &mut Burst {
-        match &mut self.bursts[slot] {
+    /// The burst of a part in which something is under way.
+    #[inline]
+    pub(crate) fn burst_mut(&mut self, part: usize) -> &mut Burst {
+        match self.bursts.get_mut(part) {
             Some(burst) => burst,
-            None => unreachable!("work on part {slot} without its burst"),
+            None => unreachable!("work on part {part} without its burst"),
         }
     }
 
@@ -304,11 +272,11 @@ impl Task {
 
     /// Whether the buffer is that of one of its bursts.
     pub(crate) fn has_buffer(&self, buf: BufId) -> bool {
-        self.bursts.iter().flatten().any(|burst| burst.buf == buf)
+        self.bursts.find(|burst| burst.buf == buf).is_some()
     }
 
     /// Submits a request to the medium as the operation of `part`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn submit(
         &mut self,
         part: usize,
@@ -391,8 +359,15 @@ impl Task {
     }
 
     /// Gives back what a finished task still holds, before it is forgotten.
+    #[inline]
     pub(crate) fn let_go(&mut self, reach: &mut Reach<'_, '_>) {
         assert!(self.phase == Phase::Finished && self.is_still(), "a task goes when it is quiet");
+        if self.bursts.count() > 0 || self.holds_range | self.waits_for_range | self.is_hungry {
+            self.give_up(reach);
+        }
+    }
+
+    fn give_up(&mut self, reach: &mut Reach<'_, '_>) {
         if self.holds_range
             && let Some(volume) = self.volume
         {
@@ -406,8 +381,10 @@ impl Task {
         if self.is_hungry {
             reach.lender.forget(reach.key);
         }
-        for burst in self.bursts.iter_mut().filter_map(Option::take) {
-            reach.give_back(burst);
+        while let Some(part) = self.bursts.find(|_| true) {
+            if let Some(burst) = self.bursts.take(part) {
+                reach.give_back(burst);
+            }
         }
     }
 
@@ -417,7 +394,7 @@ impl Task {
         assert_eq!(under, usize::from(self.operation_count), "operations are counted: {self:?}");
         if self.phase == Phase::Finished {
             assert!(
-                !self.is_still() || self.bursts.iter().flatten().count() > 0,
+                !self.is_still() || self.bursts.count() > 0,
                 "a finished task stays for what is under way or for a buffer that is filled"
             );
             return;

@@ -5,6 +5,7 @@ mod data_forms;
 mod framing;
 mod initiator;
 mod logical_units;
+pub(crate) mod parts;
 mod registration;
 mod sessions;
 mod task_management;

@@ -47,3 +47,20 @@ impl Wakes {
         self.queue.pop_front()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wakes_are_routed_in_the_order_in_which_they_were_pushed() {
+        let mut wakes = Wakes::default();
+        wakes.push(Wake::HomeReady(VolumeId(1)));
+        wakes.push(Wake::BufferFree);
+        assert!(matches!(wakes.pop(), Some(Wake::HomeReady(VolumeId(1)))));
+        wakes.push(Wake::HomeReady(VolumeId(2)));
+        assert!(matches!(wakes.pop(), Some(Wake::BufferFree)));
+        assert!(matches!(wakes.pop(), Some(Wake::HomeReady(VolumeId(2)))));
+        assert!(wakes.pop().is_none());
+    }
+}

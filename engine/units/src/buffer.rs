@@ -45,7 +45,7 @@ impl PoolLayout {
     /// A layout of these classes.
     ///
     /// # Panics
-    /// When there is no class, or the sizes do not ascend: both are mistakes of the caller.
+    /// When there are no classes, or the sizes do not ascend: both are bugs of the caller.
     pub fn new(classes: Vec<SizeClass>) -> Self {
         assert!(!classes.is_empty(), "a pool needs at least one size class");
         assert!(classes.windows(2).all(|w| w[0].bytes < w[1].bytes), "size classes must ascend");

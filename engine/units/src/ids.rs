@@ -6,7 +6,7 @@ use crate::slab::Key;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReactorId(pub u8);
 
-/// One connection of a reactor. The generation tells a slot's present connection from an
+/// One connection of a reactor. The generation distinguishes a slot's current connection from an
 /// earlier one, so that a late completion is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub Key);

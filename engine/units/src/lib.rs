@@ -6,6 +6,7 @@
 mod blocks;
 mod buffer;
 mod ids;
+mod lengths;
 pub mod limits;
 mod mutant;
 mod serial;
@@ -15,7 +16,8 @@ mod time;
 pub use blocks::{BlockCount, BlockSize, Lba};
 pub use buffer::{BufId, BufSlice, HEAD_ROOM, PoolLayout, SizeClass};
 pub use ids::{ConnId, Lun, ReactorId, VolumeId};
+pub use lengths::{len_u8, len_u16, len_u32, len_u64, len_usize, saturating_u32};
 pub use mutant::Mutant;
 pub use serial::Serial32;
 pub use slab::{Key, Slab};
-pub use time::Instant;
+pub use time::{Instant, nanoseconds};

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub const CONNECTIONS_PER_REACTOR_MAX: u32 = 4096;
 
 /// Connections that have not logged in yet, per peer address: a host logs in on a handful of
-/// paths at once, and whoever opens more is not an initiator.
+/// paths at once; a peer that opens more is not an initiator.
 pub const HALF_OPEN_LOGINS_PER_ADDRESS_MAX: u32 = 16;
 
 /// How long a connection may stay in the login phase: open-iscsi gives up after 15 s itself.
@@ -59,14 +59,14 @@ pub const ISCSI_NAME_BYTES_MAX: usize = 223;
 /// Longest key name (RFC 7143 6.1).
 pub const KEY_NAME_BYTES_MAX: usize = 63;
 
-/// Longest value of a text key, unless the key's definition says otherwise (RFC 7143 6.1).
+/// Longest value of a text key, unless the definition of the key differs (RFC 7143 6.1).
 pub const KEY_VALUE_BYTES_MAX: usize = 255;
 
 /// Parameter data that a command may send besides block data (MODE SELECT, UNMAP, PERSISTENT
 /// RESERVE OUT): an UNMAP list of 256 descriptors is 4104 bytes.
 pub const PARAMETER_LIST_BYTES_MAX: u32 = 8192;
 
-/// Block descriptors of one UNMAP, as the Block Limits VPD page says.
+/// Block descriptors of one UNMAP, as reported in the Block Limits VPD page.
 pub const UNMAP_DESCRIPTORS_MAX: u32 = 256;
 
 /// Runs that one GET LBA STATUS reports: each costs a look at the backend's map.
@@ -79,7 +79,7 @@ pub const UNMAP_BYTES_MAX: u64 = 1 << 29;
 /// Blocks that WRITE SAME covers at most, in bytes: 32 MiB keeps one command under a second.
 pub const WRITE_SAME_BYTES_MAX: u64 = 32 << 20;
 
-/// The largest transfer of one command in bytes, as the Block Limits VPD page says.
+/// The largest transfer of one command in bytes, as reported in the Block Limits VPD page.
 pub const TRANSFER_BYTES_MAX: u64 = 32 << 20;
 
 /// The data that COMPARE AND WRITE compares, in bytes: half of one burst (the other half is

@@ -30,21 +30,38 @@ impl<T> Slab<T> {
         Self { slots: Vec::new(), free: Vec::new(), limit }
     }
 
-    /// Puts an entry in; gives it back where the table is full.
+    /// Inserts an entry; returns it if the table is full.
     pub fn insert(&mut self, entry: T) -> Result<Key, T> {
-        if let Some(index) = self.free.pop() {
-            let slot = &mut self.slots[index as usize];
-            slot.entry = Some(entry);
-            return Ok(Key { index, generation: slot.generation });
-        }
-        let Ok(index) = u32::try_from(self.slots.len()) else { return Err(entry) };
-        if index >= self.limit {
+        if self.is_full() {
             return Err(entry);
         }
-        self.slots.push(Slot { generation: 0, entry: Some(entry) });
+        match self.insert_with(|| entry) {
+            Some((key, _)) => Ok(key),
+            None => unreachable!("it is not full"),
+        }
+    }
+
+    /// Puts in the entry that `make` returns, built where it stays: cheaper than [`Self::insert`] for
+    /// large ones. `None`, and `make` is not called, where the table is full.
+    #[inline(always)]
+    pub fn insert_with(&mut self, make: impl FnOnce() -> T) -> Option<(Key, &mut T)> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => self.new_slot()?,
+        };
+        let slot = &mut self.slots[index as usize];
+        debug_assert!(slot.entry.is_none(), "a free slot has no entry");
+        let generation = slot.generation;
+        Some((Key { index, generation }, slot.entry.insert(make())))
+    }
+
+    #[cold]
+    fn new_slot(&mut self) -> Option<u32> {
+        let index = u32::try_from(self.slots.len()).ok().filter(|&index| index < self.limit)?;
+        self.slots.push(Slot { generation: 0, entry: None });
         // The free list never grows past the slots, so that removing never allocates.
         self.free.reserve(self.slots.len() - self.free.len());
-        Ok(Key { index, generation: 0 })
+        Some(index)
     }
 
     /// The entry of a key, if it is still there.
@@ -86,7 +103,7 @@ impl<T> Slab<T> {
         self.slots.len() - self.free.len()
     }
 
-    /// Whether there is no entry.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

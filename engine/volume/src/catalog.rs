@@ -98,22 +98,22 @@ pub enum CatalogFault {
         /// The LUN.
         lun: u16,
     },
-    /// A target has more logical units than a node serves.
+    /// A target exceeds the limit of logical units.
     TooManyLuns(String),
-    /// There are more targets than a node serves.
+    /// The limit of targets is exceeded.
     TooManyTargets,
-    /// There are more volumes than a node serves.
+    /// The limit of volumes is exceeded.
     TooManyVolumes,
-    /// A volume's record names another place than the one it stands in.
+    /// The id of a volume's record does not match its index.
     WrongVolumeId(String),
 }
 
 impl fmt::Display for CatalogFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DuplicateTarget(t) => write!(f, "two targets are named {t}"),
+            Self::DuplicateTarget(t) => write!(f, "duplicate target name {t}"),
             Self::MissingVolume { target, lun } => {
-                write!(f, "LUN {lun} of target {target} names a volume that is not there")
+                write!(f, "LUN {lun} of target {target} refers to a volume that does not exist")
             }
             Self::TooManyLuns(t) => write!(
                 f,
@@ -122,14 +122,14 @@ impl fmt::Display for CatalogFault {
             ),
             Self::TooManyTargets => write!(f, "more than {} targets", limits::TARGETS_MAX),
             Self::TooManyVolumes => write!(f, "more than {} volumes", limits::VOLUMES_MAX),
-            Self::WrongVolumeId(v) => write!(f, "volume {v} does not stand in its own place"),
+            Self::WrongVolumeId(v) => write!(f, "volume {v} has an inconsistent id"),
         }
     }
 }
 
 impl std::error::Error for CatalogFault {}
 
-/// One generation of what a node serves.
+/// One generation of the volumes, targets and portals of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
     generation: u64,

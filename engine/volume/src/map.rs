@@ -41,7 +41,7 @@ impl<T: Copy + PartialEq> RangeSet<T> {
         self.held.push((range, holder));
     }
 
-    /// Gives back whatever `holder` holds; tells whether it held anything.
+    /// Releases everything that `holder` holds; returns whether it held anything.
     pub fn release(&mut self, holder: T) -> bool {
         let before = self.held.len();
         self.held.retain(|(_, h)| *h != holder);

@@ -46,7 +46,7 @@ pub enum BlockRequest {
 /// A change to the allocation of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpaceChange {
-    /// Deallocate the blocks; they read as zeros where the backing store guarantees it.
+    /// Deallocate the blocks; they read as zeros if the backing store guarantees it.
     Unmap,
     /// The blocks read as zeros from now on.
     Zero,

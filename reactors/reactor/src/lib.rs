@@ -3,20 +3,19 @@
 //! A reactor carries out what its shard asks for and tells it what happened; it decides nothing
 //! about the protocol. The control thread sees all reactors as one [`Node`].
 
-mod backend;
-mod connection;
-mod departure;
-mod execute;
-mod in_place;
+mod backends;
+mod buffers;
+mod handover;
+mod initiator_link;
+mod listeners;
 mod mailbox;
 mod node;
 mod reactor;
 pub mod stats;
+mod streams;
 mod token;
-mod traffic;
-mod unplaced;
 
-pub use backend::Store;
+pub use backends::Store;
 pub use node::{Node, NodeOptions, PollMode, ReactorReport, StartError, default_layout};
 /// What a daemon needs to open volumes and listening sockets, so that it need not know the ring.
 pub use uring::{MemoryStore, Napi, affinity, file, limits, socket};

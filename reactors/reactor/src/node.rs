@@ -1,6 +1,6 @@
 //! The node: all reactors of this machine, as the control thread sees them.
 
-use crate::backend::{SharedStore, Store, with_zero_buffer};
+use crate::backends::{SharedStore, Store, with_zero_buffer};
 use crate::mailbox::{Doorbell, PostOffice};
 use crate::reactor::{Mail, Parts, Reactor};
 use crate::stats::Snapshot;

@@ -37,18 +37,18 @@ pub(crate) fn core_set(cores: &[usize]) -> libc::cpu_set_t {
 /// Why a thread could not be kept on a core.
 #[derive(Debug)]
 pub enum PinError {
-    /// The machine has no such core, or this process may not use it.
+    /// The core does not exist, or is not in the affinity of this process.
     NotAllowed {
-        /// The core that was asked for.
+        /// The requested core.
         core: usize,
         /// Those that there are.
         allowed: Vec<usize>,
     },
     /// The kernel refused.
     Refused {
-        /// The core that was asked for.
+        /// The requested core.
         core: usize,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: std::io::Error,
     },
 }
@@ -58,12 +58,12 @@ impl fmt::Display for PinError {
         match self {
             Self::NotAllowed { core, allowed } => write!(
                 f,
-                "core {core} is not one that this process may run on ({}). Choose others with \
-                 --cores, or widen AllowedCPUs/cpuset of its control group",
+                "core {core} is not in the CPU affinity of this process ({}). Choose other cores \
+                 with --cores, or extend AllowedCPUs/cpuset of its control group",
                 ranges(allowed)
             ),
             Self::Refused { core, source } => {
-                write!(f, "the kernel refused to keep a thread on core {core}: {source}")
+                write!(f, "cannot pin a thread to core {core}: {source}")
             }
         }
     }
@@ -112,9 +112,11 @@ mod tests {
     }
 
     #[test]
-    fn a_core_that_does_not_exist_is_named_with_those_that_do() {
+    fn a_core_that_does_not_exist_is_reported_with_those_that_do() {
         let error = pin_current_thread(100_000).unwrap_err();
-        assert!(error.to_string().starts_with("core 100000 is not one that this process"));
+        assert!(
+            error.to_string().starts_with("core 100000 is not in the CPU affinity of this process")
+        );
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub enum Completion {
         token: u64,
         /// Where the bytes are.
         slice: BufSlice,
-        /// How many were read: fewer than asked for at the end of the file.
+        /// How many were read: fewer than requested at the end of the file.
         result: Result<u32, Errno>,
     },
     /// A receive has ended.
@@ -67,9 +67,7 @@ pub enum Completion {
         token: u64,
         /// The place.
         slice: BufSlice,
-        /// The place that the bytes after it went to, if one was given.
-        then: Option<BufSlice>,
-        /// How many bytes came in all: 0 when the peer has finished sending.
+        /// How many bytes came: 0 when the peer has finished sending.
         result: Result<u32, Errno>,
         /// Whether the kernel has more bytes for this socket already.
         more_waiting: bool,

@@ -20,7 +20,7 @@ use crate::pool::{Pool, PoolMut, REGISTERED_BYTES_MAX};
 use crate::receive::{ReceiveBuffers, RecvBuffer};
 use crate::ring::{Cqe, Ring};
 use crate::sockets::Socket;
-use crate::table::{Op, OpKind, OpTable, Scratch, key_of, user_data};
+use crate::table::{Op, OpKind, OpName, OpTable, key_of, user_data};
 use crate::waker::Waker;
 
 /// How a driver is made.
@@ -47,8 +47,6 @@ pub struct DriverOptions {
     /// Whether a send ends as soon as a part of it went out. Otherwise the kernel goes on by
     /// itself until all of it has.
     pub partial_sends: bool,
-    /// Let a thread of the kernel submit; it sleeps after this long without work.
-    pub sqpoll: Option<Duration>,
     /// Let the kernel poll network cards while a reactor waits.
     pub napi: Option<Napi>,
     /// Cores for the kernel's own I/O workers; they inherit the reactor's core otherwise.
@@ -69,7 +67,6 @@ impl DriverOptions {
             gather_pieces: 512,
             gather_inline_bytes: 64 << 10,
             partial_sends: false,
-            sqpoll: None,
             napi: None,
             worker_cores: Vec::new(),
         }
@@ -121,7 +118,7 @@ pub struct Driver {
     pub(crate) waker_armed: bool,
     /// Operations to cancel that the kernel does not know of yet.
     pub(crate) cancels: Vec<u64>,
-    /// Completions that no queue entry stands for.
+    /// Completions without a queue entry.
     pub(crate) ready: Vec<Completion>,
     cqes: Vec<Cqe>,
     completions: u64,
@@ -144,7 +141,7 @@ impl Driver {
     pub fn new(options: &DriverOptions) -> Result<(Self, Vec<Warning>), SetupError> {
         check(options)?;
         let mut warnings = Vec::new();
-        let ring = Ring::new(options.entries, options.sqpoll, &mut warnings)?;
+        let ring = Ring::new(options.entries, &mut warnings)?;
         let (mut pool, warning) = Pool::new(&options.layout)?;
         warnings.extend(warning);
         let (receive, warning) =
@@ -155,7 +152,7 @@ impl Driver {
         let fixed_files = register_file_table(&ring, options, &mut warnings);
         apply_tuning(&ring, options, &mut warnings);
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|e| SetupError::Kernel { step: "make an eventfd", source: e.into() })?;
+            .map_err(|e| SetupError::Kernel { step: "create an eventfd", source: e.into() })?;
         let whole = if options.partial_sends { 0 } else { libc::MSG_WAITALL };
         let mut driver = Self {
             ring,
@@ -213,7 +210,7 @@ impl Driver {
         Waker::new(Arc::clone(&self.waker_event))
     }
 
-    /// Submits what is queued and, if `wait` says so and nothing has completed yet, sleeps.
+    /// Submits what is queued and, depending on `wait` and if nothing has completed yet, sleeps.
     /// Enters the kernel only if there is something to submit, to run there, or to wait for.
     pub fn submit(&mut self, wait: Wait) -> io::Result<()> {
         if !self.cancels.is_empty() {
@@ -277,19 +274,18 @@ impl Driver {
         if self.fixed_files { Handle::Fixed(index) } else { Handle::Plain(fd) }
     }
 
-    /// Puts an operation into the table and queues its entry, which `build` makes; it gets the
-    /// scratch memory of the operation's slot.
+    /// Puts an operation into the table and queues its entry.
     ///
     /// # Safety
-    /// Everything that the entry points at must be owned by the operation, be its scratch
-    /// memory, or be booked in the pool until the operation has ended.
+    /// Everything that the entry points at must be owned by the operation or be booked in the
+    /// pool until the operation has ended.
     pub(crate) unsafe fn start(
         &mut self,
         op: Op,
-        build: impl FnOnce(&mut Scratch) -> squeue::Entry,
+        entry: squeue::Entry,
     ) -> Result<Key, (Refusal, Op)> {
         let key = self.table.insert(op).map_err(|op| (Refusal::Full, op))?;
-        let entry = build(self.table.scratch(key)).user_data(user_data(key));
+        let entry = entry.user_data(user_data(key));
         // SAFETY: the caller's promise, together with the table: it keeps the operation until
         // its last completion has been reaped.
         if unsafe { self.ring.push(&entry) } {
@@ -319,13 +315,11 @@ impl Driver {
             | OpKind::Write { .. } => {}
         }
         let Some(op) = self.table.remove(key) else { return };
-        let name = (op.token, op.object);
+        let name = OpName { token: op.token, object: op.object };
         out.push(match op.kind {
             OpKind::Allocate => self.complete_fallocate(name, cqe.result),
             OpKind::Read { slice } => self.complete_read(name, slice, cqe.result),
-            OpKind::ReceiveInto { slice, then } => {
-                self.complete_recv_into(name, (slice, then), cqe)
-            }
+            OpKind::ReceiveInto { slice } => self.complete_recv_into(name, slice, cqe),
             OpKind::Send { gather } => self.complete_send(name, gather, cqe),
             OpKind::Sync => self.complete_fsync(name, cqe.result),
             OpKind::Write { slice } => self.complete_write(name, slice, cqe.result),

@@ -1,17 +1,17 @@
-//! What can go wrong, by who can do something about it: the administrator ([`SetupError`],
-//! [`Warning`]), the caller ([`Refusal`]), or whatever the kernel says ([`Errno`]).
+//! Errors by who can act on them: the administrator ([`SetupError`], [`Warning`]), the caller
+//! ([`Refusal`]), or unclassified from the kernel ([`Errno`]).
 
 use std::fmt;
 use std::io;
 
-/// An error number of the kernel, kept as it is so that the data path allocates nothing.
+/// An error number from the kernel; a plain number, so that the data path does not allocate.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Errno(pub i32);
 
 impl Errno {
-    /// The operation was cancelled, because its socket is being closed or on request.
+    /// The operation was cancelled, on request or because its socket is being closed.
     pub const CANCELED: Self = Self(libc::ECANCELED);
-    /// There was no receive buffer: give some back and receive again.
+    /// No receive buffer was available: return some and receive again.
     pub const NO_BUFFERS: Self = Self(libc::ENOBUFS);
 }
 
@@ -35,81 +35,81 @@ impl fmt::Display for Errno {
 
 impl std::error::Error for Errno {}
 
-/// Why the driver did not take an operation. Nothing was started.
+/// Why the driver rejected an operation. Nothing was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// An operation of this kind is in flight on the object already.
+    /// An operation of this kind is already in flight on the object.
     Busy,
-    /// The socket or file is closed, is being closed, or was never this driver's.
+    /// The socket or file is closed, being closed, or unknown to this driver.
     Closed,
-    /// A table or queue is full: reap completions and try again.
+    /// A table or queue is full: reap completions and retry.
     Full,
-    /// The slice names no bytes of the pool, or the gather is empty.
+    /// The slice is outside the buffer pool, or the gather list is empty.
     InvalidBuffer,
-    /// The kernel refused the descriptor.
+    /// The kernel rejected the descriptor.
     Kernel(Errno),
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Busy => f.write_str("an operation of this kind is in flight already"),
+            Self::Busy => f.write_str("an operation of this kind is already in flight"),
             Self::Closed => f.write_str("the socket or file is closed or being closed"),
-            Self::Full => f.write_str("a table of the driver is full; reap and try again"),
-            Self::InvalidBuffer => f.write_str("the slice names no bytes of the pool"),
-            Self::Kernel(errno) => write!(f, "the kernel refused the descriptor: {errno}"),
+            Self::Full => f.write_str("an operation table is full; reap completions and retry"),
+            Self::InvalidBuffer => f.write_str("the byte range is outside the buffer pool"),
+            Self::Kernel(errno) => write!(f, "the kernel rejected the descriptor: {errno}"),
         }
     }
 }
 
 impl std::error::Error for Refusal {}
 
-/// A refusal that gives back what was passed.
+/// A rejection that returns the rejected argument.
 #[derive(Debug)]
 pub struct Refused<T> {
-    /// Why.
+    /// The reason.
     pub reason: Refusal,
-    /// What was passed.
+    /// The argument.
     pub given: T,
 }
 
-/// Why no driver could be made.
+/// Why a driver could not be created.
 #[derive(Debug)]
 pub enum SetupError {
-    /// The kernel has io_uring, but this process may not use it.
+    /// The kernel has io_uring, but this process is not permitted to use it.
     Forbidden {
-        /// The value of `kernel.io_uring_disabled`, where the kernel has it.
+        /// The value of `kernel.io_uring_disabled`, if the kernel has it.
         sysctl: Option<u8>,
     },
-    /// The kernel refused a step that every supported kernel knows.
+    /// A step failed that all supported kernels implement.
     Kernel {
-        /// The step, in words.
+        /// The step, as a phrase.
         step: &'static str,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// The ring itself needs more locked memory than this process may have.
+    /// The ring exceeds the locked-memory limit of this process.
     LockedMemory {
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// There is not as much memory as was asked for.
+    /// The requested memory is not available.
     OutOfMemory {
-        /// What it was for.
+        /// Its purpose.
         what: &'static str,
-        /// Bytes asked for.
+        /// Bytes requested.
         bytes: usize,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// A value of the options is out of range.
+    /// An option is out of range.
     Options {
-        /// What is wrong.
+        /// The option and its range.
         reason: &'static str,
     },
-    /// The kernel has no io_uring, or one that is too old.
+    /// The kernel has no io_uring, or lacks a required feature of it.
     TooOld {
-        /// What is missing.
+        /// The missing feature.
         missing: &'static str,
     },
 }
@@ -119,31 +119,32 @@ impl fmt::Display for SetupError {
         match self {
             Self::Forbidden { sysctl: Some(level @ 1..) } => write!(
                 f,
-                "io_uring is switched off: kernel.io_uring_disabled is {level}. \
+                "io_uring is disabled: kernel.io_uring_disabled is {level}. \
                  Run `sysctl -w kernel.io_uring_disabled=0` (and set it in /etc/sysctl.d)"
             ),
             Self::Forbidden { sysctl: _ } => f.write_str(
-                "this process may not use io_uring, most likely because a seccomp filter forbids \
-                 it. In a container, run with a seccomp profile that allows io_uring_setup, \
+                "io_uring is not permitted for this process, probably because of a seccomp \
+                 filter. In a container, use a seccomp profile that allows io_uring_setup, \
                  io_uring_enter and io_uring_register",
             ),
             Self::Kernel { step, source } => {
-                write!(f, "cannot set up io_uring: the kernel refused to {step}: {source}")
+                write!(f, "cannot set up io_uring: failed to {step}: {source}")
             }
             Self::LockedMemory { source } => write!(
                 f,
-                "cannot make a ring: {source}. Most likely the limit of locked memory is too \
+                "cannot create an io_uring: {source}. The locked-memory limit is probably too \
                  low: set LimitMEMLOCK=infinity in the unit file, or run `ulimit -l unlimited`"
             ),
             Self::OutOfMemory { what, bytes, source } => write!(
                 f,
-                "cannot get {bytes} bytes of memory for {what}: {source}. \
-                 Use fewer buffers, or give the machine or the control group more memory"
+                "cannot allocate {bytes} bytes of memory for {what}: {source}. \
+                 Use fewer buffers, or increase the memory of the machine or the control group"
             ),
-            Self::Options { reason } => write!(f, "the driver's options are not usable: {reason}"),
+            Self::Options { reason } => write!(f, "invalid io_uring options: {reason}"),
             Self::TooOld { missing } => write!(
                 f,
-                "this kernel has no {missing}. Linux 6.1 or newer is needed, with CONFIG_IO_URING"
+                "this kernel does not support {missing}. Linux 6.1 or newer with CONFIG_IO_URING \
+                 is required"
             ),
         }
     }
@@ -160,43 +161,43 @@ impl std::error::Error for SetupError {
     }
 }
 
-/// What works less well than it could on this machine. The driver runs all the same.
+/// A feature that is unavailable on this machine. The driver works without it.
 #[derive(Debug)]
 pub enum Warning {
-    /// Buffers could not be registered: each disk operation maps its pages anew.
+    /// Buffers could not be registered: each disk operation pins its pages.
     BuffersNotRegistered {
-        /// Bytes that were to be registered.
+        /// Bytes to register.
         bytes: usize,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// The file table could not be registered: each operation looks its file up anew.
+    /// The file table could not be registered: each operation looks up its file.
     FilesNotRegistered {
-        /// Entries that were asked for.
+        /// Entries requested.
         entries: u32,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// No huge pages are reserved: ordinary memory is used, with transparent huge pages.
+    /// No huge pages are free: normal pages are used, with transparent huge pages.
     NoHugePages {
-        /// What the memory is for.
+        /// The purpose of the memory.
         what: &'static str,
-        /// Bytes asked for.
+        /// Bytes requested.
         bytes: usize,
     },
-    /// NAPI busy polling could not be switched on.
+    /// NAPI busy polling could not be enabled.
     NoNapi {
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// Work is not deferred to the reactor's own turns, as it is from Linux 6.1 on.
+    /// Task work is not deferred to the reactor's turns, as Linux 6.1 and newer can do.
     NoDeferredTaskRun {
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// The kernel's workers could not be moved to the given cores.
+    /// The kernel's I/O workers could not be moved to other cores.
     WorkersNotMoved {
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
 }
@@ -206,36 +207,36 @@ impl fmt::Display for Warning {
         match self {
             Self::BuffersNotRegistered { bytes, source } => write!(
                 f,
-                "{bytes} bytes of buffers could not be registered with the kernel ({source}), so \
-                 disk I/O costs more CPU time. Raise the limit of locked memory \
-                 (LimitMEMLOCK=infinity in the unit file, or `ulimit -l unlimited`)"
+                "cannot register {bytes} bytes of buffers with the kernel ({source}): disk I/O \
+                 uses more CPU time. Raise the locked-memory limit (LimitMEMLOCK=infinity in the \
+                 unit file, or `ulimit -l unlimited`)"
             ),
             Self::FilesNotRegistered { entries, source } => write!(
                 f,
-                "a table of {entries} files could not be registered with the kernel ({source}), \
-                 so every operation costs a little more. Raise the limit of open files \
+                "cannot register a table of {entries} files with the kernel ({source}): every \
+                 operation uses slightly more CPU time. Raise the open-files limit \
                  (LimitNOFILE=65536 in the unit file, or `ulimit -n 65536`)"
             ),
             Self::NoHugePages { what, bytes } => write!(
                 f,
-                "no huge pages are free for {what} ({bytes} bytes), so ordinary memory is used. \
-                 Reserve {} pages of 2 MiB with `sysctl -w vm.nr_hugepages=...`",
+                "no huge pages available for {what} ({bytes} bytes): using normal pages, which \
+                 is slower. Reserve {} pages of 2 MiB with `sysctl -w vm.nr_hugepages=...`",
                 bytes.div_ceil(2 << 20)
             ),
             Self::NoNapi { source } => write!(
                 f,
-                "the kernel does not poll network cards for a ring ({source}), so they interrupt \
-                 as ever; it needs Linux 6.9 with CONFIG_NET_RX_BUSY_POLL"
+                "NAPI busy polling is not available ({source}): network cards use interrupts. \
+                 Linux 6.9 or newer with CONFIG_NET_RX_BUSY_POLL is required"
             ),
             Self::NoDeferredTaskRun { source } => write!(
                 f,
-                "the kernel does not defer completions to the reactor's own turns ({source}), so \
-                 it interrupts the reactor more often. Linux 6.1 or newer does"
+                "deferred io_uring task work is not available ({source}): the kernel interrupts \
+                 the reactors more often. Linux 6.1 or newer is required"
             ),
             Self::WorkersNotMoved { source } => write!(
                 f,
-                "the kernel's I/O workers could not be moved off the reactor's core ({source}); \
-                 a reactor that spins slows file I/O down"
+                "cannot move the kernel's I/O workers off the reactor's core ({source}): a \
+                 spinning reactor slows down file I/O"
             ),
         }
     }

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 pub struct OpenOptions {
     /// Never write to it.
     pub read_only: bool,
-    /// Go through the page cache where the file system has no direct I/O, instead of failing.
+    /// Use the page cache if the file system does not support direct I/O, instead of failing.
     pub buffered_allowed: bool,
 }
 

@@ -43,7 +43,7 @@ impl Driver {
         Ok(())
     }
 
-    /// What an operation on a file is told to use.
+    /// The file argument of an operation.
     pub(crate) fn file_handle(&self, id: FileId) -> Result<Handle, Refusal> {
         let file = self.files.get(id.0).ok_or(Refusal::Closed)?;
         Ok(self.handle(self.sockets_max + id.0.index, file.fd.as_raw_fd()))

@@ -11,7 +11,6 @@ use units::BufSlice;
 use crate::errors::Refusal;
 use crate::memory::MemoryStore;
 use crate::pool::{Pool, PoolMut};
-use crate::table::EMPTY_MSGHDR;
 
 /// A reusable list of bytes to send. Make one with [`Driver::gather`](crate::Driver::gather).
 ///
@@ -27,7 +26,10 @@ struct Parts {
     /// Copied bytes. Its capacity is fixed, so that it never moves.
     inline: Vec<u8>,
     inline_bytes_max: usize,
+    /// The stores whose bytes are in the list, so that they stay.
     stores: Vec<Arc<MemoryStore>>,
+    /// Parts that name pool buffers.
+    buffers: usize,
     /// Bytes of all parts.
     total: u32,
     /// Bytes that have been sent already.
@@ -47,8 +49,8 @@ enum Part {
     Inline { start: u32, len: u32 },
     /// Bytes of a pool buffer, with `head` bytes directly in front of them.
     Buffer { head: u32, slice: BufSlice },
-    /// Bytes of a memory store.
-    Store { store: usize, offset: u64, len: u32 },
+    /// Bytes of a memory store, which `stores` keeps.
+    Store { address: *const u8, len: u32 },
 }
 
 impl Part {
@@ -68,6 +70,7 @@ impl Gather {
             inline: Vec::with_capacity(inline_bytes_max),
             inline_bytes_max,
             stores: Vec::new(),
+            buffers: 0,
             total: 0,
             sent: 0,
             cursor: 0,
@@ -87,17 +90,12 @@ impl Gather {
         if len == 0 {
             return true;
         }
-        // Inline bytes lie back to back, so a piece that follows one only makes it longer.
-        if let Some(Part::Inline { len: last, .. }) = this.parts.last_mut() {
-            *last += len;
-        } else {
-            let Ok(start) = u32::try_from(this.inline.len()) else { return false };
-            if !this.push(Part::Inline { start, len }) {
-                return false;
-            }
+        if !matches!(this.parts.last(), Some(Part::Inline { .. }))
+            && this.parts.len() == this.parts_max
+        {
+            return false;
         }
-        this.inline.extend_from_slice(bytes);
-        this.total += len;
+        this.append(bytes, len);
         true
     }
 
@@ -107,10 +105,10 @@ impl Gather {
         if slice.len == 0 {
             return true;
         }
-        if !this.has_bytes_for(slice.len) || !this.push(Part::Buffer { head: 0, slice }) {
+        if !this.has_bytes_for(slice.len) || this.parts.len() == this.parts_max {
             return false;
         }
-        this.total += slice.len;
+        this.push_named(0, slice);
         true
     }
 
@@ -121,7 +119,7 @@ impl Gather {
     pub fn push_framed(&mut self, pool: &mut PoolMut<'_>, head: &[u8], slice: BufSlice) -> bool {
         let this = &mut *self.0;
         let Ok(head_bytes) = u32::try_from(head.len()) else { return false };
-        let Some(bytes) = slice.len.checked_add(head_bytes) else { return false };
+        let bytes = slice.len.saturating_add(head_bytes);
         if this.is_full_for(head.len()) || !this.has_bytes_for(bytes) {
             return false;
         }
@@ -129,31 +127,44 @@ impl Gather {
         if slice.len == 0 || !pool.fill_head(slice, head) {
             return self.push_inline(head) && self.push_buffer(slice);
         }
-        this.total += bytes;
-        this.push(Part::Buffer { head: head_bytes, slice })
+        this.push_named(head_bytes, slice);
+        true
     }
 
     /// Adds bytes of a memory store, which leave straight from its own pages. If the store is
     /// written meanwhile, a mix of old and new bytes leaves: do not use it under a digest.
     pub fn push_store(&mut self, store: &Arc<MemoryStore>, offset: u64, len: u32) -> bool {
+        len == 0 || self.push_framed_store(&[], store, offset, len)
+    }
+
+    /// Adds a copy of `head` and then bytes of a memory store, as [`Gather::push_store`] does.
+    #[inline]
+    pub fn push_framed_store(
+        &mut self,
+        head: &[u8],
+        store: &Arc<MemoryStore>,
+        offset: u64,
+        len: u32,
+    ) -> bool {
         let this = &mut *self.0;
-        if len == 0 {
-            return true;
-        }
-        let has_room = this.parts.len() < this.parts_max && this.has_bytes_for(len);
-        if !store.contains(offset, len) || !has_room {
+        let Ok(head_bytes) = u32::try_from(head.len()) else { return false };
+        let Some(address) = store.address(offset, len) else { return false };
+        let parts = usize::from(head_bytes > 0) + 1;
+        if this.parts.len() + parts > this.parts_max
+            || head.len() > this.inline_bytes_max - this.inline.len()
+            || !this.has_bytes_for(head_bytes.saturating_add(len))
+        {
             return false;
         }
-        // Nearly always all parts are of one volume, so the last store is the one.
-        let index = match this.stores.iter().rposition(|s| Arc::ptr_eq(s, store)) {
-            Some(index) => index,
-            None => {
-                this.stores.push(Arc::clone(store));
-                this.stores.len() - 1
-            }
-        };
-        this.total += len;
-        this.push(Part::Store { store: index, offset, len })
+        if head_bytes > 0 {
+            this.append(head, head_bytes);
+        }
+        if len > 0 {
+            this.keep(store);
+            this.parts.push(Part::Store { address, len });
+            this.total += len;
+        }
+        true
     }
 
     /// Bytes that have not been sent yet.
@@ -166,7 +177,7 @@ impl Gather {
         self.len_bytes() == 0
     }
 
-    /// Whether there is no room for a frame: `inline_bytes` of copied bytes and one buffer.
+    /// Whether there is no space for a frame: `inline_bytes` of copied bytes and one buffer.
     pub fn is_full_for(&self, inline_bytes: usize) -> bool {
         self.0.is_full_for(inline_bytes)
     }
@@ -206,6 +217,7 @@ impl Gather {
         this.parts.clear();
         this.inline.clear();
         this.stores.clear();
+        this.buffers = 0;
         this.iovecs.clear();
         this.total = 0;
         this.sent = 0;
@@ -221,17 +233,23 @@ impl Gather {
         let this = &mut *self.0;
         this.iovecs.clear();
         let mut skip = this.cursor_bytes;
-        for index in this.cursor..this.parts.len() {
-            match this.address_of(index, pool) {
-                Ok(address) => this.iovecs.push(libc::iovec {
-                    iov_base: address.wrapping_add(skip as usize).cast_mut().cast(),
-                    iov_len: (this.parts[index].bytes() - skip) as usize,
-                }),
-                Err(reason) => {
-                    this.end_parts(index, pool);
-                    return Err(reason);
-                }
-            }
+        for (index, part) in this.parts.iter().enumerate().skip(this.cursor) {
+            // `wrapping_add` stays inside: a part was pushed together with its bytes.
+            let address = match *part {
+                Part::Inline { start, .. } => this.inline.as_ptr().wrapping_add(start as usize),
+                Part::Store { address, .. } => address,
+                Part::Buffer { head, slice } => match pool.begin_read(slice, head) {
+                    Ok(address) => address,
+                    Err(reason) => {
+                        this.end_parts(index, pool);
+                        return Err(reason);
+                    }
+                },
+            };
+            this.iovecs.push(libc::iovec {
+                iov_base: address.wrapping_add(skip as usize).cast_mut().cast(),
+                iov_len: (part.bytes() - skip) as usize,
+            });
             skip = 0;
         }
         if let [only] = this.iovecs[..]
@@ -270,12 +288,40 @@ impl Parts {
             || inline_bytes > self.inline_bytes_max - self.inline.len()
     }
 
-    fn push(&mut self, part: Part) -> bool {
-        if self.parts.len() == self.parts_max {
-            return false;
+    /// Adds copied bytes, for which there is room.
+    #[inline]
+    fn append(&mut self, bytes: &[u8], len: u32) {
+        // Inline bytes lie back to back, so a piece that follows one only makes it longer.
+        if let Some(Part::Inline { len: last, .. }) = self.parts.last_mut() {
+            *last += len;
+        } else {
+            // `SEND_BYTES_MAX` bounds what the list holds.
+            let start = u32::try_from(self.inline.len()).unwrap_or(u32::MAX);
+            self.parts.push(Part::Inline { start, len });
         }
-        self.parts.push(part);
-        true
+        match <&[u8; HEADER_BYTES]>::try_from(bytes) {
+            // Nearly always; of a length that is known, the copy is a few instructions.
+            Ok(header) => self.inline.extend_from_slice(header),
+            Err(_) => self.inline.extend_from_slice(bytes),
+        }
+        self.total += len;
+    }
+
+    /// Adds a pool buffer, for which there is room.
+    fn push_named(&mut self, head: u32, slice: BufSlice) {
+        self.parts.push(Part::Buffer { head, slice });
+        self.buffers += 1;
+        self.total += head + slice.len;
+    }
+
+    /// Makes sure that a store stays as long as its bytes are in the list.
+    #[inline]
+    fn keep(&mut self, store: &Arc<MemoryStore>) {
+        // Nearly always all parts are of one volume.
+        let is_kept = |kept: &Arc<MemoryStore>| Arc::ptr_eq(kept, store);
+        if !self.stores.last().is_some_and(is_kept) && !self.stores.iter().any(is_kept) {
+            self.stores.push(Arc::clone(store));
+        }
     }
 
     /// Whether the buffer of a slice is in this list with a head already, whose room it uses.
@@ -286,18 +332,10 @@ impl Parts {
         })
     }
 
-    fn address_of(&self, index: usize, pool: &mut Pool) -> Result<*const u8, Refusal> {
-        match self.parts[index] {
-            // `wrapping_add` stays inside: the part was pushed together with its bytes.
-            Part::Inline { start, .. } => Ok(self.inline.as_ptr().wrapping_add(start as usize)),
-            Part::Buffer { head, slice } => pool.begin_read(slice, head),
-            Part::Store { store, offset, len } => {
-                self.stores[store].address(offset, len).ok_or(Refusal::InvalidBuffer)
-            }
-        }
-    }
-
     fn end_parts(&self, end: usize, pool: &mut Pool) {
+        if self.buffers == 0 {
+            return;
+        }
         for part in &self.parts[self.cursor..end] {
             match *part {
                 Part::Buffer { slice, .. } => pool.end_read(slice),
@@ -307,8 +345,21 @@ impl Parts {
     }
 }
 
+/// The length of most copied pieces: an iSCSI header.
+const HEADER_BYTES: usize = 48;
+
 /// One send, in bytes: the kernel's own bound is 2 GiB less a page.
 const SEND_BYTES_MAX: u32 = 1 << 30;
+
+const EMPTY_MSGHDR: libc::msghdr = libc::msghdr {
+    msg_name: std::ptr::null_mut(),
+    msg_namelen: 0,
+    msg_iov: std::ptr::null_mut(),
+    msg_iovlen: 0,
+    msg_control: std::ptr::null_mut(),
+    msg_controllen: 0,
+    msg_flags: 0,
+};
 
 #[cfg(test)]
 mod tests {

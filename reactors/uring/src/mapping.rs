@@ -103,7 +103,7 @@ impl Mapping {
         let base = unsafe { mapped.add(skip) };
         if align == HUGE_PAGE_BYTES {
             // SAFETY: the range is the mapping that was just made; the advice changes no byte.
-            // A kernel without transparent huge pages refuses; the memory works all the same.
+            // Fails without transparent huge pages in the kernel; the memory works regardless.
             let _advised = unsafe { mm::madvise(address, mapped_bytes, mm::Advice::LinuxHugepage) };
         }
         Ok(Self { base, bytes, backing: Backing::Plain { mapped, mapped_bytes } })

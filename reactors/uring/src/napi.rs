@@ -19,6 +19,7 @@ pub struct Napi {
 
 /// Switches it on; a kernel that cannot is a warning.
 pub(crate) fn switch_on(ring: &Ring, napi: Napi, warnings: &mut Vec<Warning>) {
+    // The field ends at 71 minutes; nobody polls a card for longer before sleeping.
     let micros = u32::try_from(napi.busy_poll.as_micros()).unwrap_or(u32::MAX);
     let mut wanted = io_uring::types::Napi::new()
         .set_busy_poll_timeout(micros)
@@ -36,7 +37,7 @@ mod tests {
     fn the_kernel_has_what_was_asked_for_or_a_sentence_says_what_is_missing() {
         for prefer_busy_poll in [true, false] {
             let mut warnings = Vec::new();
-            let ring = Ring::new(8, None, &mut warnings).unwrap();
+            let ring = Ring::new(8, &mut warnings).unwrap();
             warnings.clear();
             let napi = Napi { busy_poll: Duration::from_micros(40), prefer_busy_poll };
             switch_on(&ring, napi, &mut warnings);
@@ -44,7 +45,7 @@ mod tests {
                 assert!(warning.to_string().contains("it needs Linux 6.9"), "{warning}");
                 continue;
             }
-            // Switching it off tells what it was.
+            // Disabling it returns the previous setting.
             let mut was = io_uring::types::Napi::new();
             ring.submitter().unregister_napi(&mut was).unwrap();
             assert_eq!((was.busy_poll_timeout(), was.prefer_busy_poll()), (40, prefer_busy_poll));

@@ -56,7 +56,7 @@ impl Pool {
         let bytes = usize::try_from(layout.bytes_total())
             .map_err(|_| SetupError::Options { reason: "the pool exceeds the address space" })?;
         if bytes == 0 {
-            return Err(SetupError::Options { reason: "the pool has no buffer" });
+            return Err(SetupError::Options { reason: "the pool needs at least one buffer" });
         }
         let memory = Mapping::new(WHAT, bytes)?;
         let warning =
@@ -127,7 +127,7 @@ impl Pool {
         if first == last { u16::try_from(first).ok() } else { None }
     }
 
-    /// Books a kernel read of the slice, with `head` bytes in front of it, and tells its address.
+    /// Marks the slice as read by the kernel, with `head` bytes in front, and returns its address.
     pub(crate) fn begin_read(&mut self, slice: BufSlice, head: u32) -> Result<*const u8, Refusal> {
         let start = self.start_of(slice, head)?;
         let slot = &mut self.slots[slice.buf.0 as usize];
@@ -135,7 +135,7 @@ impl Pool {
         Ok(self.memory.at(start).as_ptr())
     }
 
-    /// Books a kernel write of the slice and tells its address.
+    /// Marks the slice as written by the kernel, and returns its address.
     pub(crate) fn begin_write(&mut self, slice: BufSlice) -> Result<*mut u8, Refusal> {
         let start = self.start_of(slice, 0)?;
         let slot = &mut self.slots[slice.buf.0 as usize];

@@ -35,6 +35,26 @@ impl RecvBuffer {
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
+
+    /// The name of `len` bytes from `start` on; `None` where fewer have been received.
+    pub const fn slice(&self, start: u32, len: u32) -> Option<RecvSlice> {
+        match start.checked_add(len) {
+            Some(end) if end <= self.len => {
+                Some(RecvSlice { owner: self.owner, index: self.index, start, len })
+            }
+            Some(_) | None => None,
+        }
+    }
+}
+
+/// Names bytes of a [`RecvBuffer`] without holding it: whoever holds the buffer must not give it
+/// back while the name is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecvSlice {
+    owner: u32,
+    index: u16,
+    start: u32,
+    len: u32,
 }
 
 /// All receive buffers of one driver.
@@ -65,7 +85,7 @@ impl ReceiveBuffers {
         }
         if bytes == 0 || bytes > BUFFER_BYTES_MAX {
             return Err(SetupError::Options {
-                reason: "a receive buffer must have 1 byte to 16 MiB",
+                reason: "the size of a receive buffer must be 1 byte to 16 MiB",
             });
         }
         let total = bytes as usize * usize::from(count);
@@ -102,6 +122,21 @@ impl ReceiveBuffers {
         // the completion that made it, and gets it back only in `give_back`, which consumes the
         // handle and needs `&mut self`. `take` made sure that `len` bytes lie in the buffer.
         unsafe { std::slice::from_raw_parts(address, buffer.len as usize) }
+    }
+
+    /// Bytes of a receive by their name; `None` where the buffer has been given back.
+    pub fn slice_bytes(&self, slice: RecvSlice) -> Option<&[u8]> {
+        let index = usize::from(slice.index);
+        if slice.owner != self.owner || !self.filled[index] {
+            return None;
+        }
+        let start = index * self.buffer_bytes as usize + slice.start as usize;
+        let address = self.memory.at(start).as_ptr();
+        // SAFETY: the buffer is `filled`, so the kernel has given it up; it gets it back only in
+        // `give_back`, which needs `&mut self` and so cannot run while the result is borrowed.
+        // `RecvBuffer::slice` made the name of bytes that lie in one buffer (`take` bounds its
+        // length), and the memory is initialised (zeroed by the kernel at first).
+        Some(unsafe { std::slice::from_raw_parts(address, slice.len as usize) })
     }
 
     /// How many buffers the kernel may still fill.
@@ -198,6 +233,20 @@ mod tests {
         buffers.give_back(buffer);
         assert_eq!(buffers.free(), 4);
         assert_eq!(buffers.tail, 5);
+    }
+
+    #[test]
+    fn a_named_part_of_a_receive_is_readable_until_its_buffer_is_given_back() {
+        let (mut buffers, _) = ReceiveBuffers::new(4096, 4).unwrap();
+        let (other, _) = ReceiveBuffers::new(4096, 4).unwrap();
+        let buffer = buffers.take(1, 10).unwrap();
+        assert_eq!(buffer.slice(4, 7), None);
+        assert_eq!(buffer.slice(u32::MAX, 2), None);
+        let slice = buffer.slice(4, 6).unwrap();
+        assert_eq!(buffers.slice_bytes(slice), Some(&[0; 6][..]));
+        assert_eq!(other.slice_bytes(slice), None);
+        buffers.give_back(buffer);
+        assert_eq!(buffers.slice_bytes(slice), None);
     }
 
     #[test]

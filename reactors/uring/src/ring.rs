@@ -15,15 +15,14 @@ use crate::errors::{SetupError, Warning};
 /// One ring, used by the thread that made it.
 pub(crate) struct Ring {
     ring: IoUring,
-    /// What `io_uring_enter` is told: the registered index of the ring, or its descriptor.
+    /// The argument of `io_uring_enter`: the registered index of the ring, or its descriptor.
     enter_fd: RawFd,
     enter_flags: u32,
-    sqpoll: bool,
     pub(crate) enters: u64,
     pub(crate) pushed: u64,
 }
 
-/// What one completion queue entry says.
+/// A completion queue entry.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cqe {
     pub(crate) user_data: u64,
@@ -46,14 +45,10 @@ impl Cqe {
 }
 
 impl Ring {
-    pub(crate) fn new(
-        entries: u32,
-        sqpoll: Option<Duration>,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Self, SetupError> {
-        let ring = build(entries, sqpoll, warnings)?;
+    pub(crate) fn new(entries: u32, warnings: &mut Vec<Warning>) -> Result<Self, SetupError> {
+        let ring = build(entries, warnings)?;
         if !ring.params().is_feature_nodrop() || !ring.params().is_feature_ext_arg() {
-            return Err(SetupError::TooOld { missing: "io_uring that never drops a completion" });
+            return Err(SetupError::TooOld { missing: "io_uring features NODROP and EXT_ARG" });
         }
         let fd = ring.as_raw_fd();
         let (enter_fd, enter_flags) = match register_ring_fd(fd) {
@@ -61,14 +56,14 @@ impl Ring {
             // Only a little slower, and the same on every kernel from 5.18 on.
             None => (fd, 0),
         };
-        Ok(Self { ring, enter_fd, enter_flags, sqpoll: sqpoll.is_some(), enters: 0, pushed: 0 })
+        Ok(Self { ring, enter_fd, enter_flags, enters: 0, pushed: 0 })
     }
 
     pub(crate) fn submitter(&self) -> io_uring::Submitter<'_> {
         self.ring.submitter()
     }
 
-    /// Queues an entry; enters the kernel once where the queue is full. Returns whether it took.
+    /// Queues an entry; enters the kernel once if the queue is full. Returns whether it succeeded.
     ///
     /// # Safety
     /// Everything that the entry points at must stay valid, and be touched by nobody in a way
@@ -107,22 +102,15 @@ impl Ring {
     pub(crate) fn needs_enter(&mut self) -> bool {
         let queue = self.ring.submission();
         let work = queue.taskrun() || queue.cq_overflow();
-        if self.sqpoll {
-            work || (!queue.is_empty() && queue.need_wakeup())
-        } else {
-            work || !queue.is_empty()
-        }
+        work || !queue.is_empty()
     }
 
-    /// Submits everything and, where `wait` says so, waits for one completion.
+    /// Submits everything and, depending on `wait`, waits for one completion.
     pub(crate) fn enter(&mut self, min_complete: u32, wait: Option<Duration>) -> io::Result<()> {
         let queue = self.ring.submission();
-        let queued = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+        let queued = units::len_u32(queue.len());
         // GETEVENTS makes the kernel run deferred work and flush an overflown queue.
-        let mut flags = self.enter_flags | ENTER_GETEVENTS;
-        if self.sqpoll && queue.need_wakeup() {
-            flags |= ENTER_SQ_WAKEUP;
-        }
+        let flags = self.enter_flags | ENTER_GETEVENTS;
         drop(queue);
         let timespec = wait.map(kernel_timespec);
         let argument = timespec.as_ref().map(|ts| EnterArgument {
@@ -167,24 +155,8 @@ impl Drop for Ring {
     }
 }
 
-fn build(
-    entries: u32,
-    sqpoll: Option<Duration>,
-    warnings: &mut Vec<Warning>,
-) -> Result<IoUring, SetupError> {
+fn build(entries: u32, warnings: &mut Vec<Warning>) -> Result<IoUring, SetupError> {
     let completions = entries.saturating_mul(COMPLETIONS_PER_ENTRY);
-    if let Some(idle) = sqpoll {
-        // A submission thread of the kernel's own; deferring to our turns has no meaning then.
-        let idle_ms = u32::try_from(idle.as_millis()).unwrap_or(u32::MAX);
-        return IoUring::builder()
-            .dontfork()
-            .setup_cqsize(completions)
-            .setup_submit_all()
-            .setup_single_issuer()
-            .setup_sqpoll(idle_ms)
-            .build(entries)
-            .map_err(explain);
-    }
     let deferred = IoUring::builder()
         .dontfork()
         .setup_cqsize(completions)
@@ -209,7 +181,7 @@ fn build(
         .map_err(explain)
 }
 
-/// Turns an error of `io_uring_setup` into one that says what to do.
+/// Converts an error of `io_uring_setup` into one with advice.
 fn explain(source: io::Error) -> SetupError {
     match source.raw_os_error() {
         Some(libc::ENOSYS) => SetupError::TooOld { missing: "io_uring" },
@@ -220,7 +192,7 @@ fn explain(source: io::Error) -> SetupError {
                 .and_then(|text| text.trim().parse().ok()),
         },
         Some(libc::ENOMEM) => SetupError::LockedMemory { source },
-        Some(_) | None => SetupError::Kernel { step: "make a ring", source },
+        Some(_) | None => SetupError::Kernel { step: "create an io_uring", source },
     }
 }
 
@@ -261,6 +233,7 @@ fn enter_kernel(
 
 fn kernel_timespec(duration: Duration) -> KernelTimespec {
     KernelTimespec {
+        // A wait of 2^63 seconds has no end either way.
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         nanoseconds: i64::from(duration.subsec_nanos()),
     }
@@ -300,7 +273,6 @@ const _: () = assert!(size_of::<KernelTimespec>() == 16);
 const COMPLETIONS_PER_ENTRY: u32 = 4;
 
 const ENTER_GETEVENTS: u32 = 1;
-const ENTER_SQ_WAKEUP: u32 = 1 << 1;
 const ENTER_EXT_ARG: u32 = 1 << 3;
 const ENTER_REGISTERED_RING: u32 = 1 << 4;
 const REGISTER_RING_FDS: u32 = 20;

@@ -1,4 +1,4 @@
-//! Making listening sockets, and the options that every iSCSI connection gets.
+//! Listening sockets, and the socket options of iSCSI connections.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 /// A socket that listens on `address`, ready for
 /// [`Driver::add_listener`](crate::Driver::add_listener).
 ///
-/// An IPv6 address means IPv6 only, so that `0.0.0.0` and `[::]` can be listened on side by side.
+/// IPv6 sockets are IPv6-only, so that a node can listen on both `0.0.0.0` and `[::]`.
 pub fn listen(address: SocketAddr, backlog: u16) -> Result<OwnedFd, ListenError> {
     let refused = |errno| ListenError::new(address, errno);
     let family = match address {
@@ -21,7 +21,7 @@ pub fn listen(address: SocketAddr, backlog: u16) -> Result<OwnedFd, ListenError>
     };
     let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(refused)?;
-    // A daemon that restarts must not wait for connections of its predecessor to time out.
+    // A restarted daemon must not wait for old connections to time out.
     sockopt::set_socket_reuseaddr(&socket, true).map_err(refused)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true).map_err(refused)?;
@@ -31,12 +31,12 @@ pub fn listen(address: SocketAddr, backlog: u16) -> Result<OwnedFd, ListenError>
     Ok(socket)
 }
 
-/// The address that a socket is bound to.
+/// The address to which a socket is bound.
 pub fn local_address(socket: impl AsFd) -> io::Result<SocketAddr> {
     Ok(SocketAddr::try_from(net::getsockname(socket)?)?)
 }
 
-/// The address of the other end.
+/// The address of the peer.
 pub fn peer_address(socket: impl AsFd) -> io::Result<SocketAddr> {
     let address =
         net::getpeername(socket)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
@@ -46,16 +46,16 @@ pub fn peer_address(socket: impl AsFd) -> io::Result<SocketAddr> {
 /// The options of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
-    /// How long a connection is silent before the kernel probes whether the peer is alive.
+    /// Idle time before the first keepalive probe.
     pub keepalive_idle: Duration,
-    /// How long sent bytes may stay unacknowledged before the connection is given up. It also
-    /// bounds how long a peer may keep its window closed.
+    /// How long sent data may stay unacknowledged before the connection is dropped. Also limits
+    /// how long a peer may keep its window closed.
     pub user_timeout: Duration,
-    /// Bytes of the kernel's send buffer; the kernel chooses and adapts by itself if `None`.
+    /// Size of the kernel's send buffer; autotuned if `None`.
     pub send_buffer_bytes: Option<usize>,
-    /// Bytes of the kernel's receive buffer; as above.
+    /// Size of the kernel's receive buffer; autotuned if `None`.
     pub receive_buffer_bytes: Option<usize>,
-    /// The congestion control; the machine's default if `None`.
+    /// The congestion control algorithm; the system default if `None`.
     pub congestion: Option<String>,
 }
 
@@ -71,8 +71,8 @@ impl Default for Tuning {
     }
 }
 
-/// Sets the options of a connection. Whole responses are sent at once, so waiting for more bytes
-/// to fill a segment (Nagle) would only add latency.
+/// Sets the options of a connection. Responses are sent as a whole, so delaying them to fill a
+/// segment (Nagle) would only add latency.
 pub fn tune(socket: impl AsFd, tuning: &Tuning) -> io::Result<()> {
     let socket = socket.as_fd();
     sockopt::set_tcp_nodelay(socket, true)?;
@@ -80,6 +80,7 @@ pub fn tune(socket: impl AsFd, tuning: &Tuning) -> io::Result<()> {
     sockopt::set_tcp_keepidle(socket, tuning.keepalive_idle)?;
     sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
+    // The option ends at 49 days, and no peer is waited for that long.
     let timeout_ms = u32::try_from(tuning.user_timeout.as_millis()).unwrap_or(u32::MAX);
     sockopt::set_tcp_user_timeout(socket, timeout_ms)?;
     if let Some(bytes) = tuning.send_buffer_bytes {
@@ -97,52 +98,52 @@ pub fn tune(socket: impl AsFd, tuning: &Tuning) -> io::Result<()> {
 /// Bytes of payload that the kernel buffers for one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferSizes {
-    /// Of what is to be sent and not yet acknowledged.
+    /// Data sent and not yet acknowledged.
     pub send_bytes: usize,
-    /// Of what has come and is not yet read.
+    /// Data received and not yet read.
     pub receive_bytes: usize,
 }
 
-/// Gives a listening socket, and every connection that is accepted on it from then on, send and
-/// receive buffers of a fixed size instead of those that the kernel adapts. What the kernel made
-/// of it: at most `net.core.wmem_max` and `net.core.rmem_max`.
+/// Sets fixed send and receive buffer sizes for a listening socket and all connections accepted
+/// on it from then on, instead of autotuned ones. Returns the actual sizes, which the kernel
+/// limits to `net.core.wmem_max` and `net.core.rmem_max`.
 ///
 /// # Errors
-/// The kernel refuses it, which it does for no socket of TCP.
+/// The error of the kernel; does not occur for TCP sockets.
 pub fn set_buffers(socket: impl AsFd, bytes: usize) -> io::Result<BufferSizes> {
     let socket = socket.as_fd();
     sockopt::set_socket_send_buffer_size(socket, bytes)?;
     sockopt::set_socket_recv_buffer_size(socket, bytes)?;
-    // The kernel doubles what it is given, for its own bookkeeping, and tells the double.
+    // The kernel doubles the size for its bookkeeping, and reports the doubled size.
     Ok(BufferSizes {
         send_bytes: sockopt::socket_send_buffer_size(socket)? / 2,
         receive_bytes: sockopt::socket_recv_buffer_size(socket)? / 2,
     })
 }
 
-/// Why a socket does not listen.
+/// Why listening failed.
 #[derive(Debug)]
 pub enum ListenError {
     /// No interface of this machine has the address.
     AddressNotHere {
-        /// The address that was asked for.
+        /// The requested address.
         address: SocketAddr,
     },
-    /// Another socket listens there.
+    /// The address is in use.
     AddressTaken {
-        /// The address that was asked for.
+        /// The requested address.
         address: SocketAddr,
     },
-    /// This process may not listen there.
+    /// Permission denied.
     Denied {
-        /// The address that was asked for.
+        /// The requested address.
         address: SocketAddr,
     },
-    /// Something else that the kernel says.
+    /// Any other error of the kernel.
     Kernel {
-        /// The address that was asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What it says.
+        /// The error.
         source: io::Error,
     },
 }
@@ -163,20 +164,20 @@ impl fmt::Display for ListenError {
         match self {
             Self::AddressNotHere { address } => write!(
                 f,
-                "cannot listen on {address}: no interface has the address {}. Look at \
-                 `ip address`, or listen on 0.0.0.0 or [::] for all of them",
+                "cannot listen on {address}: no interface has the address {}. Check `ip address`, \
+                 or listen on all interfaces with 0.0.0.0 or [::]",
                 address.ip()
             ),
             Self::AddressTaken { address } => write!(
                 f,
-                "cannot listen on {address}: another program listens there, most likely another \
-                 iSCSI target. `ss -ltnp 'sport = :{}'` shows which",
+                "cannot listen on {address}: in use by another process, probably another iSCSI \
+                 target. Check with `ss -ltnp 'sport = :{}'`",
                 address.port()
             ),
             Self::Denied { address } => write!(
                 f,
-                "cannot listen on {address}: permission denied. Ports below 1024 need root or \
-                 CAP_NET_BIND_SERVICE; the port of iSCSI is 3260"
+                "cannot listen on {address}: permission denied. Ports below 1024 require root or \
+                 CAP_NET_BIND_SERVICE; the iSCSI port is 3260"
             ),
             Self::Kernel { address, source } => write!(f, "cannot listen on {address}: {source}"),
         }
@@ -192,7 +193,7 @@ impl std::error::Error for ListenError {
     }
 }
 
-/// Probes of a silent connection: a dead peer is found 20 s after the idle time.
+/// Keepalive probes: a dead peer is detected 20 s after the idle time.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 4;
 
@@ -202,16 +203,16 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn a_port_that_is_taken_is_named_with_a_way_to_find_who_has_it() {
+    fn a_port_in_use_is_reported_with_a_way_to_find_the_process() {
         let first = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
         let address = local_address(&first).unwrap();
         let error = listen(address, 16).unwrap_err();
         assert!(matches!(error, ListenError::AddressTaken { .. }));
-        assert!(error.to_string().contains("another program listens there"));
+        assert!(error.to_string().contains("in use by another process"));
     }
 
     #[test]
-    fn an_address_of_another_machine_is_refused() {
+    fn an_address_of_another_machine_is_rejected() {
         let error = listen("192.0.2.1:3260".parse().unwrap(), 16).unwrap_err();
         assert!(matches!(error, ListenError::AddressNotHere { .. }));
     }

@@ -116,7 +116,7 @@ impl Driver {
         self.sockets.get(id.0).filter(|s| !s.closing).ok_or(Refusal::Closed)
     }
 
-    /// What an operation on a socket is told to use.
+    /// The socket argument of an operation.
     pub(crate) fn socket_handle(&self, id: SocketId) -> Result<Handle, Refusal> {
         let socket = self.socket(id)?;
         Ok(self.handle(id.0.index, socket.fd.as_raw_fd()))

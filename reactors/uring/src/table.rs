@@ -18,41 +18,37 @@ pub(crate) struct Op {
     pub(crate) kind: OpKind,
 }
 
-/// What an operation does, and what it holds while it is in flight.
+/// The owner of an operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OpName {
+    /// The caller's name for it.
+    pub(crate) token: u64,
+    /// The socket or file slot that it belongs to.
+    pub(crate) object: Key,
+}
+
+/// The kind of an operation, and the resources that it holds in flight.
 #[derive(Debug)]
 pub(crate) enum OpKind {
     Accept,
     Allocate,
     Read { slice: BufSlice },
     Receive,
-    ReceiveInto { slice: BufSlice, then: Option<BufSlice> },
+    ReceiveInto { slice: BufSlice },
     Send { gather: Gather },
     Sync,
     Wake,
     Write { slice: BufSlice },
 }
 
-/// Memory of one slot that the kernel reads or writes besides payload.
-#[repr(C)]
-pub(crate) struct Scratch {
-    msghdr: libc::msghdr,
-    iovecs: [libc::iovec; 2],
-}
-
 /// All operations in flight, up to a fixed number.
 pub(crate) struct OpTable {
     ops: Slab<Op>,
-    /// One per slot. Only addresses of its elements are used: never a reference, because the
-    /// kernel writes a `msghdr` when a receive completes.
-    scratch: Vec<Scratch>,
 }
 
 impl OpTable {
     pub(crate) fn new(capacity: u32) -> Self {
-        let scratch = (0..capacity)
-            .map(|_| Scratch { msghdr: EMPTY_MSGHDR, iovecs: [EMPTY_IOVEC; 2] })
-            .collect();
-        Self { ops: Slab::new(capacity), scratch }
+        Self { ops: Slab::new(capacity) }
     }
 
     pub(crate) fn insert(&mut self, op: Op) -> Result<Key, Op> {
@@ -70,28 +66,6 @@ impl OpTable {
     pub(crate) fn len(&self) -> usize {
         self.ops.len()
     }
-
-    /// The scratch memory of an operation that the kernel does not know of yet.
-    pub(crate) fn scratch(&mut self, key: Key) -> &mut Scratch {
-        let index = key.index as usize;
-        assert!(index < self.scratch.len(), "a slot of the table");
-        let slot = self.scratch.as_mut_ptr().wrapping_add(index);
-        // SAFETY: the index was just checked. The kernel touches the scratch memory of a slot
-        // only while its operation is in flight, and this one has not been submitted; the memory
-        // of other slots, which it may be writing, is not borrowed.
-        unsafe { &mut *slot }
-    }
-}
-
-impl Scratch {
-    /// Lays out a message of two runs and tells the address of its header.
-    pub(crate) fn lay_out(&mut self, iovecs: [libc::iovec; 2]) -> *mut libc::msghdr {
-        self.iovecs = iovecs;
-        self.msghdr = EMPTY_MSGHDR;
-        self.msghdr.msg_iov = self.iovecs.as_mut_ptr();
-        self.msghdr.msg_iovlen = self.iovecs.len();
-        &raw mut self.msghdr
-    }
 }
 
 /// The name of an operation towards the kernel.
@@ -99,7 +73,7 @@ pub(crate) fn user_data(key: Key) -> u64 {
     u64::from(key.index) << 32 | u64::from(key.generation)
 }
 
-/// The operation that a completion belongs to; `None` for those that nobody waits for.
+/// The operation of a completion; `None` if no caller waits for it.
 pub(crate) fn key_of(user_data: u64) -> Option<Key> {
     if user_data == NOBODY {
         return None;
@@ -113,18 +87,6 @@ pub(crate) fn key_of(user_data: u64) -> Option<Key> {
 /// The `user_data` of requests whose completion means nothing, like cancellations. Its slot lies
 /// past every table.
 pub(crate) const NOBODY: u64 = u64::MAX;
-
-const EMPTY_IOVEC: libc::iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-
-pub(crate) const EMPTY_MSGHDR: libc::msghdr = libc::msghdr {
-    msg_name: std::ptr::null_mut(),
-    msg_namelen: 0,
-    msg_iov: std::ptr::null_mut(),
-    msg_iovlen: 0,
-    msg_control: std::ptr::null_mut(),
-    msg_controllen: 0,
-    msg_flags: 0,
-};
 
 #[cfg(test)]
 mod tests {

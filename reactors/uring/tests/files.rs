@@ -11,7 +11,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use support::{driver, one, options, slice, wait_for};
 use units::BufId;
-use uring::{Completion, Driver, DriverOptions, Errno, Fallocate, Refusal};
+use uring::{Completion, Driver, DriverOptions, Errno, Fallocate, FileRange, FileWrite, Refusal};
 
 fn open(bytes: u64) -> File {
     let file = tempfile::tempfile().unwrap();
@@ -30,7 +30,7 @@ fn what_is_written_is_read_back() {
     let id = add(&mut driver, &file);
     assert!(driver.pool().is_registered());
     assert!(driver.pool_mut().fill(slice(0, 0, 5), b"bytes"));
-    driver.write(id, 1, 4096, (slice(0, 0, 5), true)).unwrap();
+    driver.write(id, 1, FileWrite { offset: 4096, slice: slice(0, 0, 5), durable: true }).unwrap();
     assert!(!driver.pool_mut().fill(slice(0, 0, 5), b"other"));
     assert!(matches!(one(&mut driver), Completion::Written { token: 1, result: Ok(5), .. }));
     driver.fsync(id, 2, true).unwrap();
@@ -60,9 +60,9 @@ fn a_punched_hole_and_a_zeroed_range_read_as_zeros() {
     let file = open(0);
     file.write_all_at(&[7; 65_536], 0).unwrap();
     let id = add(&mut driver, &file);
-    driver.fallocate(id, 1, Fallocate::PunchHole, (4096, 8192)).unwrap();
+    driver.fallocate(id, 1, Fallocate::PunchHole, FileRange { offset: 4096, len: 8192 }).unwrap();
     assert!(matches!(one(&mut driver), Completion::Allocated { token: 1, result: Ok(()) }));
-    driver.fallocate(id, 2, Fallocate::ZeroRange, (32_768, 512)).unwrap();
+    driver.fallocate(id, 2, Fallocate::ZeroRange, FileRange { offset: 32_768, len: 512 }).unwrap();
     let Completion::Allocated { token: 2, result: zeroed } = one(&mut driver) else { panic!() };
     let mut all = vec![0; 65_536];
     file.read_exact_at(&mut all, 0).unwrap();
@@ -82,7 +82,10 @@ fn slices_that_name_no_bytes_are_refused() {
     let id = add(&mut driver, &open(4096));
     for bad in [slice(0, 0, 4097), slice(0, 4096, 1), slice(20, 0, 1), slice(0, 0, 0)] {
         assert_eq!(driver.read(id, 1, 0, bad), Err(Refusal::InvalidBuffer));
-        assert_eq!(driver.write(id, 1, 0, (bad, false)), Err(Refusal::InvalidBuffer));
+        assert_eq!(
+            driver.write(id, 1, FileWrite { offset: 0, slice: bad, durable: false }),
+            Err(Refusal::InvalidBuffer)
+        );
     }
     assert_eq!(driver.in_flight(), 1, "only the waker's poll");
 }
@@ -108,7 +111,10 @@ fn a_full_table_refuses_and_books_nothing() {
     let id = add(&mut driver, &open(4096));
     driver.read(id, 1, 0, slice(0, 0, 4096)).unwrap();
     assert_eq!(driver.read(id, 2, 0, slice(1, 0, 4096)), Err(Refusal::Full));
-    assert_eq!(driver.write(id, 2, 0, (slice(2, 0, 4096), false)), Err(Refusal::Full));
+    assert_eq!(
+        driver.write(id, 2, FileWrite { offset: 0, slice: slice(2, 0, 4096), durable: false }),
+        Err(Refusal::Full)
+    );
     assert_eq!(driver.fsync(id, 2, false), Err(Refusal::Full));
     assert!(!driver.pool().is_in_kernel(BufId(1)));
     assert!(!driver.pool().is_in_kernel(BufId(2)));
@@ -121,7 +127,7 @@ fn an_error_of_the_disk_comes_with_its_number() {
     let path = tempfile::NamedTempFile::new().unwrap();
     let read_only = File::open(path.path()).unwrap();
     let id = add(&mut driver, &read_only);
-    driver.write(id, 1, 0, (slice(0, 0, 10), false)).unwrap();
+    driver.write(id, 1, FileWrite { offset: 0, slice: slice(0, 0, 10), durable: false }).unwrap();
     assert!(matches!(
         one(&mut driver),
         Completion::Written { result: Err(Errno(libc::EBADF)), .. }
@@ -176,7 +182,7 @@ proptest! {
                 Access::Write { offset, len, tag, durable } => {
                     let place = slice(1, 0, len);
                     driver.pool_mut().bytes_mut(place).unwrap().fill(tag);
-                    driver.write(id, 1, offset, (place, durable)).unwrap();
+                    driver.write(id, 1, FileWrite { offset, slice: place, durable }).unwrap();
                     let completion = one(&mut driver);
                     let Completion::Written { result: Ok(written), .. } = completion else {
                         panic!("{completion:?}")
@@ -185,7 +191,8 @@ proptest! {
                     oracle.write_all_at(&vec![tag; len as usize], offset).unwrap();
                 }
                 Access::Punch { offset, len } => {
-                    driver.fallocate(id, 1, Fallocate::PunchHole, (offset, len)).unwrap();
+                    let range = FileRange { offset, len };
+                    driver.fallocate(id, 1, Fallocate::PunchHole, range).unwrap();
                     let completion = one(&mut driver);
                     let Completion::Allocated { result: Ok(()), .. } = completion else {
                         panic!("{completion:?}")
@@ -238,7 +245,7 @@ fn payload_areas_are_aligned_for_direct_io() {
     let id = driver.add_file(Arc::new(file.fd)).unwrap();
     let (from, to) = (slice(16, 0, unit * 3), slice(17, unit, unit * 3));
     driver.pool_mut().bytes_mut(from).unwrap().fill(0x5a);
-    driver.write(id, 1, u64::from(unit), (from, true)).unwrap();
+    driver.write(id, 1, FileWrite { offset: u64::from(unit), slice: from, durable: true }).unwrap();
     let written = one(&mut driver);
     assert!(matches!(written, Completion::Written { result: Ok(n), .. } if n == unit * 3));
     driver.read(id, 2, u64::from(unit), to).unwrap();

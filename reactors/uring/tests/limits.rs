@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use support::{connect, one, options, slice};
-use uring::{Completion, Driver, DriverOptions, SetupError, Warning};
+use uring::{Completion, Driver, DriverOptions, FileWrite, SetupError, Warning};
 
 #[test]
 fn tight_limits_are_warnings_and_everything_works_all_the_same() {
@@ -42,7 +42,7 @@ fn tight_limits_are_warnings_and_everything_works_all_the_same() {
     assert!(matches!(one(&mut driver), Completion::ReceivedInto { result: Ok(5), .. }));
     let file = Arc::new(tempfile::tempfile().unwrap().into());
     let file = driver.add_file(file).unwrap();
-    driver.write(file, 2, 0, (slice(0, 0, 5), true)).unwrap();
+    driver.write(file, 2, FileWrite { offset: 0, slice: slice(0, 0, 5), durable: true }).unwrap();
     assert!(matches!(one(&mut driver), Completion::Written { result: Ok(5), .. }));
     driver.read(file, 3, 0, slice(1, 0, 5)).unwrap();
     assert!(matches!(one(&mut driver), Completion::Read { result: Ok(5), .. }));

@@ -5,7 +5,7 @@ mod support;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use support::{LIMIT, connect, driver, nothing_more, one, options, slice};
+use support::{LIMIT, connect, driver, nothing_more, one, options};
 use units::{PoolLayout, SizeClass};
 use uring::{Completion, Driver, DriverOptions, SetupError, Wait, Warning};
 
@@ -76,19 +76,6 @@ fn waiting_with_a_completion_at_hand_does_not_sleep() {
     let mut out = Vec::new();
     driver.reap(64, &mut out);
     assert!(matches!(out[..], [Completion::Closed { .. }]));
-}
-
-#[test]
-fn a_kernel_thread_may_do_the_submitting() {
-    let sqpoll = Some(Duration::from_millis(10));
-    let mut driver = Driver::new(&DriverOptions { sqpoll, ..options() }).unwrap().0;
-    let (socket, mut peer) = connect(&mut driver);
-    for round in 0..20_u8 {
-        driver.recv_into(socket, 1, slice(0, 0, 1)).unwrap();
-        peer.write_all(&[round]).unwrap();
-        assert!(matches!(one(&mut driver), Completion::ReceivedInto { result: Ok(1), .. }));
-        assert_eq!(driver.pool().bytes(slice(0, 0, 1)).unwrap(), [round]);
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ const BLOCK_BYTES: usize = 512;
 /// First bytes of every self-describing block.
 const MARK: [u8; 8] = *b"POLLUXe2";
 
-/// What a block says about itself.
+/// The self-description of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockContent {
     /// Never written: zeros only.
@@ -35,7 +35,7 @@ pub fn fill_block(block: &mut [u8], lba: u64, sequence: u64) {
     }
 }
 
-/// Reads what a block of 512 bytes says about itself.
+/// Reads the self-description of a block of 512 bytes.
 pub fn read_block(block: &[u8], lba: u64) -> BlockContent {
     if block.iter().all(|byte| *byte == 0) {
         return BlockContent::Empty;
@@ -60,8 +60,8 @@ fn number_at(block: &[u8], offset: usize) -> Option<u64> {
 }
 
 fn filler(lba: u64, sequence: u64, index: usize) -> [u8; 8] {
-    let index = u64::try_from(index).unwrap_or(0);
-    let mixed = (lba << 20 ^ sequence).wrapping_add(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed =
+        (lba << 20 ^ sequence).wrapping_add(index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed ^ mixed >> 29).to_be_bytes()
 }
 

@@ -1,4 +1,4 @@
-//! The daemon under test: started, watched, ended by its process id.
+//! The daemon under test: start, output, shutdown.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
@@ -12,13 +12,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::random::Random;
 
-/// How long a daemon may take to serve or to end on a slow machine.
+/// Timeout for starting and stopping a daemon on a slow machine.
 const DAEMON_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Tries to start on a free port: between choosing and binding another process may take it.
 const START_TRIES_MAX: usize = 5;
 
-/// How a daemon is to be started.
+/// The command line and directory of a daemon.
 #[derive(Clone, Debug)]
 pub struct Setup {
     state: Arc<tempfile::TempDir>,
@@ -27,7 +27,7 @@ pub struct Setup {
     arguments: Vec<String>,
 }
 
-/// A daemon that serves.
+/// A running daemon.
 #[derive(Debug)]
 pub struct Daemon {
     setup: Setup,
@@ -36,7 +36,7 @@ pub struct Daemon {
     has_ended: bool,
 }
 
-/// What a process says, while it runs and afterwards.
+/// The output of a process, while it runs and afterwards.
 #[derive(Debug)]
 struct Output {
     lines: Arc<Mutex<Vec<String>>>,
@@ -63,7 +63,7 @@ impl Setup {
         self
     }
 
-    /// Serves what a configuration file says. `PORTAL`, `STATE` and `CONTROL` in the text stand
+    /// Uses a configuration file. `PORTAL`, `STATE` and `CONTROL` in the text stand
     /// for the portal, the state directory and the control socket of this set-up.
     pub fn with_config(mut self, text: &str) -> Self {
         let text = text
@@ -107,13 +107,13 @@ impl Setup {
                 Err(said) if is_about_the_port(&said) => {
                     setup.portal = free_portal();
                 }
-                Err(said) => panic!("polluxd did not begin to serve; it said:\n{said}"),
+                Err(said) => panic!("polluxd did not start; its output:\n{said}"),
             }
         }
         panic!("no port stayed free long enough to start polluxd on it");
     }
 
-    /// Starts the daemon; if it ends instead of serving, gives what it said.
+    /// Starts the daemon; returns its output if it exits instead.
     pub fn try_start(self) -> Result<Daemon, String> {
         let (child, output) = self.spawn();
         let mut daemon = Daemon { setup: self, child, output, has_ended: false };
@@ -123,8 +123,7 @@ impl Setup {
         }
     }
 
-    /// Runs the daemon in the expectation that it ends by itself; gives its exit status and
-    /// what it said.
+    /// Runs the daemon until it exits; returns its exit status and output.
     pub fn run_to_end(self) -> (ExitStatus, String) {
         let (child, output) = self.spawn();
         let mut daemon = Daemon { setup: self, child, output, has_ended: false };
@@ -152,7 +151,7 @@ impl Setup {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command
             .spawn()
-            .unwrap_or_else(|cause| panic!("{} cannot be started: {cause}", binary.display()));
+            .unwrap_or_else(|cause| panic!("cannot start {}: {cause}", binary.display()));
         let output = Output::listen(&mut child);
         (child, output)
     }
@@ -174,8 +173,7 @@ impl Daemon {
         self.setup.portal
     }
 
-    /// Whether the daemon says these words, if not now then soon: its two streams are read by
-    /// threads of their own.
+    /// Whether these words appear in the output now or soon: threads read its two streams.
     pub fn says(&self, words: &str) -> bool {
         let until = Instant::now() + Duration::from_secs(20);
         while !self.said().contains(words) {
@@ -187,7 +185,7 @@ impl Daemon {
         true
     }
 
-    /// Everything it has said so far, both streams.
+    /// Its output so far, both streams.
     pub fn said(&self) -> String {
         self.output.text()
     }
@@ -208,7 +206,7 @@ impl Daemon {
     /// Waits for its end and gives the exit status.
     pub fn wait_for_end(&mut self) -> ExitStatus {
         let ended = self.output.wait_for_end(DAEMON_TIME_MAX);
-        assert!(ended, "polluxd did not end in {DAEMON_TIME_MAX:?}; it said:\n{}", self.said());
+        assert!(ended, "polluxd did not exit in {DAEMON_TIME_MAX:?}; its output:\n{}", self.said());
         self.has_ended = true;
         // Both its streams are closed, so that it is a matter of moments.
         self.child.wait().expect("a child can be waited for once")
@@ -237,7 +235,7 @@ impl Daemon {
                     return;
                 }
                 Err(said) if is_about_the_port(&said) && Instant::now() < deadline => {}
-                Err(said) => panic!("polluxd did not come back; it said:\n{said}"),
+                Err(said) => panic!("polluxd did not restart; its output:\n{said}"),
             }
         }
     }
@@ -252,7 +250,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            eprintln!("polluxd {} said:\n{}", self.child.id(), self.said());
+            eprintln!("output of polluxd {}:\n{}", self.child.id(), self.said());
         }
     }
 }
@@ -341,7 +339,7 @@ fn ended_with_its_test(binary: &Path) -> Command {
     }
 }
 
-/// A portal on loopback that nobody listens at right now. Its port lies below those that the
+/// A portal on loopback that is currently free. Its port lies below those that the
 /// kernel gives to clients: one of theirs would be gone between two lives of a daemon.
 fn free_portal() -> SocketAddr {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -18,7 +18,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Sorts the result of a command; a wait that ran out is no outcome but a failed test.
+    /// Classifies the result of a command; a timeout is a failed test, not an outcome.
     pub fn of(result: Result<CommandResult, Error>) -> Self {
         match result {
             Ok(result) if result.is_good() => Self::Good,

@@ -1,4 +1,4 @@
-//! Real initiators: found, run with a time limit, or skipped with a reason.
+//! Other initiators: found, run with a time limit, or skipped with a reason.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// How long a program may run on a slow machine.
+/// Timeout of a program on a slow machine.
 pub fn limit_of_a_program() -> Duration {
     Duration::from_secs(180)
 }
@@ -31,31 +31,31 @@ impl Program {
         if found.as_ref().is_some_and(|path| path.is_file()) {
             return found.map(|path| Self { path });
         }
-        let hint = variable.map_or_else(String::new, |name| format!(", and {name} names none"));
+        let hint = variable.map_or_else(String::new, |name| format!(", and {name} is not set"));
         Self::skip(&format!("{name} is not installed{hint}"));
         None
     }
 
-    /// Looks for a program that only the environment can name.
+    /// The program that an environment variable names.
     pub fn named_by(variable: &str) -> Option<Self> {
         let path = std::env::var_os(variable).map(PathBuf::from);
         match path.filter(|path| path.is_file()) {
             Some(path) => Some(Self { path }),
             None => {
-                Self::skip(&format!("{variable} names no program"));
+                Self::skip(&format!("{variable} is not set to a program"));
                 None
             }
         }
     }
 
-    /// Says that a test is skipped, or fails it where nothing may be skipped.
+    /// Reports that a test is skipped, or fails it if skipping is not permitted.
     pub fn skip(reason: &str) {
         let required = std::env::var("POLLUX_REQUIRE_TOOLS").is_ok_and(|value| value == "1");
         assert!(!required, "POLLUX_REQUIRE_TOOLS=1 forbids skipping: {reason}");
         println!("skipped: {reason}");
     }
 
-    /// Starts the program; its output is thrown away.
+    /// Starts the program; its output is discarded.
     pub fn start(&self, arguments: &[String]) -> Child {
         let mut command = Command::new(&self.path);
         command.current_dir(std::env::temp_dir()).args(arguments);
@@ -63,11 +63,11 @@ impl Program {
         command.spawn().unwrap_or_else(|cause| panic!("{}: {cause}", self.path.display()))
     }
 
-    /// Runs the program to its end; gives whether it succeeded, and both its streams.
+    /// Runs the program; returns whether it succeeded, and both its streams.
     pub fn run(&self, arguments: &[&str]) -> (bool, String) {
         let arguments = arguments.iter().map(OsString::from).collect::<Vec<_>>();
         let mut command = Command::new(&self.path);
-        // What a program leaves behind does not belong into the tree.
+        // Files that the program leaves do not belong into the tree.
         command.current_dir(std::env::temp_dir()).args(&arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
@@ -92,7 +92,7 @@ impl Program {
     /// Runs the program and asserts that it succeeds.
     pub fn run_well(&self, arguments: &[&str]) -> String {
         let (succeeded, text) = self.run(arguments);
-        assert!(succeeded, "{} {arguments:?} failed and said:\n{text}", self.path.display());
+        assert!(succeeded, "{} {arguments:?} failed; its output:\n{text}", self.path.display());
         text
     }
 }

@@ -25,8 +25,9 @@ impl Random {
 
     /// A number below `bound`, which is not zero.
     pub fn below(&mut self, bound: usize) -> usize {
-        let bound = u64::try_from(bound).unwrap_or(u64::MAX);
-        usize::try_from((self.next_u64() >> 11) % bound).unwrap_or(0)
+        let number = (self.next_u64() >> 11) % bound as u64;
+        // It is below `bound`, which is a `usize`.
+        usize::try_from(number).unwrap_or(0)
     }
 
     /// A number within a range that is not empty.

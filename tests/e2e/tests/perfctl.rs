@@ -104,7 +104,7 @@ fn top_draws_the_volume_and_gives_the_terminal_back_on_q() {
 }
 
 #[test]
-fn bench_reads_from_the_only_lun_without_further_words() {
+fn bench_reads_from_the_only_lun_by_default() {
     let daemon = Daemon::demo();
     let ran = run(&daemon, &["bench", "--duration", "0.5", "--depth", "4"]);
     let (out, err) = (text(&ran.stdout), text(&ran.stderr));
@@ -116,7 +116,7 @@ fn bench_reads_from_the_only_lun_without_further_words() {
 }
 
 #[test]
-fn bench_writes_only_when_told_and_only_where_nobody_else_is() {
+fn bench_writes_only_on_request_and_only_to_unused_volumes() {
     let daemon = Daemon::demo();
     let ran = run(&daemon, &["bench", "demo", "--read-percent", "50"]);
     assert_eq!(ran.status.code(), Some(2), "{}", text(&ran.stderr));
@@ -125,7 +125,7 @@ fn bench_writes_only_when_told_and_only_where_nobody_else_is() {
     let session = Session::open(daemon.portal(), &Login::normal(DEMO)).expect("a login");
     let ran = run(&daemon, &writing);
     assert_eq!(ran.status.code(), Some(1));
-    assert!(text(&ran.stderr).contains("say --force"), "{}", text(&ran.stderr));
+    assert!(text(&ran.stderr).contains("use --force"), "{}", text(&ran.stderr));
     let reading = run(&daemon, &short);
     assert!(reading.status.success(), "{}", text(&reading.stderr));
     assert!(text(&reading.stdout).contains(r#""load":"4KiB random read, QD4""#));

@@ -57,7 +57,7 @@ fn request(flags: u8, variation: u8, text: &[u8]) -> LoginRequest {
         next_stage: Stage::from_code(flags & 3),
         version_max: bit(0),
         version_min: bit(0) & bit(1),
-        data_segment_length: u32::try_from(text.len()).unwrap_or(u32::MAX),
+        data_segment_length: units::len_u32(text.len()),
         isid: [0x80, 0, 0, 0, 0, bit(2)],
         tsih: u16::from(bit(3)),
         initiator_task_tag: InitiatorTaskTag(u32::from(bit(4))),

@@ -6,12 +6,12 @@ fail() {
 	exit 1
 }
 
-# wait_for SECONDS COMMAND...: try until it succeeds
+# wait_for SECONDS COMMAND...: retry until it succeeds
 wait_for() {
 	local until=$((SECONDS + $1))
 	shift
 	until "$@" > /dev/null 2>&1; do
-		[ $SECONDS -ge $until ] && { echo "wait_for: gave up on: $*" >&2; return 1; }
+		[ $SECONDS -ge $until ] && { echo "wait_for: timeout: $*" >&2; return 1; }
 		sleep 0.2
 	done
 }
@@ -24,8 +24,8 @@ iscsi_start() {
 	iscsid
 }
 
-# iscsi_node TARGET PORTAL [NAME VALUE]...: make a node record without discovery, with these
-# settings. Behind user-mode networking, the address that discovery gives is not the one to use.
+# iscsi_node TARGET PORTAL [NAME VALUE]...: create a node record with these settings, without
+# discovery, which returns unreachable addresses behind user-mode networking.
 iscsi_node() {
 	local target=$1 portal=$2
 	shift 2
@@ -48,7 +48,7 @@ iscsi_chap() {
 		"${node[@]}" -n node.session.auth.password_in -v "$6"
 }
 
-# iscsi_disks TARGET: the disks (sda ...) of its sessions, one a line
+# iscsi_disks TARGET: the disks (sda ...) of its sessions, one per line
 iscsi_disks() {
 	local session
 	for session in /sys/class/iscsi_session/session*; do
@@ -57,7 +57,7 @@ iscsi_disks() {
 	done | grep '^sd' | sort
 }
 
-# disk_count_is TARGET COUNT: whether at least so many disks have come
+# disk_count_is TARGET COUNT: whether at least COUNT disks exist
 disk_count_is() { [ "$(iscsi_disks "$1" | wc -l)" -ge "$2" ]; }
 
 # iscsi_login TARGET PORTAL [LUNS]: log in, wait for LUNS disks (1), print them

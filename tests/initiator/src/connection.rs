@@ -28,7 +28,7 @@ pub struct Connection {
     record: Option<Vec<Pdu>>,
 }
 
-/// How long a wait may take unless a test says otherwise: long enough for a loaded machine.
+/// Default timeout of a wait: long enough for a loaded machine.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 impl Connection {

@@ -22,7 +22,7 @@ pub enum Error {
         /// Status-Class in the upper and Status-Detail in the lower byte.
         status: u16,
     },
-    /// A logical unit did not tell its capacity.
+    /// A logical unit did not report its capacity.
     NotReady {
         /// SCSI status.
         status: u8,

@@ -27,6 +27,7 @@ impl Session {
         let terms = &self.negotiated;
         let first_burst = terms.first_burst.min(data_length).min(expected_length);
         let immediate_length = if terms.immediate_data {
+            // Whatever exceeds the first burst means all of it.
             let wanted = u32::try_from(command.immediate_data_max).unwrap_or(u32::MAX);
             first_burst.min(terms.target_segment_max).min(wanted)
         } else {
@@ -67,7 +68,7 @@ impl Session {
         (pdus, task)
     }
 
-    /// Receives one PDU and does what it asks for.
+    /// Receives and handles one PDU.
     pub fn pump(&mut self) -> Result<(), Error> {
         let pdu = self.receive()?;
         let tag = pdu.initiator_task_tag();

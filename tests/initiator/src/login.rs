@@ -8,7 +8,7 @@ use crate::keys::{decode_keys, encode_keys};
 use crate::negotiated::Negotiated;
 use crate::pdu::{self, Pdu, opcode};
 
-/// The name that logins give unless a test says otherwise.
+/// The default initiator name of logins.
 pub const INITIATOR_NAME: &str = "iqn.2026-11.local.pollux:wire-test";
 
 /// Requests that a login may take before the dialogue counts as endless.
@@ -70,7 +70,7 @@ pub struct LoginReply {
     pub bhs: [u8; 48],
 }
 
-/// Where a successful login leaves the sequence numbers and what it agreed on.
+/// The sequence numbers and negotiated values after a successful login.
 #[derive(Clone, Debug)]
 pub(crate) struct LoggedIn {
     pub(crate) negotiated: Negotiated,

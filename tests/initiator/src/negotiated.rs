@@ -68,7 +68,7 @@ impl Negotiated {
     }
 }
 
-/// A numerical value, decimal or hexadecimal (RFC 7143 6.1); what is no number changes nothing.
+/// A numerical value, decimal or hexadecimal (RFC 7143 6.1); anything else changes nothing.
 fn number(value: &str, unchanged: u32) -> u32 {
     let hexadecimal = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X"));
     let parsed =

@@ -89,7 +89,7 @@ impl Pdu {
         Self { bhs, ahs: Vec::new(), data: Vec::new() }
     }
 
-    /// Sets the data segment and the DataSegmentLength that tells the truth about it.
+    /// Sets the data segment and the matching DataSegmentLength.
     pub fn with_data(mut self, data: &[u8]) -> Self {
         let length = length_u32(data.len()).to_be_bytes();
         self.bhs[5..8].copy_from_slice(&length[1..4]);
@@ -99,7 +99,8 @@ impl Pdu {
 
     /// Sets the Additional Header Segments and TotalAHSLength in words (RFC 7143 11.2.1.5).
     pub fn with_ahs(mut self, ahs: &[u8]) -> Self {
-        self.bhs[4] = u8::try_from(ahs.len() / 4).unwrap_or(u8::MAX);
+        // TotalAHSLength has 8 bits, so a test has no more to send.
+        self.bhs[4] = u8::try_from(ahs.len() / 4).expect("at most 255 words");
         self.ahs = ahs.to_vec();
         self
     }
@@ -163,7 +164,7 @@ impl Pdu {
         self.u32_at(16)
     }
 
-    /// Target Transfer Tag, where the PDU has one.
+    /// Target Transfer Tag, if the PDU has one.
     pub fn target_transfer_tag(&self) -> u32 {
         self.u32_at(20)
     }

@@ -202,7 +202,7 @@ impl Session {
         self.tasks.len()
     }
 
-    /// Sends an immediate NOP-Out and gives back the data of the answer.
+    /// Sends an immediate NOP-Out and returns the data of the NOP-In.
     pub fn ping(&mut self, data: &[u8]) -> Result<Vec<u8>, Error> {
         let tag = self.new_tag();
         let request = pdu::nop_out(tag, data).immediate();
@@ -232,7 +232,7 @@ impl Session {
         }
     }
 
-    /// Sends a task management function and gives back its response code.
+    /// Sends a task management function and returns its response code.
     pub fn task_management(
         &mut self,
         function: u8,
@@ -248,7 +248,7 @@ impl Session {
         Ok(self.exchange(request, opcode::TASK_MANAGEMENT_RESPONSE)?.bhs[2])
     }
 
-    /// Closes the session, and gives back the response code once the target has closed the
+    /// Closes the session, and returns the response code once the target has closed the
     /// connection.
     pub fn logout(&mut self) -> Result<u8, Error> {
         let tag = self.new_tag();
@@ -289,7 +289,7 @@ impl Session {
         }
     }
 
-    /// Whether a PDU with this tag has come that nobody has taken yet.
+    /// Whether a PDU with this tag was received and not yet taken.
     pub fn has_answer(&self, tag: u32) -> bool {
         self.strays.iter().any(|stray| stray.initiator_task_tag() == tag)
     }

@@ -65,11 +65,27 @@ impl Rng {
 }
 
 /// A number as a size in memory; the simulator has no larger ones.
+#[track_caller]
 pub(crate) fn size(n: impl TryInto<usize>) -> usize {
-    n.try_into().unwrap_or(usize::MAX)
+    fits(n)
 }
 
 /// A number as 32 bits; the simulator has no larger ones where it says so.
+#[track_caller]
 pub(crate) fn word(n: impl TryInto<u32>) -> u32 {
-    n.try_into().unwrap_or(u32::MAX)
+    fits(n)
+}
+
+/// A number as 8 bits; the simulator has no larger ones where it says so.
+#[track_caller]
+pub(crate) fn byte(n: impl TryInto<u8>) -> u8 {
+    fits(n)
+}
+
+#[track_caller]
+fn fits<N: TryInto<T>, T>(n: N) -> T {
+    match n.try_into() {
+        Ok(fits) => fits,
+        Err(_) => panic!("the simulator made a number that is too large for its place"),
+    }
 }

@@ -5,6 +5,7 @@
 //! Rules read text, not syntax trees, so they ask for what a reader can see on the page.
 
 pub mod finding;
+pub mod known;
 pub mod masked;
 pub mod rules;
 pub mod tree;

@@ -71,6 +71,34 @@ impl Masked {
         spans
     }
 
+    /// The comments on the statement at a line: at the end of its lines, and on those of the two
+    /// lines above it that have no code.
+    pub fn comments_on(&self, line: usize) -> Vec<&str> {
+        let code: Vec<_> = self.code.lines().collect();
+        let comments: Vec<_> = self.comments.lines().collect();
+        let mut first = line - 1;
+        // A line that ends nothing belongs to the statement of the line below it.
+        while first > 0 && continues(code[first - 1]) {
+            first -= 1;
+        }
+        let mut last = line - 1;
+        while last + 1 < code.len() && continues(code[last]) {
+            last += 1;
+        }
+        let above = (1..=2).filter_map(|back| first.checked_sub(back));
+        let above = above.filter(|index| code[*index].trim().is_empty());
+        above.chain(first..=last).filter_map(|index| comments.get(index).copied()).collect()
+    }
+
+    /// The code with its inline test modules blanked too; lines stay where they are.
+    pub fn code_without_tests(&self) -> String {
+        let spans = self.test_spans();
+        let is_test = |line: usize| spans.iter().any(|(from, to)| (*from..=*to).contains(&line));
+        let lines = self.code.lines().enumerate();
+        let kept = lines.map(|(index, line)| if is_test(index + 1) { "" } else { line });
+        kept.collect::<Vec<_>>().join("\n")
+    }
+
     /// The offset of the brace that closes the one at `open`.
     pub fn closing_brace(&self, open: usize) -> Option<usize> {
         let mut depth = 0_u32;
@@ -86,6 +114,11 @@ impl Masked {
         }
         None
     }
+}
+
+fn continues(code: &str) -> bool {
+    let code = code.trim();
+    !code.is_empty() && !code.ends_with([';', '{', '}', ',', ']'])
 }
 
 struct Masker {
@@ -237,9 +270,21 @@ mod tests {
     }
 
     #[test]
+    fn comments_belong_to_their_statement() {
+        let source = "// far\n// two\n// one\na(\n    b, // inside\n).c(); // end\nd();\n";
+        let on = |line| -> Vec<String> {
+            let masked = Masked::new(source);
+            masked.comments_on(line).into_iter().map(|c| c.trim().to_owned()).collect()
+        };
+        assert_eq!(on(4), ["// one", "// two", "", "// inside"]);
+        assert_eq!(on(7), [""]);
+    }
+
+    #[test]
     fn inline_test_modules_are_found() {
         let source = "fn f() {}\n\n#[cfg(test)]\nmod tests {\n    fn g() {}\n}\nfn h() {}\n";
         assert_eq!(Masked::new(source).test_spans(), [(3, 6)]);
+        assert_eq!(Masked::new(source).code_without_tests(), "fn f() {}\n\n\n\n\n\nfn h() {}");
         assert_eq!(Masked::new("#[cfg(test)]\nmod tests;\nfn f() {}").test_spans(), []);
     }
 }

@@ -1,10 +1,10 @@
 //! Each rule on the project itself.
 
 use tidy::rules::{
-    blobs, columns, dependencies, edges, fuzzing, limits, markdown, names, purity, sizes,
-    unsafe_code, words,
+    assertions, blobs, columns, conversions, dependencies, edges, fuzzing, limits, markdown, names,
+    owners, parameters, purity, sizes, unsafe_code, waits, words,
 };
-use tidy::{Finding, Tree, workspace};
+use tidy::{Finding, Tree, known, workspace};
 
 fn tree() -> Tree {
     Tree::of_this_repository().expect("the repository can be read")
@@ -114,4 +114,50 @@ fn no_code_is_unfinished() {
 #[test]
 fn what_waits_has_an_owner() {
     assert_none(words::later_has_an_owner(&tree()));
+}
+
+/// Findings of a rule that are not on the list of known violations.
+fn assert_none_new(rule: &str, findings: impl Fn(&Tree) -> Vec<Finding>) {
+    let tree = tree();
+    assert_none(known::beyond_known(&tree, rule, findings(&tree)));
+}
+
+#[test]
+fn known_violations_only_get_fewer() {
+    assert_none(known::list_only_shrinks(&tree()));
+}
+
+#[test]
+fn methods_are_together() {
+    assert_none_new("type-files", owners::methods_are_together);
+}
+
+#[test]
+fn nobody_reaches_through_the_shard() {
+    assert_none_new("front-door", owners::nobody_reaches_through_the_shard);
+}
+
+#[test]
+fn no_parameter_is_a_tuple() {
+    assert_none_new("tuple-parameters", parameters::no_tuple_parameters);
+}
+
+#[test]
+fn conversions_have_a_reason() {
+    assert_none_new("conversions", conversions::conversions_have_a_reason);
+}
+
+#[test]
+fn nobody_sleeps() {
+    assert_none_new("sleeps", waits::nobody_sleeps);
+}
+
+#[test]
+fn the_shard_asserts() {
+    assert_none_new("assertions", assertions::the_shard_asserts);
+}
+
+#[test]
+fn the_shard_is_not_silent() {
+    assert_none_new("silent-returns", assertions::the_shard_is_not_silent);
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The parameters of a method, which know its name and what it answers.
+/// The parameters of a method, with its name and result type.
 pub trait Method: Serialize + DeserializeOwned + Into<Call> {
     /// The method's name on the wire.
     const NAME: &'static str;
@@ -52,16 +52,16 @@ macro_rules! methods {
             /// empty object.
             ///
             /// # Errors
-            /// There is no such method, or these are not its parameters.
+            /// Unknown method or invalid parameters.
             pub fn from_parts(method: &str, params: Value) -> Result<Self, RpcError> {
                 let params = if params.is_null() { Value::Object(Map::new()) } else { params };
                 match method {
                     $($name => read_params($name, params).map(Self::$params),)+
                     unknown => Err(RpcError::new(
                         ErrorCode::MethodNotFound,
-                        format!("there is no method {unknown:?}"),
+                        format!("unknown method {unknown:?}"),
                     )
-                    .hint(format!("The methods are: {}.", Self::NAMES.join(", ")))),
+                    .hint(format!("Methods: {}.", Self::NAMES.join(", ")))),
                 }
             }
         }
@@ -114,7 +114,7 @@ methods! {
 
 fn read_params<T: DeserializeOwned>(method: &str, params: Value) -> Result<T, RpcError> {
     serde_json::from_value(params).map_err(|e| {
-        let sentence = format!("these are not the parameters of {method}: {e}");
+        let sentence = format!("invalid parameters of {method}: {e}");
         RpcError::new(ErrorCode::InvalidParams, sentence)
     })
 }

@@ -1,15 +1,15 @@
-//! Calls on the daemon as a whole: its configuration and its end.
+//! Methods for the daemon as a whole: configuration and shutdown.
 
 use serde::{Deserialize, Serialize};
 
-/// `config.apply`: check a configuration and follow it if it is good.
+/// `config.apply`: check a configuration and apply it if it is valid.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigApply {
     /// The file, as an absolute path; without it, the one that the daemon was started with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// Only check it and tell what would change.
+    /// Only check it and return what would change.
     #[serde(default)]
     pub check_only: bool,
 }
@@ -17,15 +17,15 @@ pub struct ConfigApply {
 /// The answer to `config.apply`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigApplied {
-    /// What changed (or would change), one sentence each; empty where nothing did.
+    /// The changes, applied or only checked, one line each.
     pub changes: Vec<String>,
-    /// What is worth knowing: keys that take effect at the next start, volumes that failed.
+    /// Warnings: keys that take effect after a restart, volumes that failed.
     pub warnings: Vec<String>,
-    /// The generation of the catalog that is served now.
+    /// The generation of the active catalog.
     pub generation: u64,
 }
 
-/// `shutdown`: end the daemon as SIGTERM does.
+/// `shutdown`: graceful shutdown, as with SIGTERM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shutdown {}

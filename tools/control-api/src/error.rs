@@ -1,37 +1,37 @@
-//! What a caller is told when a call did not do what was asked.
+//! Error responses.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Why a call failed, for programs. Those from -32700 to -32600 are of JSON-RPC 2.0 5.1.
+/// Machine-readable error codes. Those from -32700 to -32600 are defined in JSON-RPC 2.0 5.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "i64", from = "i64")]
 pub enum ErrorCode {
-    /// An object of this name is there already.
+    /// An object with this name already exists.
     AlreadyExists,
-    /// The object is in use; what uses it must go first.
+    /// The object is in use; remove its users first.
     Busy,
-    /// The daemon follows a configuration file, which must be changed instead.
+    /// The configuration file is authoritative; change it instead.
     ConfigFileIsMaster,
-    /// The configuration breaks a rule. What ran before still runs.
+    /// The configuration is invalid. The previous one stays active.
     ConfigInvalid,
-    /// The operating system refused something.
+    /// A system call failed.
     Environment,
-    /// A failure that is the daemon's own fault (JSON-RPC 2.0 5.1).
+    /// An internal error of the daemon (JSON-RPC 2.0 5.1).
     Internal,
-    /// The parameters are not those of the method (JSON-RPC 2.0 5.1).
+    /// Invalid parameters (JSON-RPC 2.0 5.1).
     InvalidParams,
-    /// The line is JSON but no request (JSON-RPC 2.0 5.1).
+    /// The line is JSON but not a request (JSON-RPC 2.0 5.1).
     InvalidRequest,
-    /// There is no such method (JSON-RPC 2.0 5.1).
+    /// Unknown method (JSON-RPC 2.0 5.1).
     MethodNotFound,
-    /// There is no object of this name.
+    /// No object has this name.
     NotFound,
     /// The line is not JSON (JSON-RPC 2.0 5.1).
     Parse,
-    /// A limit is reached; try again when there is room.
+    /// A limit is reached; retry later.
     TooMany,
-    /// A code that this version does not know.
+    /// A code unknown to this version.
     Unknown(i64),
 }
 
@@ -75,16 +75,16 @@ impl From<i64> for ErrorCode {
     }
 }
 
-/// What helps a person beyond the sentence.
+/// Details beyond the message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorData {
-    /// The object at fault: the name of a volume, a target, a file.
+    /// The object of the error: the name of a volume, target or file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// What to try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// All faults, where one call can have several: those of a configuration.
+    /// All errors, for calls that can have several, such as those of a configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
 }
@@ -94,34 +94,34 @@ pub struct ErrorData {
 pub struct RpcError {
     /// The reason, for programs.
     pub code: ErrorCode,
-    /// The reason, as a sentence.
+    /// The reason, as a message.
     pub message: String,
-    /// What else helps.
+    /// Details.
     #[serde(default)]
     pub data: Box<ErrorData>,
 }
 
 impl RpcError {
-    /// A failure of this code and sentence.
+    /// An error with this code and message.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), data: Box::default() }
     }
 
-    /// The same with the object at fault.
+    /// Adds the object.
     #[must_use]
     pub fn on(mut self, object: impl Into<String>) -> Self {
         self.data.object = Some(object.into());
         self
     }
 
-    /// The same with what to try.
+    /// Adds a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.data.hint = Some(hint.into());
         self
     }
 
-    /// The same with all faults.
+    /// Adds all errors.
     #[must_use]
     pub fn faults(mut self, faults: Vec<String>) -> Self {
         self.data.faults = faults;

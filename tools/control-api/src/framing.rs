@@ -1,4 +1,4 @@
-//! One message per line, and no line longer than agreed.
+//! One message per line, of limited length.
 
 use serde::Serialize;
 use std::fmt;
@@ -9,16 +9,16 @@ pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// The longest answer in bytes, newline included: the statistics of 4096 volumes fit.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// The peer sent more bytes without a newline than a message may have.
+/// A message exceeds the length limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineTooLong {
-    /// The longest message in bytes.
+    /// The limit in bytes.
     pub bytes_max: usize,
 }
 
 impl fmt::Display for LineTooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a message has more than {} bytes", self.bytes_max)
+        write!(f, "message exceeds {} bytes", self.bytes_max)
     }
 }
 

@@ -11,6 +11,7 @@ mod framing;
 mod paths;
 mod rpc;
 mod session;
+mod size;
 mod stats;
 mod status;
 mod target;
@@ -23,6 +24,7 @@ pub use framing::{ANSWER_BYTES_MAX, LineBuffer, LineTooLong, REQUEST_BYTES_MAX, 
 pub use paths::{CONTROL_SOCKET_NAME, default_state_dir};
 pub use rpc::{Id, Request, Response, Version};
 pub use session::{SessionDrop, SessionDropped, SessionInfo, SessionList, Sessions};
+pub use size::{InvalidSize, parse_size};
 pub use stats::{
     Histogram, LunName, OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, VolumeStats,
 };

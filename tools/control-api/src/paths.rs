@@ -1,4 +1,4 @@
-//! Where daemon and command-line tool meet when nobody says where.
+//! Default paths shared by daemon and client.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 /// The control socket's name in the state directory.
 pub const CONTROL_SOCKET_NAME: &str = "control.sock";
 
-/// The state directory when none is named: `/var/lib/pollux` for root, for others
-/// `$XDG_STATE_HOME/pollux` or `~/.local/state/pollux`. `None` where a user has neither.
+/// The default state directory: `/var/lib/pollux` for root, for others
+/// `$XDG_STATE_HOME/pollux` or `~/.local/state/pollux`. `None` if neither is set.
 ///
 /// An empty or relative `XDG_STATE_HOME` is ignored, as the XDG base directory specification
 /// asks.

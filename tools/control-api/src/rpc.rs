@@ -13,7 +13,7 @@ pub enum Version {
     V2,
 }
 
-/// What the caller chose to recognise the answer by (JSON-RPC 2.0 4).
+/// The request id chosen by the client (JSON-RPC 2.0 4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Id {
@@ -21,20 +21,20 @@ pub enum Id {
     Number(i64),
     /// A text.
     Text(String),
-    /// The request could not be read as far as its id.
+    /// The id of the request could not be read.
     Null,
 }
 
 /// One call with its id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// What the response carries back.
+    /// Returned in the response.
     pub id: Id,
     /// The method and its parameters.
     pub call: Call,
 }
 
-/// A request as it stands on the wire.
+/// A request in its wire format.
 #[derive(Serialize, Deserialize)]
 struct RawRequest {
     jsonrpc: Version,

@@ -1,4 +1,4 @@
-//! `session.*`: who is logged in.
+//! `session.*`: initiators logged in.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub struct Sessions {
 /// One session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionInfo {
-    /// What `session.drop` takes. It names this session and never a later one.
+    /// The session id for `session.drop`. Never reused.
     pub id: String,
     /// The initiator's iSCSI name.
     pub initiator: String,
@@ -25,7 +25,7 @@ pub struct SessionInfo {
     pub target: Option<String>,
     /// The address from which the initiator connected.
     pub peer: String,
-    /// The reactor that serves it.
+    /// Its reactor.
     pub reactor: u16,
     /// Commands in flight.
     pub commands_in_flight: u32,

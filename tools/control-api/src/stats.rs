@@ -1,4 +1,4 @@
-//! `stats`: what the node did, by volume and operation and stage, and how busy its cores were.
+//! `stats`: commands by volume, operation and stage, and the utilization of reactors.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,14 +34,14 @@ pub struct Stats {
     pub reactors: Vec<ReactorStats>,
 }
 
-/// What was done on one volume.
+/// Statistics of a volume.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VolumeStats {
     /// The volume.
     pub volume: String,
     /// The LUNs through which initiators reach it.
     pub luns: Vec<LunName>,
-    /// What was done, by kind of command.
+    /// Statistics by kind of command.
     pub operations: Vec<OperationStats>,
 }
 
@@ -54,24 +54,24 @@ pub struct LunName {
     pub lun: u16,
 }
 
-/// What one kind of command did.
+/// Statistics of one kind of command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OperationStats {
     /// `read`, `write`, `flush`, `space`, `compare` or `other`.
     pub operation: String,
-    /// How many commands ended.
+    /// Number of completed commands.
     pub count: u64,
-    /// Bytes that they moved.
+    /// Bytes transferred.
     pub bytes: u64,
-    /// From the command's header to the answer handed to the kernel.
+    /// From the header of the command to the response accepted by the kernel.
     pub total: Percentiles,
     /// From the header to the first backend operation.
     pub receive_to_submit: Percentiles,
     /// From there to the end of the last backend operation.
     pub device: Percentiles,
-    /// From there to the answer handed to the kernel.
+    /// From there to the response accepted by the kernel.
     pub send: Percentiles,
-    /// The distribution of `total`, where the query asked for it.
+    /// The distribution of `total`, if requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub histogram: Option<Histogram>,
 }
@@ -79,11 +79,11 @@ pub struct OperationStats {
 /// A whole distribution of times, as an HdrHistogram of these bounds counts them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histogram {
-    /// Times below this are told apart no further, in nanoseconds.
+    /// Smallest distinguishable time, in nanoseconds.
     pub lowest_ns: u64,
-    /// Times above this are counted as this, in nanoseconds.
+    /// Largest recorded time, in nanoseconds; longer times are counted as this.
     pub highest_ns: u64,
-    /// Digits to which a time is kept.
+    /// Significant decimal digits of a time.
     pub significant_digits: u8,
     /// The buckets that are not empty, in ascending order: their longest time in nanoseconds,
     /// and how many there were.
@@ -93,9 +93,9 @@ pub struct Histogram {
 /// A distribution of times in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Percentiles {
-    /// How many there were.
+    /// Number of samples.
     pub count: u64,
-    /// What they took together.
+    /// Their sum.
     pub sum_ns: u64,
     /// Half of them took no longer.
     pub p50_ns: u64,
@@ -109,16 +109,16 @@ pub struct Percentiles {
     pub max_ns: u64,
 }
 
-/// What one reactor did, and what it holds.
+/// Statistics and resources of a reactor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReactorStats {
     /// The reactor, counted from 0.
     pub reactor: u16,
     /// The core it is pinned to.
     pub core: u32,
-    /// Nanoseconds in turns that found something to do.
+    /// Nanoseconds in event loop turns with work.
     pub busy_ns: u64,
-    /// Nanoseconds in turns that found nothing, sleep included.
+    /// Nanoseconds in event loop turns without work, including sleep.
     pub idle_ns: u64,
     /// Payload bytes that were copied.
     pub bytes_copied: u64,
@@ -130,16 +130,16 @@ pub struct ReactorStats {
     pub pdus_received: u64,
     /// PDUs sent.
     pub pdus_sent: u64,
-    /// Times that the ring was entered.
+    /// Number of `io_uring_enter` calls.
     pub syscalls: u64,
     /// Connections now.
     pub connections: u32,
-    /// Buffers lent now.
+    /// Buffers in use now.
     pub buffers_in_use: u32,
     /// Buffers of the pool.
     pub buffers_total: u32,
     /// Commands in flight now, over all sessions.
     pub commands_in_flight: u32,
-    /// Commands that the CmdSN windows of all sessions have room for.
+    /// Total size of the CmdSN windows of all sessions.
     pub command_window: u32,
 }

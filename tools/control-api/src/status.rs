@@ -1,4 +1,4 @@
-//! `status`: how the daemon runs.
+//! `status`: configuration and state of the daemon.
 
 use crate::VolumeInfo;
 use serde::{Deserialize, Serialize};
@@ -16,32 +16,32 @@ pub struct Status {
     pub version: String,
     /// Its process id.
     pub pid: u32,
-    /// Seconds since it was ready.
+    /// Seconds since startup.
     pub uptime_s: u64,
     /// Its state directory.
     pub state_dir: String,
-    /// The configuration that it follows: a file of the administrator, or its own catalog in
-    /// the state directory.
+    /// The active configuration: a file of the administrator, or the catalog in the state
+    /// directory that perfctl manages.
     pub config_file: String,
-    /// Whether that file is the administrator's, so that `perfctl` must not change it.
+    /// Whether that file is authoritative, so that `perfctl` must not change it.
     pub config_is_master: bool,
-    /// Why the last reload was refused, if it was.
+    /// The errors of the last rejected reload; empty if it was accepted.
     pub config_refused: Vec<String>,
-    /// Counts the catalogs since the start.
+    /// Number of catalogs since startup.
     pub generation: u64,
     /// The cores of the reactors.
     pub cores: Vec<u32>,
-    /// The keys of `[node]` with which it runs.
+    /// The active keys of `[node]`.
     pub settings: Vec<Setting>,
-    /// Where the node listens.
+    /// The portals on which the node listens.
     pub portals: Vec<PortalInfo>,
     /// Sessions now.
     pub sessions: u64,
     /// The volumes and whether they are served.
     pub volumes: Vec<VolumeInfo>,
-    /// Targets that are served.
+    /// Number of active targets.
     pub targets: u64,
-    /// What is slower or less than it could be, and why.
+    /// Degraded features with their cause.
     pub warnings: Vec<String>,
 }
 
@@ -50,11 +50,11 @@ pub struct Status {
 pub struct Setting {
     /// Its name in the configuration.
     pub key: String,
-    /// Its name for people.
+    /// Its human-readable name.
     pub label: String,
-    /// Its value in the configuration; absent where it is not given and has no default.
+    /// Its value in the configuration; absent if it is not set and has no default.
     pub value: Option<Value>,
-    /// Its value for people, or what happens without one.
+    /// Its human-readable value, or the behavior without one.
     pub text: String,
 }
 

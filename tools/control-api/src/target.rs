@@ -14,7 +14,7 @@ pub struct TargetCreate {
     /// The portal group; 1 where not named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub portal_group: Option<u16>,
-    /// The initiators that may log in; every one where the list is absent.
+    /// The initiators that may log in; any initiator if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initiators: Option<Vec<String>>,
 }

@@ -95,14 +95,14 @@ fn bad_lines_get_the_codes_of_json_rpc() {
     assert_eq!((id, code), (Id::Null, -32600));
 
     let (id, code, message) = error(r#"{"jsonrpc":"2.0","id":4,"method":"format"}"#);
-    assert_eq!((id, code, &*message), (Id::Number(4), -32601, "there is no method \"format\""));
+    assert_eq!((id, code, &*message), (Id::Number(4), -32601, "unknown method \"format\""));
 
     let (_, code, message) =
         error(r#"{"jsonrpc":"2.0","id":4,"method":"stats","params":{"sinse_last":true}}"#);
     assert_eq!(code, -32602);
     assert_eq!(
         message,
-        "these are not the parameters of stats: unknown field `sinse_last`, expected one of \
+        "invalid parameters of stats: unknown field `sinse_last`, expected one of \
          `since_last`, `histograms`, `volume`"
     );
 }

@@ -1,4 +1,4 @@
-//! `volume.*`: what keeps blocks.
+//! `volume.*`: volumes.
 
 use crate::LunName;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ pub enum VolumeKind {
     File,
     /// RAM of the daemon.
     Memory,
-    /// Nothing: for benchmarks.
+    /// No storage, for benchmarks.
     Null,
 }
 
@@ -43,13 +43,13 @@ pub struct VolumeCreate {
     /// The file or device, as an absolute path; without it, a file in the state directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Its size as a person writes it: `10GiB`. Not needed for what has a size already.
+    /// Its size, such as `10GiB` or `10G`. Not needed for an existing file or a device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
     /// Bytes of a logical block: 512 or 4096.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block_size: Option<u32>,
-    /// Writes are refused.
+    /// Writes are rejected.
     #[serde(default)]
     pub read_only: bool,
 }
@@ -70,7 +70,7 @@ pub struct VolumeDelete {
 pub struct VolumeDeleted {
     /// Its name.
     pub name: String,
-    /// The file or device that still holds its blocks.
+    /// The file or device that still has its data.
     pub file_left: Option<String>,
 }
 
@@ -92,7 +92,7 @@ pub struct Volumes {
 pub enum VolumeState {
     /// It is not served.
     Failed {
-        /// Why, as a sentence.
+        /// The reason.
         reason: String,
     },
     /// It is served.
@@ -108,11 +108,11 @@ pub struct VolumeInfo {
     pub kind: VolumeKind,
     /// The file or device.
     pub path: Option<String>,
-    /// Its size in bytes; unknown for a volume that never was served.
+    /// Its size in bytes; unknown for a volume that was never served.
     pub size_bytes: Option<u64>,
     /// Bytes of a logical block.
     pub block_size: u32,
-    /// Writes are refused.
+    /// Writes are rejected.
     pub read_only: bool,
     /// The NAA designator in hexadecimal, as initiators show it.
     pub wwid: Option<String>,
@@ -121,6 +121,6 @@ pub struct VolumeInfo {
     /// Whether it is served.
     #[serde(flatten)]
     pub state: VolumeState,
-    /// The LUNs through which it is reached.
+    /// The LUNs to which it is mapped.
     pub luns: Vec<LunName>,
 }

@@ -1,10 +1,10 @@
-//! What can be typed.
+//! Command-line arguments.
 
 use crate::commands::{apply, bench, session, shutdown, stats, status, target, top, volume};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
-/// Ask a running Pollux daemon, or tell it what to do.
+/// Manage and monitor a running polluxd
 #[derive(Debug, Parser)]
 #[command(name = "perfctl", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
@@ -14,17 +14,17 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 the daemon said no, 2 the command line makes no \
-                          sense, 3 no daemon could be reached";
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 request rejected or failed, 2 usage error, \
+                          3 polluxd not reachable";
 
-/// How to reach the daemon, and how to print its answer.
+/// Connection and output options.
 #[derive(Args, Debug)]
 pub(crate) struct Connection {
-    /// The daemon's control socket [default: control.sock in the state directory of a daemon
-    /// of this user]
+    /// Control socket of polluxd [default: control.sock in the default state directory of the
+    /// current user]
     #[arg(long, value_name = "PATH", global = true)]
     pub(crate) control: Option<PathBuf>,
-    /// Print the answer as JSON
+    /// Print the result as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
@@ -34,11 +34,11 @@ pub(crate) struct Connection {
 pub(crate) enum Command {
     /// Show IOPS, bandwidth and latency by volume, operation and stage
     Stats(stats::StatsArgs),
-    /// Watch reactors and volumes on the terminal, as top does with processes
+    /// Monitor reactors and volumes on the terminal, similar to top(1)
     Top(top::TopArgs),
-    /// Measure a LUN of the running daemon: makes load as an initiator on this machine does
+    /// Benchmark a LUN of the running daemon with an initiator on this machine
     Bench(Box<bench::BenchArgs>),
-    /// Show how the daemon runs
+    /// Show version, configuration, portals, volumes and warnings
     Status,
     /// List, create and delete volumes
     #[command(subcommand)]
@@ -49,14 +49,14 @@ pub(crate) enum Command {
     /// List and drop sessions
     #[command(subcommand)]
     Session(session::SessionCommand),
-    /// Check a configuration and make the daemon follow it
+    /// Check a configuration file and apply its changes
     Apply(apply::ApplyArgs),
-    /// End the daemon as SIGTERM does: sessions are asked to log out first
+    /// Shut polluxd down gracefully, as SIGTERM does: initiators are asked to log out first
     Shutdown,
 }
 
 impl Command {
-    /// Runs the command over a connection.
+    /// Runs the command on a connection.
     pub(crate) fn run(
         self,
         client: &mut crate::client::Client,

@@ -1,4 +1,4 @@
-//! One connection to the daemon.
+//! A connection to the daemon's control socket.
 
 use crate::failure::Failure;
 use control_api::{
@@ -10,10 +10,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long the daemon may take to answer: creating a large volume is its slowest call.
+/// Response timeout: creating a large volume is the slowest call.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// A connection.
+/// A connection to polluxd.
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: PathBuf,
@@ -36,7 +36,7 @@ impl Client {
         })
     }
 
-    /// Where a daemon of this user has its socket when nobody says otherwise.
+    /// The default control socket of a daemon run by this user.
     pub(crate) fn default_socket() -> Result<PathBuf, Failure> {
         let xdg = std::env::var_os("XDG_STATE_HOME");
         let home = std::env::var_os("HOME");
@@ -46,7 +46,7 @@ impl Client {
             .ok_or(Failure::NoSocketName)
     }
 
-    /// Makes a call and waits for its answer.
+    /// Sends a request and waits for its response.
     pub(crate) fn call<M: Method>(&mut self, method: M) -> Result<M::Answer, Failure> {
         let id = Id::Number(self.next_id);
         self.next_id += 1;
@@ -56,25 +56,25 @@ impl Client {
         self.stream.write_all(&line).map_err(|e| self.lost(e))?;
         let line = self.read_line()?;
         let response: Response = serde_json::from_slice(&line)
-            .map_err(|e| Failure::Answer(format!("it is no JSON-RPC 2.0 response ({e})")))?;
+            .map_err(|e| Failure::Answer(format!("not a JSON-RPC 2.0 response ({e})")))?;
         match (response.error, response.result) {
             (Some(error), _) => Err(Failure::Refused(error)),
             (None, Some(_)) if response.id != id => {
-                Err(Failure::Answer("it answers another call".into()))
+                Err(Failure::Answer("the response id does not match the request".into()))
             }
             (None, Some(result)) => serde_json::from_value(result)
-                .map_err(|e| Failure::Answer(format!("{} answered {e}", M::NAME))),
-            (None, None) => Err(Failure::Answer("it has neither result nor error".into())),
+                .map_err(|e| Failure::Answer(format!("result of method {}: {e}", M::NAME))),
+            (None, None) => Err(Failure::Answer("neither result nor error is present".into())),
         }
     }
 
-    /// Lets this time pass; fails at once when the daemon ends.
+    /// Sleeps for this time; fails immediately if the daemon closes the connection.
     pub(crate) fn wait(&mut self, time: Duration) -> Result<(), Failure> {
         self.stream.set_read_timeout(Some(time)).map_err(|e| self.lost(e))?;
-        // The daemon says nothing unasked, so only the timeout or the end can come.
+        // The daemon sends nothing without a request: expect a timeout or end of stream.
         match self.stream.read(&mut [0]) {
             Ok(0) => Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) => Err(Failure::Answer("it came unasked".into())),
+            Ok(_) => Err(Failure::Answer("unsolicited data".into())),
             Err(error) if is_timeout(&error) => Ok(()),
             Err(error) => Err(self.lost(error)),
         }
@@ -105,9 +105,9 @@ impl Client {
             io::ErrorKind::UnexpectedEof,
         ];
         let source = if closed.contains(&source.kind()) {
-            io::Error::other("the daemon closed it")
+            io::Error::other("closed by polluxd")
         } else if is_timeout(&source) {
-            io::Error::other(format!("no answer within {} s", ANSWER_TIME_MAX.as_secs()))
+            io::Error::other(format!("no response within {} s", ANSWER_TIME_MAX.as_secs()))
         } else {
             source
         };

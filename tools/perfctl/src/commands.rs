@@ -1,4 +1,4 @@
-//! The subcommands: each asks, and renders the answer.
+//! The subcommands. Each sends its requests and formats the results.
 
 pub(crate) mod apply;
 pub(crate) mod bench;
@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use std::path::Path;
 
-/// Connects, and runs the command.
+/// Connects and runs the command.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     let mut output = Output::new(cli.connection.json);
     let socket = match cli.connection.control {
@@ -27,13 +27,13 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     cli.command.run(&mut client, &mut output)
 }
 
-/// A path as the daemon understands it: absolute, because its directory is another one.
+/// An absolute path: the daemon's working directory differs from ours.
 fn absolute(path: &Path) -> Result<String, Failure> {
     let usage = |why: String| Failure::Usage(format!("{}: {why}", path.display()));
     let absolute = std::path::absolute(path).map_err(|e| usage(e.to_string()))?;
     match absolute.to_str() {
         Some(text) => Ok(text.to_owned()),
-        None => Err(usage("the path is not UTF-8".into())),
+        None => Err(usage("the path is not valid UTF-8".into())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Latency distributions as files for other programs: a log of histograms, and a plot.
+//! Export of latency distributions: an HdrHistogram interval log and an SVG plot.
 
 use crate::format::time;
 use bench::plot::{Axis, Line, draw};
@@ -9,18 +9,18 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriter, IntervalLogWr
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-/// A log that histograms are added to.
+/// An interval log under construction.
 pub(crate) type Log<'a, W> = IntervalLogWriter<'a, 'a, W, V2DeflateSerializer>;
 
-/// An HdrHistogram interval log that starts now. Its times are in nanoseconds, its maxima in
-/// milliseconds, as its other writers have them.
+/// An HdrHistogram interval log that starts now. Latencies are in nanoseconds, interval maxima in
+/// milliseconds, as in logs of other writers.
 pub(crate) fn log_of<'a, W: Write>(
     out: &'a mut W,
     serializer: &'a mut V2DeflateSerializer,
     started: SystemTime,
 ) -> io::Result<Log<'a, W>> {
     IntervalLogWriterBuilder::new()
-        // HistogramLogWriter of the Java package begins its files so; readers may look for it.
+        // The first line of files from the Java HistogramLogWriter; readers may look for it.
         .add_comment("[Histogram log format version 1.3]")
         .add_comment("[perfctl stats: nanoseconds, by VOLUME/OPERATION]")
         .with_start_time(started)
@@ -29,7 +29,7 @@ pub(crate) fn log_of<'a, W: Write>(
         .begin_log_with(out, serializer)
 }
 
-/// The time that one answer covers, counted from the start of the log.
+/// The period covered by one result, relative to the start of the log.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Interval {
     start: Duration,
@@ -37,17 +37,17 @@ pub(crate) struct Interval {
 }
 
 impl Interval {
-    /// The next interval begins where this one ends.
+    /// Advances to the next interval, which begins where this one ends.
     pub(crate) fn take(&mut self, period_ns: u64) {
         self.start += self.length;
         self.length = Duration::from_nanos(period_ns);
     }
 
-    /// Adds the histograms of this interval to a log.
+    /// Appends the histograms of this interval to a log.
     pub(crate) fn append<W: Write>(self, stats: &Stats, log: &mut Log<'_, W>) -> io::Result<()> {
         for (volume, operation) in operations(stats) {
             let Some(histogram) = operation.histogram.as_ref().and_then(rebuilt) else { continue };
-            // A tag ends at a comma or a space, which names of deleted volumes have.
+            // A tag ends at a comma or a space, which the names of deleted volumes contain.
             let tag = format!("{volume}/{}", operation.operation).replace([',', ' '], "_");
             log.write_histogram(&histogram, self.start, self.length, Tag::new(&tag))
                 .map_err(|e| io::Error::other(format!("{e:?}")))?;
@@ -60,7 +60,7 @@ fn operations(stats: &Stats) -> impl Iterator<Item = (&str, &OperationStats)> {
     stats.volumes.iter().flat_map(|v| v.operations.iter().map(|o| (v.volume.as_str(), o)))
 }
 
-/// The histogram whose buckets these are; `None` where its bounds make no sense.
+/// The histogram with these buckets; `None` if its bounds are invalid.
 fn rebuilt(buckets: &Buckets) -> Option<Histogram<u64>> {
     let bounds = (buckets.lowest_ns, buckets.highest_ns, buckets.significant_digits);
     let mut histogram = Histogram::new_with_bounds(bounds.0, bounds.1, bounds.2).ok()?;
@@ -70,7 +70,7 @@ fn rebuilt(buckets: &Buckets) -> Option<Histogram<u64>> {
     Some(histogram)
 }
 
-/// The share of commands against latency, one line for each volume and operation.
+/// The cumulative latency distribution, one line per volume and operation.
 pub(crate) fn plot(stats: &Stats) -> String {
     let mut shown: Vec<_> = operations(stats)
         .filter_map(|(volume, o)| Some((volume, o, o.histogram.as_ref()?)))
@@ -84,12 +84,12 @@ pub(crate) fn plot(stats: &Stats) -> String {
         .zip(&shown)
         .map(|(name, (_, _, buckets))| Line { name, points: shares(buckets) })
         .collect();
-    let mut title = format!("Latency of commands in {}", time(stats.period_ns));
+    let mut title = format!("Command latency, interval {}", time(stats.period_ns));
     if all > LINES_MAX {
-        title += &format!(", the {LINES_MAX} busiest of {all} kinds");
+        title += &format!(" (top {LINES_MAX} of {all} by command count)");
     }
     let x = Axis { name: "latency, us", is_log: true };
-    let y = Axis { name: "share of commands", is_log: false };
+    let y = Axis { name: "fraction of commands", is_log: false };
     draw(&title, x, y, &lines)
 }
 
@@ -98,7 +98,7 @@ fn legend(volume: &str, o: &OperationStats) -> String {
     format!("{volume} {}: {} commands, p50 {p50}, p99 {p99}", o.operation, o.count)
 }
 
-/// Latency in microseconds, and the share of commands that took no longer.
+/// Latency in microseconds, and the fraction of commands at or below it.
 fn shares(buckets: &Buckets) -> Vec<(f64, f64)> {
     let all: u64 = buckets.buckets.iter().map(|bucket| bucket.1).sum();
     let mut so_far = 0;
@@ -109,7 +109,7 @@ fn shares(buckets: &Buckets) -> Vec<(f64, f64)> {
     shares.collect()
 }
 
-/// More lines than this cannot be told apart.
+/// More lines than this cannot be distinguished in a plot.
 const LINES_MAX: usize = 12;
 
 #[cfg(test)]
@@ -180,14 +180,14 @@ mod tests {
     #[test]
     fn a_plot_has_a_line_for_each_operation() {
         let svg = plot(&stats());
-        assert!(svg.contains(">Latency of commands in 2.00s</text>"), "{svg}");
+        assert!(svg.contains(">Command latency, interval 2.00s</text>"), "{svg}");
         assert!(svg.contains(">my disk read: 4 commands, p50 10.0us, p99 1.00ms</text>"), "{svg}");
-        // The axis of shares ends at 1, so 0.75 is a quarter below the top.
+        // The y axis ends at 1, so 0.75 is a quarter below the top.
         assert!(svg.contains("<polyline points=\"64.0,149.0 684.0,64.0\" "), "{svg}");
     }
 
     #[test]
-    fn nothing_is_drawn_where_nothing_happened() {
+    fn an_idle_node_has_an_empty_plot() {
         let stats = Stats { period_ns: 1, volumes: vec![], reactors: vec![] };
         let svg = plot(&stats);
         assert!(svg.starts_with("<svg ") && !svg.contains("polyline"), "{svg}");

@@ -1,4 +1,4 @@
-//! Why a command did not do what was asked: a sentence and an exit code.
+//! Why a command failed: the error message and the exit code.
 
 use control_api::RpcError;
 use std::io;
@@ -8,25 +8,25 @@ use std::process::ExitCode;
 /// A failed command.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The daemon's answer is not what this version expects. What is wrong with it.
+    /// The daemon sent a response that this version cannot parse; holds the parse error.
     Answer(String),
-    /// No connection could be made.
+    /// Cannot connect to the control socket.
     Connect { socket: PathBuf, source: io::Error },
     /// A file cannot be written.
     File { path: PathBuf, source: io::Error },
-    /// No load can be made, or commands of it failed.
+    /// The benchmark could not start, or some of its commands failed.
     Load(String),
-    /// The connection ended or stalled in the middle of a call.
+    /// The connection was closed or timed out during a call.
     Lost { socket: PathBuf, source: io::Error },
-    /// There is no place where a daemon's socket would be.
+    /// The default socket path cannot be determined.
     NoSocketName,
     /// The output cannot be written.
     Output(io::Error),
-    /// The daemon said no.
+    /// The daemon rejected the request.
     Refused(RpcError),
-    /// The terminal does not do what is needed of it.
+    /// A terminal operation failed.
     Terminal(io::Error),
-    /// The command line makes no sense.
+    /// The command line is invalid.
     Usage(String),
 }
 
@@ -37,38 +37,39 @@ impl From<RpcError> for Failure {
 }
 
 impl Failure {
-    /// What to tell the user. Nothing where whoever read our output has gone: a pager that was
-    /// left is no failure.
-    pub(crate) fn sentence(&self) -> Option<String> {
+    /// The error message. `None` if the reader of our output closed the pipe: quitting a pager
+    /// is not a failure.
+    pub(crate) fn message(&self) -> Option<String> {
         match self {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
-            Self::Output(error) => Some(format!("cannot write the output: {error}")),
+            Self::Output(error) => Some(format!("cannot write to standard output: {error}")),
             Self::Answer(what) => Some(format!(
-                "the daemon's answer makes no sense: {what}; are perfctl and polluxd of the same \
-                 version?"
+                "invalid response from polluxd: {what}. Check that perfctl and polluxd have the \
+                 same version."
             )),
-            Self::Connect { socket, source } => Some(connect_sentence(socket, source)),
+            Self::Connect { socket, source } => Some(connect_message(socket, source)),
             Self::File { path, source } => Some(format!(
-                "cannot write {}: {source}. Is the directory there, and may you write to it?",
+                "cannot write {}: {source}. Check that the directory exists and is writable.",
                 path.display()
             )),
             Self::Lost { socket, source } => Some(format!(
-                "the connection to the daemon at {} ended: {source}. Its log says why.",
+                "lost connection to polluxd at {}: {source}. See the log of polluxd.",
                 socket.display()
             )),
             Self::NoSocketName => Some(
-                "neither XDG_STATE_HOME nor HOME is set; name the daemon's socket with --control"
+                "cannot determine the control socket: neither XDG_STATE_HOME nor HOME is set. \
+                 Specify the socket with --control."
                     .into(),
             ),
             Self::Refused(error) => Some(error.to_string()),
             Self::Terminal(error) => Some(format!(
-                "cannot use the terminal: {error}; `perfctl stats --watch` needs none"
+                "cannot use the terminal: {error}. Use `perfctl stats --watch` instead."
             )),
-            Self::Load(sentence) | Self::Usage(sentence) => Some(sentence.clone()),
+            Self::Load(message) | Self::Usage(message) => Some(message.clone()),
         }
     }
 
-    /// The exit code, as `perfctl --help` documents it.
+    /// The exit code, as documented by `perfctl --help`.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -83,20 +84,19 @@ impl Failure {
     }
 }
 
-fn connect_sentence(socket: &Path, source: &io::Error) -> String {
+fn connect_message(socket: &Path, source: &io::Error) -> String {
     let socket = socket.display();
     let kind = source.kind();
     let why = if kind == io::ErrorKind::NotFound {
-        format!(
-            "there is no socket {socket}. Start polluxd, or name its socket with --control; \
-             polluxd prints it when it starts."
-        )
+        "socket not found. Start polluxd, or specify its socket with --control; polluxd prints \
+         the path at startup."
+            .to_owned()
     } else if kind == io::ErrorKind::ConnectionRefused {
-        format!("nobody answers at {socket}. The polluxd that made it has ended; start it again.")
+        "connection refused. No polluxd is listening on this socket; restart polluxd.".to_owned()
     } else if kind == io::ErrorKind::PermissionDenied {
-        format!("{socket} belongs to another user. Run perfctl as the user that polluxd runs as.")
+        "permission denied. Run perfctl as the user that runs polluxd.".to_owned()
     } else {
-        format!("{socket}: {source}")
+        source.to_string()
     };
-    format!("no daemon can be reached: {why}")
+    format!("cannot connect to polluxd at {socket}: {why}")
 }

@@ -1,8 +1,8 @@
-//! Numbers as people read them, and tables that look the same with and without a terminal.
+//! Human-readable numbers, and tables that look the same with and without a terminal.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-/// A table with this head; all columns but the first `text_columns` are numbers, to the right.
+/// A table with this header. Columns after the first `text_columns` are numbers, right-aligned.
 pub(crate) fn table<const N: usize>(head: [&str; N], text_columns: usize) -> Table {
     let mut table = Table::new();
     table
@@ -15,7 +15,7 @@ pub(crate) fn table<const N: usize>(head: [&str; N], text_columns: usize) -> Tab
     table
 }
 
-/// The table as text, without the space that starts its lines and those that end them.
+/// The table as text, without leading and trailing space on each line.
 pub(crate) fn lines(table: &Table) -> String {
     table
         .lines()
@@ -43,16 +43,17 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// How many there were in each second of a period.
+/// The rate per second of `count` events in a period.
 pub(crate) fn per_second(count: u64, period_ns: u64) -> u64 {
     if period_ns == 0 {
         return 0;
     }
     let rate = u128::from(count) * 1_000_000_000 / u128::from(period_ns);
+    // A counter of 64 bits in a period of less than a second; no machine counts so fast.
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
-/// A part of a whole in percent; `-` where there is no whole.
+/// A ratio in percent; `-` if `whole` is 0.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {
         "-".into()
@@ -61,11 +62,12 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// A quotient with this many decimals (at most 2), rounded down.
-fn hundredths(dividend: u64, divisor: u64, decimals: usize) -> String {
-    let scale = 10u128.pow(u32::try_from(decimals).unwrap_or(2));
+/// A quotient with this number of decimals (at most 2), rounded down.
+fn hundredths(dividend: u64, divisor: u64, decimals: u32) -> String {
+    let scale = 10u128.pow(decimals);
     let scaled = u128::from(dividend) * scale / u128::from(divisor);
-    format!("{}.{:0decimals$}", scaled / scale, scaled % scale)
+    let width = decimals as usize;
+    format!("{}.{:0width$}", scaled / scale, scaled % scale)
 }
 
 #[cfg(test)]
@@ -89,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_and_ratios_survive_nothing() {
+    fn rates_and_ratios_of_zero_are_defined() {
         assert_eq!(per_second(10, 0), 0);
         assert_eq!(per_second(123_456, 2_000_000_000), 61_728);
         assert_eq!(per_second(u64::MAX, 1), u64::MAX);

@@ -1,4 +1,4 @@
-//! The one command-line tool of Pollux: it asks a running daemon, and prints what it answers.
+//! The command-line client of Pollux: sends requests to a running polluxd and prints the results.
 
 mod cli;
 mod client;
@@ -15,8 +15,8 @@ fn main() -> ExitCode {
     match commands::run(cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if let Some(sentence) = failure.sentence() {
-                eprintln!("perfctl: {sentence}");
+            if let Some(message) = failure.message() {
+                eprintln!("perfctl: {message}");
             }
             failure.exit_code()
         }

@@ -1,26 +1,26 @@
-//! Where answers are printed, for people or for programs.
+//! Output of results as text or JSON.
 
 use crate::failure::Failure;
 use std::io::{IsTerminal, Write};
 
-/// The standard output, and how to write to it.
+/// Standard output with its format.
 #[derive(Debug)]
 pub(crate) struct Output {
     json: bool,
 }
 
 impl Output {
-    /// Output for programs or for people.
+    /// Output as JSON or as text.
     pub(crate) const fn new(json: bool) -> Self {
         Self { json }
     }
 
-    /// Whether it is for programs.
+    /// Whether the output format is JSON.
     pub(crate) const fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Prints an answer: as one line of JSON, or as `render` writes it for people.
+    /// Prints a result, either as one line of JSON or as text formatted by `render`.
     pub(crate) fn answer<T: serde::Serialize>(
         &mut self,
         answer: &T,
@@ -38,8 +38,8 @@ impl Output {
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Failure::Output)
     }
 
-    /// Makes room for the next picture of a series: on a terminal the last one goes.
-    pub(crate) fn next_picture(&mut self) -> Result<(), Failure> {
+    /// Starts the next screen of a series: clears a terminal, otherwise prints a blank line.
+    pub(crate) fn next_screen(&mut self) -> Result<(), Failure> {
         let mut stdout = std::io::stdout().lock();
         let text = match (self.json, stdout.is_terminal()) {
             (true, _) => "",

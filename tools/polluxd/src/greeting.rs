@@ -1,11 +1,11 @@
-//! What the daemon says when it serves: what, where, and the lines to try it with.
+//! The startup message: what is exported where, and commands to try it.
 
 use control_api::{TargetInfo, VolumeInfo};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use volume::Portal;
 
-/// What is served.
+/// The contents of the startup message.
 #[derive(Debug)]
 pub(crate) struct Greeting<'a> {
     /// The state directory.
@@ -14,14 +14,14 @@ pub(crate) struct Greeting<'a> {
     pub(crate) volumes: &'a [VolumeInfo],
     /// The targets.
     pub(crate) targets: &'a [TargetInfo],
-    /// Where the node listens.
+    /// The portals on which the node listens.
     pub(crate) portals: &'a [Portal],
-    /// How perfctl is started here: the program and, where it is needed, its --control.
+    /// The perfctl command line: the program and, if needed, --control.
     pub(crate) perfctl: &'a str,
 }
 
 impl Greeting<'_> {
-    /// The text. Its last line has the word `ready`, which whoever starts the daemon waits for.
+    /// The message. Scripts that start the daemon wait for the word `ready` in its last line.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("Pollux {}\n", env!("CARGO_PKG_VERSION"));
         text += &format!("  state directory  {}\n", self.state_dir.display());
@@ -41,13 +41,13 @@ impl Greeting<'_> {
         if let (Some(target), Some(portal)) = (self.targets.first(), self.portals.first()) {
             text += &connect_lines(target, reachable(portal.address));
         }
-        text += &format!("\nWatch it:\n  {} stats --watch\n", self.perfctl);
+        text += &format!("\nMonitor:\n  {} stats --watch\n", self.perfctl);
         text += "\nPollux is ready.\n";
         text
     }
 }
 
-/// An address that a client on this machine can connect to.
+/// An address to which a client on this machine can connect.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         ip if !ip.is_unspecified() => ip,
@@ -66,10 +66,10 @@ fn connect_lines(target: &TargetInfo, portal: SocketAddr) -> String {
 Connect with open-iscsi:
   iscsiadm -m discovery -t sendtargets -p {portal}
   iscsiadm -m node -T {name} -p {portal} --login
-with libiscsi:
+Connect with libiscsi:
   iscsi-ls -s iscsi://{portal}
   iscsi-inq {url}
-with QEMU:
+Connect with QEMU:
   qemu-img info {url}
   qemu-system-x86_64 -drive file={url},format=raw,if=virtio
 "
@@ -82,7 +82,7 @@ mod tests {
     use control_api::{LunInfo, VolumeKind, VolumeState};
 
     #[test]
-    fn the_lines_connect_to_what_is_served() {
+    fn the_commands_connect_to_the_first_target() {
         let volumes = [VolumeInfo {
             name: "demo".into(),
             kind: VolumeKind::File,
@@ -126,15 +126,15 @@ mod tests {
 Connect with open-iscsi:
   iscsiadm -m discovery -t sendtargets -p 127.0.0.1:3260
   iscsiadm -m node -T iqn.2026-11.local.pollux:demo -p 127.0.0.1:3260 --login
-with libiscsi:
+Connect with libiscsi:
   iscsi-ls -s iscsi://127.0.0.1:3260
   iscsi-inq iscsi://127.0.0.1:3260/iqn.2026-11.local.pollux:demo/0
-with QEMU:
+Connect with QEMU:
   qemu-img info iscsi://127.0.0.1:3260/iqn.2026-11.local.pollux:demo/0
   qemu-system-x86_64 -drive file=iscsi://127.0.0.1:3260/iqn.2026-11.local.pollux:demo/0,\
 format=raw,if=virtio
 
-Watch it:
+Monitor:
   perfctl stats --watch
 
 Pollux is ready.

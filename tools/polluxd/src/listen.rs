@@ -11,15 +11,16 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use volume::Portal;
 
-/// Connections that wait to be accepted: a reconnect storm of a large site.
+/// Pending connections: enough for a reconnect storm at a large site.
 const BACKLOG: u16 = 1024;
 
-/// How long a port may be taken by nobody. The ring of a daemon that was killed holds its
-/// listening sockets until the kernel has taken it apart, some time after the process is gone.
+/// How long to retry while a port is in use but has no owner. The io_uring of a killed daemon
+/// keeps its listening sockets open until the kernel tears it down, some time after the process
+/// is gone.
 const TAKEN_BY_NOBODY_TIME_MAX: Duration = Duration::from_secs(15);
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
-/// A portal that cannot be listened on.
+/// Listening on a portal failed.
 #[derive(Debug)]
 pub(crate) struct ListenFault {
     address: SocketAddr,
@@ -32,13 +33,13 @@ impl fmt::Display for ListenFault {
         match (&self.error, &self.owner) {
             (ListenError::AddressTaken { .. }, Some(owner)) => write!(
                 f,
-                "{} is in use by {owner}; stop it, or listen elsewhere with --listen ADDR:PORT",
+                "{} is in use by {owner}; stop it, or use another address with --listen ADDR:PORT",
                 self.address
             ),
             (ListenError::AddressTaken { .. }, None) => write!(
                 f,
-                "{} is in use by another program, most likely another iSCSI target (`ss -ltnp \
-                 'sport = :{}'` run by root shows which); stop it, or listen elsewhere with \
+                "{} is in use by another process, probably another iSCSI target (as root, \
+                 `ss -ltnp 'sport = :{}'` shows which); stop it, or use another address with \
                  --listen ADDR:PORT",
                 self.address,
                 self.address.port()
@@ -48,11 +49,11 @@ impl fmt::Display for ListenFault {
     }
 }
 
-/// Listens on all portals, with socket buffers of this size if one is given. An optional portal
-/// that cannot be had is a warning, as are buffers that the kernel makes smaller.
+/// Listens on all portals, with socket buffers of this size if given. A failure on an optional
+/// portal is only a warning, as are buffers that the kernel limits to a smaller size.
 ///
 /// # Errors
-/// The first portal that somebody asked for and that cannot be had.
+/// Listening on the first configured portal that fails.
 pub(crate) fn listen_on(
     wishes: &[PortalWish],
     buffer_bytes: Option<u32>,
@@ -66,7 +67,7 @@ pub(crate) fn listen_on(
                 if let Some(bytes) = buffer_bytes {
                     warnings.extend(buffers_of(&socket, bytes));
                 }
-                // Port 0 asks for any free one: what was given is what initiators are told.
+                // Port 0 selects any free port: initiators need the actual one.
                 let address = local_address(&socket).unwrap_or(address);
                 listeners.push((socket, Portal { address, ..wish.portal }));
             }
@@ -81,10 +82,9 @@ pub(crate) fn listen_on(
     Ok(listeners)
 }
 
-/// Sets the buffers; a sentence where they are not what was asked for.
+/// Sets the buffer sizes. Returns a warning if the kernel did not grant them.
 fn buffers_of(socket: &OwnedFd, bytes: u32) -> Option<String> {
-    // A number of 32 bits fits.
-    let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let wanted = units::len_usize(bytes);
     let sizes = match set_buffers(socket, wanted) {
         Ok(sizes) => sizes,
         Err(error) => return Some(format!("cannot set socket buffers of {bytes} bytes: {error}")),
@@ -92,13 +92,13 @@ fn buffers_of(socket: &OwnedFd, bytes: u32) -> Option<String> {
     let (send, receive) = (sizes.send_bytes, sizes.receive_bytes);
     (send < wanted || receive < wanted).then(|| {
         format!(
-            "socket buffers of {bytes} bytes were asked for, and the kernel gives {send} to send \
-             and {receive} to receive; raise net.core.wmem_max and net.core.rmem_max"
+            "socket buffers limited by the kernel: requested {bytes} bytes, got {send} for sending \
+             and {receive} for receiving; raise net.core.wmem_max and net.core.rmem_max"
         )
     })
 }
 
-/// Listens, where need be after a port that no process has any more has become free.
+/// Listens; if the port is still held by a terminated process, waits until it is free.
 fn listen_patiently(address: SocketAddr) -> Result<OwnedFd, ListenFault> {
     let until = Instant::now() + TAKEN_BY_NOBODY_TIME_MAX;
     loop {
@@ -111,6 +111,7 @@ fn listen_patiently(address: SocketAddr) -> Result<OwnedFd, ListenFault> {
         if !taken || owner.is_some() || Instant::now() >= until {
             return Err(ListenFault { address, owner, error });
         }
+        // No event: the kernel tells nobody when it has taken a dead process's ring apart.
         std::thread::park_timeout(TRY_AGAIN_AFTER);
     }
 }
@@ -125,32 +126,34 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_taken_is_named_with_who_has_it() {
+    fn a_port_in_use_is_reported_with_its_owner() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let fault = listen_on(&[wish(address, false)], None, &mut Vec::new()).unwrap_err();
         let sentence = fault.to_string();
-        // Whoever may not look into other processes gets the other sentence, but not for its own.
+        // Without permission to inspect other processes the message has no owner, but this is
+        // our own process.
         let who = format!("{address} is in use by ");
         assert!(sentence.starts_with(&who), "{sentence}");
         assert!(sentence.contains(&format!("(pid {})", std::process::id())), "{sentence}");
-        assert!(sentence.ends_with("; stop it, or listen elsewhere with --listen ADDR:PORT"));
+        assert!(sentence.ends_with("; stop it, or use another address with --listen ADDR:PORT"));
     }
 
     #[test]
-    fn buffers_beyond_the_kernels_limit_are_told_with_what_to_raise() {
+    fn buffers_beyond_the_kernel_limit_are_reported_with_the_sysctls_to_raise() {
         let free = "127.0.0.1:0".parse().unwrap();
         let mut warnings = Vec::new();
         listen_on(&[wish(free, false)], Some(1 << 14), &mut warnings).unwrap();
         assert_eq!(warnings, [""; 0]);
-        // No kernel is set up for a whole GiB.
+        // No kernel is configured for 1 GiB.
         listen_on(&[wish(free, false)], Some(1 << 30), &mut warnings).unwrap();
-        assert!(warnings[0].starts_with("socket buffers of 1073741824 bytes were asked for"));
+        let limited = "socket buffers limited by the kernel: requested 1073741824 bytes, got ";
+        assert!(warnings[0].starts_with(limited), "{warnings:?}");
         assert!(warnings[0].ends_with("raise net.core.wmem_max and net.core.rmem_max"));
     }
 
     #[test]
-    fn an_optional_portal_that_cannot_be_had_is_a_warning() {
+    fn a_failure_on_an_optional_portal_is_a_warning() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let free = "127.0.0.1:0".parse().unwrap();

@@ -1,4 +1,4 @@
-//! Why the daemon does not start, as sentences that say what to do.
+//! Start errors, with their likely cause and what to try.
 
 use crate::config::Fault;
 use crate::control::ControlFault;
@@ -10,32 +10,32 @@ use std::io;
 use std::path::PathBuf;
 use volume::CatalogFault;
 
-/// Why the daemon does not start.
+/// A start error.
 #[derive(Debug)]
 pub(crate) enum StartFault {
-    /// What is configured cannot be served together.
+    /// The configured volumes and targets conflict.
     Catalog(CatalogFault),
-    /// The configuration has faults.
+    /// The configuration is invalid.
     Config(Vec<Fault>),
-    /// The control socket cannot be made.
+    /// The control socket cannot be created.
     Control(ControlFault),
-    /// The control thread cannot wait for anything.
+    /// The control thread cannot poll for events.
     ControlLoop(io::Error),
-    /// A portal cannot be listened on.
+    /// Cannot listen on a portal.
     Listen(ListenFault),
-    /// The text does not say what to log.
+    /// The log filter is invalid.
     Log { filter: String, error: tracing_subscriber::filter::ParseError },
-    /// No core can be used.
+    /// The CPU affinity cannot be determined.
     NoCore(io::Error),
-    /// Nobody says where the state is.
+    /// The default state directory cannot be determined.
     NoStateDir,
-    /// The reactors do not start.
+    /// The reactors failed to start.
     Node(StartError),
     /// The state directory cannot be used.
     State(StateFault),
-    /// The operating system refused a step.
+    /// A system call failed.
     Step { step: &'static str, path: PathBuf, source: io::Error },
-    /// The configuration has no form as text.
+    /// The configuration cannot be serialized.
     Unwritable(toml::ser::Error),
 }
 
@@ -48,25 +48,28 @@ impl fmt::Display for StartFault {
                 f.write_str(&sentences.join("\n"))
             }
             Self::Control(fault) => fault.fmt(f),
-            Self::ControlLoop(error) => write!(f, "the control thread cannot wait: {error}"),
+            Self::ControlLoop(error) => {
+                write!(f, "the control thread cannot poll for events: {error}")
+            }
             Self::Listen(fault) => fault.fmt(f),
             Self::Log { filter, error } => write!(
                 f,
-                "{filter:?} does not say what to log: {error}; use something like info, debug or \
+                "invalid log filter {filter:?}: {error}; use for example info, debug or \
                  polluxd=trace"
             ),
             Self::NoCore(source) => {
-                write!(f, "cannot find out which cores may be used: {source}; use --cores")
+                write!(f, "cannot get the CPU affinity: {source}; specify --cores")
             }
             Self::NoStateDir => f.write_str(
-                "neither XDG_STATE_HOME nor HOME is set; name a state directory with --state-dir",
+                "cannot determine the state directory: neither XDG_STATE_HOME nor HOME is set; \
+                 specify --state-dir",
             ),
             Self::Node(error) => error.fmt(f),
             Self::State(fault) => fault.fmt(f),
             Self::Step { step, path, source } => {
                 write!(f, "cannot {step} {}: {source}", path.display())
             }
-            Self::Unwritable(error) => write!(f, "the configuration has no form as text: {error}"),
+            Self::Unwritable(error) => write!(f, "cannot serialize the configuration: {error}"),
         }
     }
 }

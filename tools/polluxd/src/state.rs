@@ -1,16 +1,16 @@
-//! The state directory: everything that must survive the daemon.
+//! The state directory: all persistent state of a node.
 //!
 //! ```text
-//! lock                 held while a daemon runs; its pid, for messages
-//! catalog.toml         the node's own configuration, where no --config file is the master
+//! lock                 locked while a daemon runs; holds its pid, for messages
+//! catalog.toml         the configuration managed by perfctl, unused with --config
 //! target-ports.toml    the relative target port identifier of each target
-//! volumes/NAME.toml    what a volume is: its identity, size and place
-//! volumes/NAME.img     the blocks of a file volume that has no path of its own
-//! control.sock         where perfctl connects
+//! volumes/NAME.toml    the record of a volume: identity, size and path
+//! volumes/NAME.img     the data of a file volume without a path of its own
+//! control.sock         the control socket
 //! ```
 //!
-//! Every file but the lock is replaced as a whole ([`durable`]): a reader sees the old content
-//! or the new one, never a part.
+//! Every file except the lock is replaced atomically ([`durable`]): a reader sees either the old
+//! or the new content, never a mix.
 
 mod dir;
 pub(crate) mod durable;

@@ -39,7 +39,7 @@ impl Exchange {
         }
     }
 
-    /// Checks what a header alone says.
+    /// Checks the fields of a header.
     pub(super) fn accept(&mut self, request: &LoginRequest) -> Result<(), LoginFault> {
         self.rounds += 1;
         if self.rounds > LOGIN_ROUNDS_MAX {
@@ -69,7 +69,7 @@ impl Exchange {
         }
     }
 
-    /// A response to a request that was accepted; `next` says that the stage changes.
+    /// A response to an accepted request; `next` is the new stage if it changes.
     pub(super) fn response(
         &mut self,
         request: &LoginRequest,
@@ -95,7 +95,7 @@ impl Exchange {
         }
     }
 
-    /// A response with text; C says that more is waiting.
+    /// A response with text; C is set if more follows.
     pub(super) fn respond(
         &mut self,
         request: &LoginRequest,
@@ -141,7 +141,7 @@ impl Exchange {
         self.stat_sn = self.stat_sn.previous();
     }
 
-    /// What was agreed on, with what the headers said.
+    /// The negotiated values, and those from the headers.
     pub(super) fn session_request(
         &self,
         request: &LoginRequest,
@@ -155,7 +155,7 @@ impl Exchange {
             cid: request.cid,
             session_type: agreement.session_type,
             parameters: agreement.parameters,
-            // RFC 7143 11.12.8: the leading request says where the session's commands begin.
+            // RFC 7143 11.12.8: the leading request sets the first CmdSN of the session.
             exp_cmd_sn: self.leading.map_or(request.cmd_sn, |leading| leading.cmd_sn),
             stat_sn: self.stat_sn,
         }

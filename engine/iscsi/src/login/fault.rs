@@ -30,7 +30,7 @@ pub enum LoginFault {
     Key(negotiation::Fault),
     /// A request came after the login had ended.
     LoginOver,
-    /// A name is no iSCSI name.
+    /// Invalid iSCSI name.
     Name {
         /// The key that gave it.
         key: &'static str,
@@ -55,9 +55,9 @@ pub enum LoginFault {
     },
     /// A normal session needs a target (RFC 7143 13.4).
     TargetNameMissing,
-    /// There is no such target.
+    /// Target not found.
     TargetNotFound,
-    /// There is no such target any more.
+    /// The target was removed.
     TargetRemoved,
     /// The initiator's text cannot be read.
     Text(TextFault),
@@ -69,7 +69,7 @@ pub enum LoginFault {
     TextTooLong(TextTooLong),
     /// The login takes more requests than any initiator needs.
     TooManyRounds,
-    /// There is no way from the current to the next stage (RFC 7143 11.12.3).
+    /// Invalid stage transition (RFC 7143 11.12.3).
     TransitionInvalid {
         /// CSG.
         from: Stage,
@@ -84,7 +84,7 @@ pub enum LoginFault {
 }
 
 impl LoginFault {
-    /// What the initiator is told (RFC 7143 11.13.5).
+    /// The status in the response (RFC 7143 11.13.5).
     pub const fn status(&self) -> LoginStatus {
         match self {
             Self::AuthenticationRequired | Self::AuthMethodUnacceptable | Self::Chap(_) => {
@@ -130,7 +130,7 @@ impl fmt::Display for LoginFault {
         match self {
             Self::AuthenticationRequired => write!(
                 f,
-                "initiator did not authenticate, but the target asks for CHAP; \
+                "initiator did not authenticate, but the target requires CHAP; \
                  configure CHAP at the initiator"
             ),
             Self::AuthMethodUnacceptable => write!(
@@ -141,45 +141,45 @@ impl fmt::Display for LoginFault {
             Self::Chap(fault) => fault.fmt(f),
             Self::ContinueWithTransit => write!(f, "login request has both its C and T bit set"),
             Self::HeaderChanged => {
-                write!(f, "login request has another ISID, TSIH or CID than the one before it")
+                write!(f, "login request changes the ISID, TSIH or CID of the previous one")
             }
             Self::InitiatorForbidden => {
                 write!(f, "initiator is not in the access list of the target")
             }
             Self::InitiatorNameMissing => write!(f, "first login request has no InitiatorName"),
             Self::Key(fault) => fault.fmt(f),
-            Self::LoginOver => write!(f, "login request came after the end of the login"),
+            Self::LoginOver => write!(f, "login request received after the end of the login"),
             Self::Name { key, fault } => write!(f, "{key}: {fault}"),
             Self::Redirected { address, permanent } => {
-                let how_long = if *permanent { "for good" } else { "for now" };
-                write!(f, "target is at {address} {how_long}")
+                let how_long = if *permanent { "permanently" } else { "temporarily" };
+                write!(f, "target moved {how_long} to {address}")
             }
-            Self::ServiceUnavailable => write!(f, "target is not in service on this node now"),
+            Self::ServiceUnavailable => write!(f, "target is currently not available on this node"),
             Self::SessionTypeUnknown => {
-                write!(f, "initiator asks for a SessionType other than Normal and Discovery")
+                write!(f, "initiator requests a SessionType other than Normal and Discovery")
             }
             Self::StageUnexpected { found } => {
-                write!(f, "login request is of the stage {found:?}, which the login is not in")
+                write!(f, "login request is of stage {found:?}, which is not the current one")
             }
             Self::TargetNameMissing => {
                 write!(f, "first login request of a normal session has no TargetName")
             }
             Self::TargetNotFound => {
-                write!(f, "there is no such target here; compare the name with the catalog")
+                write!(f, "target not found; compare the name with `perfctl target list`")
             }
             Self::TargetRemoved => write!(f, "target was removed"),
             Self::Text(fault) => fault.fmt(f),
             Self::TextBeforeAnswerEnded => {
-                write!(f, "initiator sent text before it had asked for the whole answer")
+                write!(f, "initiator sent text before requesting the rest of the response")
             }
             Self::TextFull(fault) => fault.fmt(f),
             Self::TextTooLong(fault) => fault.fmt(f),
-            Self::TooManyRounds => write!(f, "login takes too many requests"),
+            Self::TooManyRounds => write!(f, "login exceeds the limit of requests"),
             Self::TransitionInvalid { from, to } => {
-                write!(f, "login request asks to go from {from:?} to {to:?}, which is no way")
+                write!(f, "login request has an invalid stage transition from {from:?} to {to:?}")
             }
             Self::VersionUnsupported { version_min } => {
-                write!(f, "initiator speaks protocol version {version_min} and later, not 0")
+                write!(f, "initiator requires protocol version {version_min} or later, not 0")
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::names::canonical_name;
 use crate::negotiation::{Fault, SessionKind, is_answer_to_declaration};
 use crate::text::Pair;
 
-/// What the initiator has said about itself and its wish.
+/// The identity that the initiator declared, and the session that it requests.
 ///
 /// Each of these keys may come again with the same value: libiscsi sends them in the security
 /// stage and once more in the operational stage.
@@ -18,7 +18,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Takes a pair whose key names somebody.
+    /// Takes a pair with a key about identity.
     pub(super) fn handle(&mut self, pair: Pair<'_>) -> Result<(), LoginFault> {
         match pair.key {
             "InitiatorAlias" => {
@@ -53,7 +53,7 @@ fn session_kind(value: &str) -> Result<SessionKind, LoginFault> {
     }
 }
 
-/// Takes a value, which must be the one that was said before, if any was.
+/// Takes a value, which must equal an earlier one, if any.
 fn say<T: PartialEq>(place: &mut Option<T>, value: T, key: &'static str) -> Result<(), LoginFault> {
     match place {
         Some(said) if *said != value => Err(Fault::KeyTwice { key }.into()),
@@ -64,7 +64,7 @@ fn say<T: PartialEq>(place: &mut Option<T>, value: T, key: &'static str) -> Resu
     }
 }
 
-/// A key that only the target tells; all an initiator may say is that it does not care.
+/// A key that only the target declares; an initiator may only answer it, as with NotUnderstood.
 fn only_answer(pair: Pair<'_>, key: &'static str) -> Result<(), LoginFault> {
     if is_answer_to_declaration(pair.value) {
         Ok(())

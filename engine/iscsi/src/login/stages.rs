@@ -123,7 +123,7 @@ pub(super) struct Agreement {
     pub(super) parameters: Parameters,
 }
 
-/// An initiator that has said who it is and what it wants, and that the directory knows.
+/// An identified initiator, whose requested target the directory has found.
 #[derive(Debug)]
 struct Known {
     initiator_name: String,
@@ -159,7 +159,7 @@ fn lead(
     }
     let initiator_name = identity.initiator_name.clone();
     let initiator_name = initiator_name.ok_or(LoginFault::InitiatorNameMissing)?;
-    // RFC 7143 13.21: a session is normal unless the initiator says otherwise.
+    // RFC 7143 13.21: a session is normal unless the initiator declares another type.
     let kind = *identity.session_kind.get_or_insert(SessionKind::Normal);
     let (session_type, authentication) = match kind {
         SessionKind::Discovery => {
@@ -175,7 +175,7 @@ fn lead(
     Ok(Security { known, authentication, proof: Proof::MethodAwaited })
 }
 
-/// Asks the directory about a target, and says first what must be said about it.
+/// Looks up a target in the directory, and declares the keys that must come first.
 fn admit(
     target_name: String,
     initiator_name: &str,

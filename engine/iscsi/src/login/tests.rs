@@ -541,11 +541,11 @@ fn wrong_first_texts_are_refused_with_their_status() {
 }
 
 #[test]
-fn faults_say_what_was_wrong() {
+fn faults_describe_the_error() {
     let (fault, _) = Talk::open().refused(0x87, "InitiatorName=host\0");
     let expected = LoginFault::Name { key: "InitiatorName", fault: NameFault::Format };
     assert_eq!(fault, expected);
-    assert!(fault.to_string().starts_with("InitiatorName: name is not of the form iqn."));
+    assert!(fault.to_string().starts_with("InitiatorName: invalid name: use iqn."));
     let (fault, _) = Talk::open().refused(0x87, "NoPair\0");
     assert_eq!(fault, LoginFault::Text(TextFault::EqualsSignMissing));
     let (fault, _) = Talk::open().refused(0x81, &format!("{NAMES}InitialR2T=No\0"));

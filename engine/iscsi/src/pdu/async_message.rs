@@ -11,7 +11,7 @@ use crate::wire_codes::wire_codes;
 /// An event that no command caused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsyncMessage {
-    /// What happened; it says what the parameters are.
+    /// The event, which defines the parameters.
     pub event: AsyncEvent,
     /// A vendor's detail of the event (11.9.2).
     pub vendor_code: u8,
@@ -76,7 +76,7 @@ impl AsyncMessage {
 wire_codes! {
     /// What an asynchronous message is about (RFC 7143 11.9.1).
     AsyncEvent: u8 {
-        /// A SCSI event, told as sense data.
+        /// A SCSI event, reported as sense data.
         ScsiEvent = 0,
         /// The target asks to be logged out of within Parameter3 seconds.
         LogoutRequest = 1,

@@ -18,7 +18,7 @@ pub struct DataOut {
     pub lun: Lun,
     /// The task that the data is for.
     pub initiator_task_tag: InitiatorTaskTag,
-    /// The R2T that asked for it; reserved for unsolicited data.
+    /// The R2T that solicited it; reserved for unsolicited data.
     pub target_transfer_tag: TargetTransferTag,
     /// The next StatSN that the initiator expects.
     pub exp_stat_sn: Serial32,

@@ -41,7 +41,7 @@ pub struct LoginResponse {
     pub exp_cmd_sn: Serial32,
     /// The last CmdSN that the target accepts.
     pub max_cmd_sn: Serial32,
-    /// Success, or why there is no session.
+    /// Success, or why the login failed.
     pub status: LoginStatus,
 }
 
@@ -103,7 +103,7 @@ wire_codes! {
         AuthenticationFailure = 0x0201,
         /// The initiator may not use the target.
         AuthorizationFailure = 0x0202,
-        /// There is no such target here.
+        /// Target not found.
         NotFound = 0x0203,
         /// The target is gone and will not come back.
         TargetRemoved = 0x0204,

@@ -17,7 +17,7 @@ pub struct LogoutRequest {
     pub reason: LogoutReason,
     /// The name of this request.
     pub initiator_task_tag: InitiatorTaskTag,
-    /// The connection to close; it does not count where the session is closed (11.14.2).
+    /// The connection to close; ignored if the session is closed (11.14.2).
     pub cid: u16,
     /// The request's place in the session.
     pub cmd_sn: Serial32,

@@ -56,7 +56,7 @@ use crate::bhs::{Bhs, Opcode};
 /// [`PduFault::OpcodeUnexpected`], which a caller avoids by looking at the opcode first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PduFault {
-    /// C says that more text follows, F that none does (RFC 7143 11.10.2).
+    /// C: more text follows. F: no more text follows (RFC 7143 11.10.2).
     ContinueWithFinal,
     /// The initiator task tag is the value that names no task (RFC 7143 11.2.1.8).
     InitiatorTaskTagReserved,
@@ -93,7 +93,7 @@ impl PduFault {
 impl fmt::Display for PduFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ContinueWithFinal => write!(f, "PDU has both its C and its F bit set"),
+            Self::ContinueWithFinal => write!(f, "PDU has both C and F bits set"),
             Self::InitiatorTaskTagReserved => {
                 write!(f, "request has the reserved initiator task tag ffffffff")
             }
@@ -101,11 +101,11 @@ impl fmt::Display for PduFault {
                 write!(f, "NOP-Out without a task tag is not marked for immediate delivery")
             }
             Self::NotFinalWithoutWrite => {
-                write!(f, "SCSI Command announces unsolicited data but is no write (F=0, W=0)")
+                write!(f, "SCSI Command announces unsolicited data but is not a write (F=0, W=0)")
             }
-            Self::OpcodeUnexpected { found } => write!(f, "PDU is a {found:?} in this place"),
+            Self::OpcodeUnexpected { found } => write!(f, "unexpected PDU {found:?}"),
             Self::ResidualBothWays => {
-                write!(f, "PDU flags a residual overflow and an underflow at once")
+                write!(f, "PDU has both residual overflow and underflow set")
             }
             Self::StatusWithoutFinal => write!(f, "Data-In has its S bit set without its F bit"),
         }

@@ -12,7 +12,7 @@ use crate::bhs::{Bhs, InitiatorTaskTag, Opcode, TargetTransferTag};
 pub struct NopIn {
     /// Bytes of ping data that are given back.
     pub data_segment_length: u32,
-    /// Must be right where the target transfer tag is not reserved (11.19.3).
+    /// Must be correct if the target transfer tag is not reserved (11.19.3).
     pub lun: Lun,
     /// That of the NOP-Out that this answers, else reserved.
     pub initiator_task_tag: InitiatorTaskTag,

@@ -26,7 +26,7 @@ pub struct ReadyToTransfer {
     pub r2t_sn: Serial32,
     /// Bytes from the start of the command's data.
     pub buffer_offset: u32,
-    /// Bytes that are asked for: at least 1, at most MaxBurstLength (11.8.4).
+    /// Bytes requested: at least 1, at most MaxBurstLength (11.8.4).
     pub desired_data_transfer_length: u32,
 }
 

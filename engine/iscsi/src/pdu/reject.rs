@@ -81,7 +81,7 @@ wire_codes! {
         LongOperationReject = 0x0a,
         /// Was "negotiation reset" (RFC 3720), and must not be used any more.
         DeprecatedNegotiationReset = 0x0b,
-        /// The connection waits for the logout that was asked for.
+        /// The connection waits for a requested logout.
         WaitingForLogout = 0x0c,
         ;
         /// A value that the standard does not define.

@@ -42,6 +42,7 @@ pub struct ScsiCommand {
 
 impl ScsiCommand {
     /// Reads the command from its header.
+    #[inline]
     pub fn parse(bhs: &Bhs) -> Result<Self, PduFault> {
         expect_opcode(bhs, Opcode::ScsiCommand)?;
         let wire: Layout = transmute!(*bhs.raw());
@@ -74,7 +75,7 @@ impl ScsiCommand {
     /// Writes the header.
     ///
     /// # Panics
-    /// When the AHS length is no multiple of 4 up to 1020, or a length field is too narrow.
+    /// When the AHS length is not a multiple of 4 up to 1020, or a length field is too narrow.
     pub fn emit(&self, out: &mut [u8; 48]) {
         assert!(self.total_ahs_length.is_multiple_of(4), "AHS come in four-byte words");
         let mut flags = self.attribute.code() & ATTRIBUTE;

@@ -19,7 +19,7 @@ pub struct ScsiResponse {
     pub data_segment_length: u32,
     /// The task.
     pub initiator_task_tag: InitiatorTaskTag,
-    /// 0 unless data may be asked for again with R-Data SNACK (11.4.8).
+    /// 0 unless data may be requested again with R-Data SNACK (11.4.8).
     pub snack_tag: u32,
     /// The response's number on its connection.
     pub stat_sn: Serial32,
@@ -93,7 +93,7 @@ wire_codes! {
     ServiceResponse: u8 {
         /// It ended, with a SCSI status.
         CommandCompleted = 0x00,
-        /// The target failed and cannot tell a status.
+        /// The target failed and has no status.
         TargetFailure = 0x01,
         ;
         /// A value that is reserved or a vendor's.

@@ -11,7 +11,7 @@ use crate::wire_codes::wire_codes;
 /// A request to send PDUs again, or to forget them. It belongs to error recovery level 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnackRequest {
-    /// What is asked for.
+    /// What is requested.
     pub kind: SnackKind,
     /// The LUN of a Data-In with the A bit, for DataACK.
     pub lun: Lun,
@@ -66,7 +66,7 @@ wire_codes! {
         DataOrR2t = 0,
         /// Responses again.
         Status = 1,
-        /// It tells which Data-In PDUs have come.
+        /// It acknowledges received Data-In PDUs.
         DataAck = 2,
         /// Data-In PDUs again, perhaps cut otherwise.
         RData = 3,

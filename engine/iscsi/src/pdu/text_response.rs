@@ -21,7 +21,7 @@ pub struct TextResponse {
     pub lun: Lun,
     /// As in the request.
     pub initiator_task_tag: InitiatorTaskTag,
-    /// Not reserved where the target expects the initiator to go on (11.11.4).
+    /// Not reserved if the target expects the initiator to continue (11.11.4).
     pub target_transfer_tag: TargetTransferTag,
     /// The response's number on its connection.
     pub stat_sn: Serial32,

@@ -124,8 +124,9 @@ impl<'a> Reader<'a> {
         self.at >= self.list.len()
     }
 
-    /// The place as a field pointer; a parameter list has at most 65535 bytes.
+    /// The place as a field pointer.
     fn field_pointer(&self) -> u16 {
+        // A parameter list has at most 65535 bytes: PARAMETER LIST LENGTH has 16 bits.
         u16::try_from(self.at).unwrap_or(u16::MAX)
     }
 

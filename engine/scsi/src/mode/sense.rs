@@ -1,10 +1,12 @@
 //! MODE SENSE (SPC-4).
 
+use units::{len_u8, len_u16, saturating_u32};
+
 use crate::command::{ModeSense, PageControl};
 use crate::mode::pages::Page;
 use crate::plan::truncated;
 use crate::sense::Sense;
-use crate::unit_model::{UnitModel, saturated};
+use crate::unit_model::UnitModel;
 
 /// The mode parameters that `request` asks for, cut to its allocation length.
 ///
@@ -18,13 +20,13 @@ pub(crate) fn sense(request: &ModeSense, lu: &UnitModel) -> Result<Vec<u8>, Sens
     let mut data = if request.ten_byte {
         // MODE DATA LENGTH counts what follows it. All pages together have 56 bytes, so that
         // neither header's length field can overflow.
-        let length = u16::try_from(6 + descriptor.len() + pages.len()).unwrap_or(u16::MAX);
+        let length = len_u16(6 + descriptor.len() + pages.len());
         let [high, low] = length.to_be_bytes();
         let descriptor_length = u8::from(!descriptor.is_empty()) * if long_lba { 16 } else { 8 };
         let parameter = device_specific_parameter(lu);
         vec![high, low, MEDIUM_TYPE, parameter, u8::from(long_lba), 0, 0, descriptor_length]
     } else {
-        let length = u8::try_from(3 + descriptor.len() + pages.len()).unwrap_or(u8::MAX);
+        let length = len_u8(3 + descriptor.len() + pages.len());
         let descriptor_length = u8::from(!descriptor.is_empty()) * 8;
         vec![length, MEDIUM_TYPE, device_specific_parameter(lu), descriptor_length]
     };
@@ -74,7 +76,7 @@ fn block_descriptor(request: &ModeSense, lu: &UnitModel) -> Vec<u8> {
 
 /// SBC-3, short LBA mode parameter block descriptor.
 pub(super) fn short_descriptor(lu: &UnitModel) -> [u8; 8] {
-    let [b0, b1, b2, b3] = saturated(lu.blocks.0).to_be_bytes();
+    let [b0, b1, b2, b3] = saturating_u32(lu.blocks.0).to_be_bytes();
     // A logical block has at most 4096 bytes: 24 bits hold its length.
     let [_, l1, l2, l3] = lu.block_size.bytes().to_be_bytes();
     [b0, b1, b2, b3, 0, l1, l2, l3]

@@ -1,5 +1,7 @@
 //! Sense data in both formats.
 
+use units::Lba;
+
 use super::fixture::{logical_unit, run};
 use crate::{FieldPointer, Plan, Sense, SenseFormat, request_sense};
 
@@ -30,7 +32,7 @@ fn fixed_format_carries_information_of_32_bits() {
 #[test]
 fn information_of_more_than_32_bits_is_not_valid_in_fixed_format() {
     assert_eq!(
-        fixed(Sense::unrecovered_read_error(0x1_0000_0000)),
+        fixed(Sense::unrecovered_read_error(Lba(0x1_0000_0000))),
         [0x70, 0, 0x03, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x11, 0x00, 0, 0, 0, 0]
     );
 }
@@ -60,7 +62,7 @@ fn descriptor_format_without_descriptors_is_its_header() {
 #[test]
 fn descriptor_format_carries_information_of_64_bits() {
     assert_eq!(
-        descriptor(Sense::unrecovered_read_error(0x0102_0304_0506_0708)),
+        descriptor(Sense::unrecovered_read_error(Lba(0x0102_0304_0506_0708))),
         [0x72, 0x03, 0x11, 0, 0, 0, 0, 12, 0x00, 0x0a, 0x80, 0, 1, 2, 3, 4, 5, 6, 7, 8]
     );
 }
@@ -88,10 +90,42 @@ fn descriptor_format_carries_both_descriptors() {
 }
 
 #[test]
-fn deferred_errors_have_response_codes_of_their_own() {
-    let sense = Sense::SYNCHRONIZATION_ERROR.as_deferred();
-    assert_eq!(fixed(sense)[0], 0x71);
-    assert_eq!(descriptor(sense)[0], 0x73);
+fn a_write_error_carries_its_lba() {
+    let sense = Sense::write_error(Lba(0x0102_0304));
+    assert_eq!(fixed(sense), [0xf0, 0, 0x03, 1, 2, 3, 4, 10, 0, 0, 0, 0, 0x0c, 0x00, 0, 0, 0, 0]);
+    assert_eq!(
+        descriptor(sense),
+        [0x72, 0x03, 0x0c, 0, 0, 0, 0, 12, 0x00, 0x0a, 0x80, 0, 0, 0, 0, 0, 1, 2, 3, 4]
+    );
+}
+
+#[test]
+fn a_write_error_past_32_bits_has_its_lba_in_descriptor_format_only() {
+    let sense = Sense::write_error(Lba(0x0102_0304_0506_0708));
+    assert_eq!(fixed(sense), [0x70, 0, 0x03, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x0c, 0x00, 0, 0, 0, 0]);
+    assert_eq!(
+        descriptor(sense),
+        [0x72, 0x03, 0x0c, 0, 0, 0, 0, 12, 0x00, 0x0a, 0x80, 0, 1, 2, 3, 4, 5, 6, 7, 8]
+    );
+}
+
+#[test]
+fn a_read_error_carries_its_lba() {
+    let sense = Sense::unrecovered_read_error(Lba(0));
+    assert_eq!(fixed(sense), [0xf0, 0, 0x03, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x11, 0x00, 0, 0, 0, 0]);
+    assert_eq!(
+        descriptor(sense),
+        [0x72, 0x03, 0x11, 0, 0, 0, 0, 12, 0x00, 0x0a, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    );
+}
+
+#[test]
+fn medium_errors_without_a_block_have_no_information() {
+    assert_eq!(descriptor(Sense::WRITE_ERROR), [0x72, 0x03, 0x0c, 0x00, 0, 0, 0, 0]);
+    assert_eq!(
+        fixed(Sense::UNRECOVERED_READ_ERROR),
+        [0x70, 0, 0x03, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x11, 0x00, 0, 0, 0, 0]
+    );
 }
 
 #[test]

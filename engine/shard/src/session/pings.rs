@@ -50,3 +50,39 @@ pub(crate) fn send(session: &mut Session, turn: &mut Turn<'_>) {
     .emit(&mut header);
     session.send(header, Vec::new(), turn);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iscsi::TargetTransferTag;
+    use std::time::Duration;
+
+    fn at(seconds: u64) -> Instant {
+        Instant(0).after(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn what_is_due_follows_from_the_silence_and_the_ping_that_is_open() {
+        // Seconds: last heard, ping sent, now.
+        let rows = [
+            (100, None, 100, Due::Nothing),
+            (100, None, 109, Due::Nothing),
+            (100, None, 110, Due::Ping),
+            (100, None, 500, Due::Ping),
+            (100, Some(110), 110, Due::Nothing),
+            (100, Some(110), 129, Due::Nothing),
+            (100, Some(110), 130, Due::End),
+            // Other PDUs came behind the ping: the initiator lives, whatever it answers.
+            (115, Some(110), 130, Due::Nothing),
+            (115, Some(110), 134, Due::Nothing),
+            (115, Some(110), 135, Due::End),
+            // A clock that other cores have read later.
+            (100, None, 99, Due::Nothing),
+        ];
+        for (heard, sent, now, due) in rows {
+            let outstanding = sent.map(|sent| (TargetTransferTag(7), at(sent)));
+            let ping = Ping { received_at: at(heard), outstanding };
+            assert_eq!(ping.due(at(now)), due, "heard {heard}, pinged {sent:?}, now {now}");
+        }
+    }
+}

@@ -234,6 +234,8 @@ fn refuse(applicant: Applicant, nexus: Nexus, status: LoginStatus, turn: &mut Tu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::parts::{Queues, key, nexus};
+    use std::time::Duration;
 
     /// The search for a free handle went on until there was one. A reactor that had given all
     /// of its share away, which 64 reactors have after 1024 sessions, never came back from it.
@@ -256,5 +258,108 @@ mod tests {
             assert!(tsih != 0 && registry.handles.insert(tsih));
         }
         assert_eq!(registry.handles.len(), 65_534);
+    }
+
+    const NODE: u8 = 2;
+
+    const fn applicant(conn: u32) -> Applicant {
+        let reactor = ReactorId(1);
+        Applicant { reactor, conn: ConnId(key(conn)), place: ReactorId(1), joins: None }
+    }
+
+    /// What the logins were told: the connection, and the handle of the new session.
+    fn registered(queues: &mut Queues) -> Vec<(u32, Result<u16, LoginStatus>)> {
+        let told = |(to, note)| match note {
+            Note::Registered { conn, outcome, .. } if to == 1 => (conn.0.index, outcome),
+            note => panic!("{note:?} to {to}"),
+        };
+        queues.notes().into_iter().map(told).collect()
+    }
+
+    fn displaced(queues: &mut Queues) -> Vec<u16> {
+        let told = |(to, note)| match note {
+            Note::Displace { tsih, .. } if to == 1 => tsih,
+            note => panic!("{note:?} to {to}"),
+        };
+        queues.notes().into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn a_second_login_of_a_nexus_waits_for_the_end_of_the_first() {
+        let (mut registry, mut queues) = (Registry::new(NODE), Queues::new(0, NODE));
+        registry.handle_register(applicant(1), nexus("a"), &mut queues.turn());
+        assert_eq!(registered(&mut queues), [(1, Ok(2))]);
+        registry.handle_register(applicant(2), nexus("a"), &mut queues.turn());
+        assert_eq!(displaced(&mut queues), [2]);
+        assert!(registry.has_successors());
+        registry.handle_session_over(&nexus("a"), 4, &mut queues.turn());
+        assert_eq!(registered(&mut queues), [], "the end of another session");
+        registry.handle_session_over(&nexus("a"), 2, &mut queues.turn());
+        assert_eq!(registered(&mut queues), [(2, Ok(4))]);
+        assert!(!registry.has_successors());
+    }
+
+    #[test]
+    fn a_third_login_of_a_nexus_is_refused_while_the_second_waits() {
+        let (mut registry, mut queues) = (Registry::new(NODE), Queues::new(0, NODE));
+        registry.handle_register(applicant(1), nexus("a"), &mut queues.turn());
+        registry.handle_register(applicant(2), nexus("a"), &mut queues.turn());
+        queues.notes();
+        registry.handle_register(applicant(3), nexus("a"), &mut queues.turn());
+        assert_eq!(registered(&mut queues), [(3, Err(LoginStatus::ServiceUnavailable))]);
+        registry.handle_register(applicant(4), nexus("b"), &mut queues.turn());
+        assert_eq!(registered(&mut queues), [(4, Ok(4))], "another nexus is free");
+    }
+
+    #[test]
+    fn a_login_that_waits_too_long_is_refused_and_may_come_again() {
+        let (mut registry, mut queues) = (Registry::new(NODE), Queues::new(0, NODE));
+        registry.handle_register(applicant(1), nexus("a"), &mut queues.turn());
+        registry.handle_register(applicant(2), nexus("a"), &mut queues.turn());
+        queues.notes();
+        queues.now = queues.now.after(Duration::from_millis(9_999));
+        registry.refuse_overdue(&mut queues.turn());
+        assert_eq!(registered(&mut queues), []);
+        queues.now = queues.now.after(Duration::from_millis(1));
+        registry.refuse_overdue(&mut queues.turn());
+        assert_eq!(registered(&mut queues), [(2, Err(LoginStatus::ServiceUnavailable))]);
+        registry.handle_register(applicant(3), nexus("a"), &mut queues.turn());
+        assert_eq!(displaced(&mut queues), [2]);
+    }
+
+    #[test]
+    fn no_connection_joins_a_session() {
+        let (mut registry, mut queues) = (Registry::new(NODE), Queues::new(0, NODE));
+        registry.handle_register(applicant(1), nexus("a"), &mut queues.turn());
+        queues.notes();
+        for (tsih, status) in
+            [(2, LoginStatus::TooManyConnections), (3, LoginStatus::SessionDoesNotExist)]
+        {
+            let joins = Applicant { joins: Some(tsih), ..applicant(2) };
+            registry.handle_register(joins, nexus("a"), &mut queues.turn());
+            assert_eq!(registered(&mut queues), [(2, Err(status))]);
+        }
+    }
+
+    #[test]
+    fn a_session_that_was_displaced_before_it_arrived_ends_once() {
+        let mut registry = Registry::new(NODE);
+        registry.doom(nexus("a"), 2);
+        assert!(!registry.take_doomed(&nexus("a"), 4));
+        assert!(!registry.take_doomed(&nexus("b"), 2));
+        assert!(registry.take_doomed(&nexus("a"), 2));
+        assert!(!registry.take_doomed(&nexus("a"), 2));
+    }
+
+    #[test]
+    fn sessions_go_where_the_fewest_are_or_are_on_their_way_to() {
+        let mut registry = Registry::new(3);
+        let own = ReactorId(1);
+        assert_eq!(registry.place_session(own), ReactorId(1), "it wins a draw");
+        assert_eq!(registry.place_session(own), ReactorId(0));
+        assert_eq!(registry.place_session(own), ReactorId(2));
+        registry.handle_load(ReactorId(0), 5);
+        registry.handle_load(ReactorId(2), 0);
+        assert_eq!(registry.place_session(own), ReactorId(2));
     }
 }

@@ -1,28 +1,50 @@
 //! The tasks of a session by initiator task tag.
 
 use iscsi::InitiatorTaskTag;
-use units::Key;
+use units::{Key, limits};
 
 /// The tasks of a session by initiator task tag. There are at most a window's worth, so two
-/// flat lists beat a hash: the tags of a full window fill eight cache lines.
-#[derive(Debug, Default)]
+/// flat lists beat a hash: the tags of a full window fill eight cache lines. Nearly every search is
+/// for a new tag that is not there; a filter answers most of those without a look at the lists.
+#[derive(Debug)]
 pub(crate) struct TaskTags {
     tags: Vec<InitiatorTaskTag>,
     keys: Vec<Key>,
+    /// How many tags fall into each bucket.
+    filter: [u8; BUCKETS],
+}
+
+/// Twice the tags of a common queue depth, one cache line.
+const BUCKETS: usize = 64;
+
+const _: () = assert!(
+    limits::COMMAND_WINDOW_MAX + limits::IMMEDIATE_COMMANDS_MAX <= u8::MAX as u32,
+    "all tags of a session may fall into one bucket"
+);
+
+impl Default for TaskTags {
+    fn default() -> Self {
+        Self { tags: Vec::new(), keys: Vec::new(), filter: [0; BUCKETS] }
+    }
 }
 
 impl TaskTags {
     /// The task of a tag.
     #[inline]
     pub(crate) fn find(&self, tag: InitiatorTaskTag) -> Option<Key> {
+        if self.filter[bucket(tag)] == 0 {
+            return None;
+        }
         self.tags.iter().position(|&t| t == tag).map(|place| self.keys[place])
     }
 
     /// Adds a task; its tag must not be there yet.
+    #[inline]
     pub(crate) fn insert(&mut self, tag: InitiatorTaskTag, key: Key) {
         debug_assert!(self.find(tag).is_none(), "a duplicate tag is rejected before");
         self.tags.push(tag);
         self.keys.push(key);
+        self.filter[bucket(tag)] += 1;
     }
 
     /// Removes a task, which must be there.
@@ -34,6 +56,7 @@ impl TaskTags {
         assert_eq!(self.keys[place], key, "{tag:?} names another task");
         self.tags.swap_remove(place);
         self.keys.swap_remove(place);
+        self.filter[bucket(tag)] -= 1;
     }
 
     /// How many tasks there are.
@@ -43,6 +66,12 @@ impl TaskTags {
             Err(_) => unreachable!("a session has at most a window of tasks"),
         }
     }
+}
+
+/// The bucket of a tag: its bits mixed, because initiators count, or use slots or addresses.
+#[inline]
+const fn bucket(tag: InitiatorTaskTag) -> usize {
+    (tag.0.wrapping_mul(0x9e37_79b1) >> 26) as usize
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::task::Fault;
 use crate::task::steps::byte_range;
 use crate::task::work::{Planned, Work};
-use crate::unit::obstacles::Obstacles;
+use crate::unit::obstacles::{Obstacle, Obstacles};
 use crate::unit::units::Units;
 use crate::unit::{Unit, target_port};
 use iscsi::pdu::{RejectReason, ScsiCommand};
@@ -35,31 +35,18 @@ pub(crate) fn refusal(session: &Session, command: &ScsiCommand) -> Option<Reject
     }
 }
 
-/// Finds out what a command is.
-#[inline]
-pub(crate) fn admit(session: &mut Session, units: &Units, command: &ScsiCommand) -> Admitted {
-    let Some(mapping) = session.mapping(command.lun) else {
-        return Admitted { volume: None, planned: plan_without_unit(session, command) };
-    };
-    let volume = Some(mapping.volume);
-    // The catalog that mapped it may not have reached this core yet.
-    let Some(unit) = units.get(mapping.volume) else {
-        return Admitted { volume, planned: Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED) };
-    };
-    // A mapping exists only for single-level LUNs.
-    let Some(number) = command.lun.number() else { unreachable!("a mapped LUN has a number") };
-    let obstacles = Obstacles::between(session, number, mapping, unit);
-    let planned = plain(unit, obstacles, command)
-        .unwrap_or_else(|| plan(session, unit, obstacles, command, number));
-    Admitted { volume, planned }
-}
-
 /// READ and WRITE that meet no obstacle, which is nearly all of them.
-#[inline]
-fn plain(unit: &Unit, obstacles: Obstacles, command: &ScsiCommand) -> Option<Planned> {
+#[inline(always)]
+pub(crate) fn plain(session: &Session, units: &Units, command: &ScsiCommand) -> Option<Admitted> {
+    let number = command.lun.number()?;
+    let mapping = session.mapping(number)?;
+    let unit = units.get(mapping.volume)?;
     let PlainTransfer { write, extent, fua } = PlainTransfer::find(&command.cdb, &unit.model)?;
     let as_expected = command.write == write && command.read != write;
-    if !as_expected || command.total_ahs_length > 0 || !obstacles.is_clear(write) {
+    if !as_expected
+        || command.total_ahs_length > 0
+        || !Obstacles::between(session, number, mapping, unit).is_clear(write)
+    {
         return None;
     }
     let range = byte_range(&unit.geometry, extent);
@@ -68,10 +55,26 @@ fn plain(unit: &Unit, obstacles: Obstacles, command: &ScsiCommand) -> Option<Pla
     } else {
         (Work::Read, Operation::Read)
     };
-    Some(Planned { work, scsi_length: range.len, range, operation, fault: None })
+    let planned = Planned { work, scsi_length: range.len, range, operation, fault: None };
+    Some(Admitted { volume: Some(mapping.volume), planned })
 }
 
+/// Finds out what a command is.
 #[cold]
+pub(crate) fn admit(session: &mut Session, units: &Units, command: &ScsiCommand) -> Admitted {
+    let number = command.lun.number();
+    let Some((number, mapping)) = number.and_then(|n| Some((n, session.mapping(n)?))) else {
+        return Admitted { volume: None, planned: plan_without_unit(session, command) };
+    };
+    let volume = Some(mapping.volume);
+    // The catalog that mapped it may not have reached this core yet.
+    let Some(unit) = units.get(mapping.volume) else {
+        return Admitted { volume, planned: Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED) };
+    };
+    let obstacles = Obstacles::between(session, number, mapping, unit);
+    Admitted { volume, planned: plan(session, unit, obstacles, command, number) }
+}
+
 fn plan(
     session: &mut Session,
     unit: &Unit,
@@ -83,23 +86,30 @@ fn plan(
         Ok(parsed) => parsed,
         Err(sense) => return Planned::check(sense),
     };
-    if obstacles.has_attention()
-        && !parsed.as_ref().is_ok_and(passes_attention)
-        && let Some(sense) = session.attentions.take(number)
-    {
-        return Planned::check(sense);
-    }
-    if obstacles.is_removed() {
-        return Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED);
+    let mut is_read_only = false;
+    for obstacle in obstacles.in_order() {
+        match obstacle {
+            Obstacle::Attention => {
+                if !parsed.as_ref().is_ok_and(passes_attention)
+                    && let Some(sense) = session.attentions.take(number)
+                {
+                    return Planned::check(sense);
+                }
+            }
+            Obstacle::Removed => return Planned::check(Sense::LOGICAL_UNIT_NOT_SUPPORTED),
+            Obstacle::Reserved => {
+                if parsed.as_ref().is_ok_and(|command| !command.allowed_while_reserved()) {
+                    return Planned::fails(Fault::ReservationConflict);
+                }
+            }
+            Obstacle::ReadOnly => is_read_only = true,
+        }
     }
     let scsi_command = match parsed {
         Ok(scsi_command) => scsi_command,
         Err(sense) => return Planned::check(sense),
     };
-    if obstacles.is_reserved() && !scsi_command.allowed_while_reserved() {
-        return Planned::fails(Fault::ReservationConflict);
-    }
-    let planned = plan_for_unit(session, unit, &scsi_command, number, obstacles.is_read_only());
+    let planned = plan_for_unit(session, unit, &scsi_command, number, is_read_only);
     let block_size = unit.geometry.block_size;
     check_direction(command, check_exact_length(command, &scsi_command, block_size, planned))
 }

@@ -1,19 +1,21 @@
 //! Commands whose data moves in bursts, each worked on as soon as it can be: READ, WRITE,
 //! VERIFY and WRITE AND VERIFY with data.
 
-use crate::action::{Action, IoResult, SendData};
+use crate::action::{Action, IoResult, Sample, SendData};
 use crate::session::Stamp;
+use crate::task::burst::{Burst, Step};
 use crate::task::data_out::solicit;
 use crate::task::respond::{finish, residual, sample, status};
 use crate::task::steps;
 use crate::task::work::{Work, chunk_bytes};
-use crate::task::{Burst, Fault, Phase, Reach, Step, Task};
+use crate::task::{Fault, Phase, Reach, Task};
+use crate::turn::Turn;
 use crate::unit::medium::Submitted;
 use crate::wake::Wake;
 use iscsi::TargetTransferTag;
-use iscsi::pdu::{DataIn as DataInPdu, DataInStatus};
+use iscsi::pdu::{DataIn, DataInStatus};
 use scsi::{Sense, VerifyBytes};
-use units::{BufSlice, Lun, Mutant, Serial32, limits};
+use units::{BufSlice, ConnId, Lun, Mutant, Serial32, len_u32, limits};
 use volume::{BlockRequest, ByteRange};
 
 /// Takes a task as far as it goes now. Everything that may have changed something for a task ends
@@ -65,12 +67,12 @@ pub(crate) fn wait_for_buffer(task: &mut Task, bytes: u32, reach: &mut Reach<'_,
 }
 
 fn start_filled_bursts(task: &mut Task, reach: &mut Reach<'_, '_>) {
-    for slot in 0..limits::BURSTS_PER_TASK_MAX {
-        match task.bursts[slot] {
+    for part in 0..limits::BURSTS_PER_TASK_MAX {
+        match task.bursts.get(part).copied() {
             Some(burst) if burst.step == Step::Collect && burst.received == burst.len => {
-                start_burst(task, slot, burst, reach);
+                start_burst(task, part, burst, reach);
             }
-            Some(burst) if burst.step == Step::ReadBack => read_second(task, slot, reach),
+            Some(burst) if burst.step == Step::ReadBack => read_second(task, part, reach),
             Some(_) | None => {}
         }
     }
@@ -149,7 +151,7 @@ pub(crate) fn burst_done(
 }
 
 fn complete_burst(task: &mut Task, slot: usize, reach: &mut Reach<'_, '_>) {
-    let Some(burst) = task.bursts[slot].take() else { unreachable!("it has just been worked on") };
+    let Some(burst) = task.bursts.take(slot) else { unreachable!("it has just been worked on") };
     task.cursor += u64::from(burst.len);
     reach.give_back(burst);
     if reach.lender.has_hungry() {
@@ -161,32 +163,48 @@ fn complete_burst(task: &mut Task, slot: usize, reach: &mut Reach<'_, '_>) {
 }
 
 /// Reads as many bursts ahead as a task may have.
+#[inline]
 fn read_ahead(task: &mut Task, reach: &mut Reach<'_, '_>) {
     let total = task.data_in_total();
     if total == 0 {
         return finish(task, reach);
     }
-    loop {
-        let left = u64::from(total).saturating_sub(task.cursor);
-        let (Some(slot), 1..) = (task.free_slot(), left) else { return };
-        let offset = task.range.offset + task.cursor;
-        let disk_len = chunk_bytes(task.range.len - task.cursor);
-        let len = chunk_bytes(left).min(disk_len);
-        let Some(buf) = reach.lender.lend(disk_len) else {
-            return wait_for_buffer(task, disk_len, reach);
-        };
-        let into = BufSlice { buf, offset: 0, len: disk_len };
-        let request = BlockRequest::Read { offset, into, only_to_send: true };
-        if task.submit(slot, request, reach) == Submitted::Waits {
-            return reach.lender.put_back(buf);
-        }
-        let Ok(offset) = u32::try_from(task.cursor) else {
-            unreachable!("the cursor stays below `total`, a u32")
-        };
-        task.bursts[slot] =
-            Some(Burst { buf, second: None, offset, len, received: 0, step: Step::Read });
-        task.cursor += u64::from(len);
+    // Nearly every READ has one burst.
+    if read_one(task, total, reach) && task.cursor < u64::from(total) {
+        read_further(task, total, reach);
     }
+}
+
+#[cold]
+fn read_further(task: &mut Task, total: u32, reach: &mut Reach<'_, '_>) {
+    while task.cursor < u64::from(total) && read_one(task, total, reach) {}
+}
+
+/// Begins the next burst of a READ. False where it has to wait, or nothing is left.
+#[inline(always)]
+fn read_one(task: &mut Task, total: u32, reach: &mut Reach<'_, '_>) -> bool {
+    let left = u64::from(total).saturating_sub(task.cursor);
+    let (Some(part), 1..) = (task.free_part(), left) else { return false };
+    let offset = task.range.offset + task.cursor;
+    let disk_len = chunk_bytes(task.range.len - task.cursor);
+    let len = chunk_bytes(left).min(disk_len);
+    let Some(buf) = reach.lender.lend(disk_len) else {
+        wait_for_buffer(task, disk_len, reach);
+        return false;
+    };
+    let into = BufSlice { buf, offset: 0, len: disk_len };
+    let request = BlockRequest::Read { offset, into, only_to_send: true };
+    if task.submit(part, request, reach) == Submitted::Waits {
+        reach.lender.put_back(buf);
+        return false;
+    }
+    let Ok(offset) = u32::try_from(task.cursor) else {
+        unreachable!("the cursor stays below `total`, a u32")
+    };
+    let burst = Burst { buf, second: None, offset, len, received: 0, step: Step::Read };
+    task.bursts.put(part, burst);
+    task.cursor += u64::from(len);
+    true
 }
 
 /// Sends the bursts whose turn it is.
@@ -194,11 +212,9 @@ fn read_ahead(task: &mut Task, reach: &mut Reach<'_, '_>) {
 fn send_ready(task: &mut Task, reach: &mut Reach<'_, '_>) {
     loop {
         let sent = task.data_in.sent;
-        let ready = |b: &Option<Burst>| {
-            b.as_ref().is_some_and(|b| b.step == Step::Send && b.offset == sent)
-        };
-        let Some(slot) = task.bursts.iter().position(ready) else { break };
-        let Some(burst) = task.bursts[slot].take() else { break };
+        let is_next = |burst: &Burst| burst.step == Step::Send && burst.offset == sent;
+        let Some(part) = task.bursts.find(is_next) else { break };
+        let Some(burst) = task.bursts.take(part) else { unreachable!("it has just been found") };
         let ends = sent + burst.len == task.data_in_total();
         if ends {
             task.phase = Phase::Finished;
@@ -207,106 +223,126 @@ fn send_ready(task: &mut Task, reach: &mut Reach<'_, '_>) {
             task.on_wire += 1;
             reach.lender.put_on_wire(burst.buf, reach.key);
         }
-        send_data_in(task, Payload::Buffer(burst), ends, reach);
+        send_burst(task, burst, ends, reach);
         if ends {
             return;
         }
     }
-    read_ahead(task, reach);
+    let total = task.data_in_total();
+    read_further(task, total, reach);
+}
+
+/// Sends a burst in PDUs that the initiator can take (RFC 7143 11.7), with the status in the last
+/// one if the task `ends` with it.
+#[inline]
+fn send_burst(task: &mut Task, burst: Burst, ends: bool, reach: &mut Reach<'_, '_>) {
+    // Nearly every burst fits into one PDU; only what does not is sent in a loop.
+    let sent = send_piece(task, &burst, 0, ends, reach);
+    if sent < burst.len {
+        send_rest(task, &burst, sent, ends, reach);
+    }
+}
+
+#[cold]
+fn send_rest(
+    task: &mut Task,
+    burst: &Burst,
+    mut offset: u32,
+    ends: bool,
+    reach: &mut Reach<'_, '_>,
+) {
+    while offset < burst.len {
+        offset = send_piece(task, burst, offset, ends, reach);
+    }
+}
+
+/// Sends one PDU of a burst from `offset` on; returns where the next one begins.
+#[inline(always)]
+fn send_piece(
+    task: &mut Task,
+    burst: &Burst,
+    offset: u32,
+    ends: bool,
+    reach: &mut Reach<'_, '_>,
+) -> u32 {
+    let pdu = data_in(task, burst.len - offset, ends, reach);
+    let slice = BufSlice { buf: burst.buf, offset, len: pdu.len };
+    let next = offset + pdu.len;
+    let is_last = next == burst.len;
+    let last = if Mutant::BufferReturnedBeforeLastSend.is_active() { offset == 0 } else { is_last };
+    pdu.send(SendData::Buffer { slice, last }, reach.turn);
+    next
 }
 
 /// Sends parameter data: the whole of an answer, as far as the initiator has room.
 pub(crate) fn send_answer(task: &mut Task, reach: &mut Reach<'_, '_>) {
-    let total = task.data_in_total() as usize;
+    let total = task.data_in_total();
     let Work::Answer(data) = &mut task.work else { unreachable!("only an answer is sent so") };
-    let mut data = std::mem::take(data);
-    data.truncate(total);
-    send_data_in(task, Payload::Bytes(data), true, reach);
+    let data = std::mem::take(data);
+    let mut rest = &data[..data.len().min(total as usize)];
+    while !rest.is_empty() {
+        let pdu = data_in(task, len_u32(rest.len()), true, reach);
+        let (bytes, further) = rest.split_at(pdu.len as usize);
+        rest = further;
+        pdu.send(SendData::Bytes(bytes.to_vec()), reach.turn);
+    }
 }
 
-/// Sends data in PDUs that the initiator can take (RFC 7143 11.7), with the status in the last
-/// one if the task `ends` with it.
-#[inline]
-fn send_data_in(task: &mut Task, payload: Payload, ends: bool, reach: &mut Reach<'_, '_>) {
+/// A Data-In PDU that only lacks its data.
+struct DataInPdu {
+    conn: ConnId,
+    header: [u8; 48],
+    /// Bytes of its data segment.
+    len: u32,
+    sample: Option<Sample>,
+}
+
+impl DataInPdu {
+    #[inline]
+    fn send(self, data: SendData, turn: &mut Turn<'_>) {
+        let Self { conn, header, sample, .. } = self;
+        turn.push(Action::Send { conn, header, data, sample });
+    }
+}
+
+/// The next Data-In PDU of a task that has `left` bytes to send now; with the status if it takes
+/// all of them and the task `ends` with them.
+#[inline(always)]
+fn data_in(task: &mut Task, left: u32, ends: bool, reach: &mut Reach<'_, '_>) -> DataInPdu {
     let Some(session) = reach.session.as_deref_mut() else {
-        // The session is gone: its tasks are aborted, and send nothing.
-        unreachable!("a task without a session is finished")
+        unreachable!("the end of a session aborts its tasks, which send nothing then")
     };
-    let total = payload.len();
-    let mut done = 0;
-    while done < total {
-        let in_sequence_left = session.parameters.max_burst_length - task.data_in.in_sequence;
-        let len = (total - done)
-            .min(session.parameters.max_recv_data_segment_length)
-            .min(in_sequence_left);
-        let last = done + len == total;
-        let carries_status = last && ends;
-        let is_final = carries_status || len == in_sequence_left;
-        let mut header = [0; 48];
-        let Stamp { stat_sn, exp_cmd_sn, max_cmd_sn } =
-            if carries_status { session.stamp() } else { session.stamp_without_status() };
-        let status = carries_status.then(|| DataInStatus {
-            status: status::GOOD,
-            stat_sn,
-            residual: residual(task),
-        });
-        DataInPdu {
-            is_final,
-            acknowledge: false,
-            status,
-            data_segment_length: len,
-            lun: Lun::ZERO,
-            initiator_task_tag: task.tag,
-            target_transfer_tag: TargetTransferTag::RESERVED,
-            exp_cmd_sn,
-            max_cmd_sn,
-            data_sn: Serial32(task.data_in.data_sn),
-            buffer_offset: task.data_in.sent,
-        }
-        .emit(&mut header);
-        task.data_in.data_sn += 1;
-        task.data_in.sent += len;
-        task.data_in.in_sequence = if is_final { 0 } else { task.data_in.in_sequence + len };
-        let data = payload.part(done, len, last);
-        let sample = if carries_status { sample(task) } else { None };
-        reach.turn.push(Action::Send { conn: session.conn, header, data, sample });
-        done += len;
+    let in_sequence_left = session.parameters.max_burst_length - task.data_in.in_sequence;
+    let len = left.min(session.parameters.max_recv_data_segment_length).min(in_sequence_left);
+    let carries_status = ends && len == left;
+    let is_final = carries_status || len == in_sequence_left;
+    let Stamp { stat_sn, exp_cmd_sn, max_cmd_sn } =
+        if carries_status { session.stamp() } else { session.stamp_without_status() };
+    let status = carries_status.then(|| DataInStatus {
+        status: status::GOOD,
+        stat_sn,
+        residual: residual(task),
+    });
+    let mut header = [0; 48];
+    DataIn {
+        is_final,
+        acknowledge: false,
+        status,
+        data_segment_length: len,
+        lun: Lun::ZERO,
+        initiator_task_tag: task.tag,
+        target_transfer_tag: TargetTransferTag::RESERVED,
+        exp_cmd_sn,
+        max_cmd_sn,
+        data_sn: Serial32(task.data_in.data_sn),
+        buffer_offset: task.data_in.sent,
     }
-}
-
-/// What Data-In PDUs carry.
-enum Payload {
-    Buffer(Burst),
-    Bytes(Vec<u8>),
-}
-
-impl Payload {
-    fn len(&self) -> u32 {
-        match self {
-            Self::Buffer(burst) => burst.len,
-            Self::Bytes(bytes) => match u32::try_from(bytes.len()) {
-                Ok(len) => len,
-                Err(_) => unreachable!("an answer is cut to what fits in a u32"),
-            },
-        }
-    }
-
-    fn part(&self, offset: u32, len: u32, last: bool) -> SendData {
-        match self {
-            Self::Buffer(burst) => {
-                let last = if Mutant::BufferReturnedBeforeLastSend.is_active() {
-                    offset == 0
-                } else {
-                    last
-                };
-                SendData::Buffer { slice: BufSlice { buf: burst.buf, offset, len }, last }
-            }
-            Self::Bytes(bytes) => {
-                let rest = &bytes[offset as usize..];
-                SendData::Bytes(rest[..len as usize].to_vec())
-            }
-        }
-    }
+    .emit(&mut header);
+    task.data_in.data_sn += 1;
+    task.data_in.sent += len;
+    task.data_in.in_sequence = if is_final { 0 } else { task.data_in.in_sequence + len };
+    let sample = if carries_status { sample(task) } else { None };
+    DataInPdu { conn: session.conn, header, len, sample }
 }
 
 /// The part of `range` from `cursor` on, at most `chunk` bytes.

@@ -5,10 +5,11 @@
 
 use crate::action::Placement;
 use crate::session::{Session, Stamp};
+use crate::task::burst::{Burst, Step};
 use crate::task::bursts;
 use crate::task::steps::CHUNK;
 use crate::task::work::Work;
-use crate::task::{Burst, Fault, Phase, Reach, Step, Task};
+use crate::task::{Fault, Phase, Reach, Task};
 use iscsi::pdu::{DataOut as DataOutPdu, ReadyToTransfer, ScsiCommand};
 use iscsi::{Parameters, TargetTransferTag};
 use scsi::Sense;
@@ -161,7 +162,7 @@ fn place(task: &mut Task, offset: u32, len: u32, reach: &mut Reach<'_, '_>) -> P
 /// `end` bytes, and with it all that the work on the burst needs besides. False where there is
 /// none, or the task has enough bursts under way.
 fn open_burst(task: &mut Task, offset: u32, end: u32, reach: &mut Reach<'_, '_>) -> bool {
-    let Some(slot) = task.free_slot() else { return false };
+    let Some(part) = task.free_part() else { return false };
     let start = offset - offset % limits::BURST_LENGTH_MAX;
     let len = (task.data_out.total - start).min(limits::BURST_LENGTH_MAX);
     // Unasked data may be more than the command takes; the rest of it is not used, but it
@@ -178,7 +179,7 @@ fn open_burst(task: &mut Task, offset: u32, end: u32, reach: &mut Reach<'_, '_>)
     };
     if task.work.needs_one_buffer() {
         let Some(buf) = reach.lender.lend(room) else { return false };
-        task.bursts[slot] = Some(burst(buf, None, len, start));
+        task.bursts.put(part, burst(buf, None, len, start));
         return true;
     }
     let [second, chunk, chunk_second] = task.work.further_buffers(len, task.range.len);
@@ -187,10 +188,10 @@ fn open_burst(task: &mut Task, offset: u32, end: u32, reach: &mut Reach<'_, '_>)
     else {
         return false;
     };
-    task.bursts[slot] = buf.map(|buf| burst(buf, second, len, start));
+    let Some(buf) = buf else { unreachable!("a burst was asked for") };
+    task.bursts.put(part, burst(buf, second, len, start));
     if let (Some(buf), Some(len)) = (chunk_buf, chunk) {
-        assert!(slot != CHUNK && task.bursts[CHUNK].is_none(), "the chunk has a part of its own");
-        task.bursts[CHUNK] = Some(burst(buf, chunk_second, len, 0));
+        task.bursts.put(CHUNK, burst(buf, chunk_second, len, 0));
     }
     true
 }
@@ -297,7 +298,7 @@ pub(crate) fn solicit(task: &mut Task, reach: &mut Reach<'_, '_>) {
         } else if open_burst(task, offset, 0, reach) {
             continue;
         } else {
-            if task.free_slot().is_some() {
+            if task.free_part().is_some() {
                 let wanted = buffer_wanted(task, offset);
                 bursts::wait_for_buffer(task, wanted, reach);
             }

@@ -153,6 +153,7 @@ impl Lender {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::parts::{Queues, key};
     use units::SizeClass;
 
     fn lender() -> Lender {
@@ -190,5 +191,83 @@ mod tests {
         let buf = lender.lend(1).unwrap();
         lender.put_back(buf);
         lender.put_back(buf);
+    }
+
+    #[test]
+    fn a_returned_buffer_wakes_only_where_a_task_waits() {
+        let (mut lender, mut queues) = (lender(), Queues::new(0, 1));
+        let (first, second) = (lender.lend(1).unwrap(), lender.lend(1).unwrap());
+        lender.give_back(first, &mut queues.turn());
+        assert_eq!(queues.wakes().len(), 0);
+        lender.wait(key(1), 1);
+        lender.give_back(second, &mut queues.turn());
+        assert!(matches!(queues.wakes()[..], [Wake::BufferFree]));
+    }
+
+    #[test]
+    fn tasks_that_wait_are_served_oldest_first_and_never_without_a_buffer() {
+        let mut lender = lender();
+        let bufs: Vec<BufId> = (0..3).map(|_| lender.lend(1).unwrap()).collect();
+        for task in [5, 3, 4] {
+            lender.wait(key(task), 65536);
+        }
+        assert_eq!(lender.next_hungry(1), None, "no buffer is free");
+        lender.put_back(bufs[0]);
+        assert_eq!(lender.next_hungry(1), None, "the free one is too small");
+        lender.put_back(bufs[1]);
+        for task in [5, 3, 4] {
+            assert_eq!(lender.next_hungry(1), Some(key(task)));
+        }
+        assert_eq!(lender.next_hungry(1), None);
+        assert!(!lender.has_hungry());
+    }
+
+    #[test]
+    fn small_needs_are_met_by_a_larger_buffer() {
+        let mut lender = lender();
+        let bufs: Vec<BufId> = (0..3).map(|_| lender.lend(1).unwrap()).collect();
+        lender.wait(key(1), 512);
+        lender.put_back(bufs[2]);
+        assert_eq!(lender.next_hungry(1), None, "it waits in the class of small ones");
+        assert_eq!(lender.next_hungry(0), Some(key(1)));
+    }
+
+    #[test]
+    fn a_task_that_has_ended_is_forgotten_wherever_it_waits() {
+        let mut lender = lender();
+        lender.wait(key(1), 512);
+        lender.wait(key(2), 65536);
+        lender.wait(key(3), 65536);
+        lender.forget(key(2));
+        assert_eq!(lender.next_hungry(1), Some(key(3)));
+        lender.forget(key(1));
+        assert!(!lender.has_hungry());
+        assert_eq!(lender.next_hungry(0), None);
+    }
+
+    #[test]
+    fn a_task_that_waits_again_keeps_its_place() {
+        let mut lender = lender();
+        for task in [1, 2, 3] {
+            lender.wait(key(task), 65536);
+        }
+        assert_eq!(lender.next_hungry(1), Some(key(1)));
+        lender.wait(key(1), 65536);
+        lender.keep_place(key(1));
+        assert_eq!(lender.next_hungry(1), Some(key(1)));
+        // By now it needs a small one, and waits in that queue.
+        lender.wait(key(1), 512);
+        lender.keep_place(key(1));
+        let order = [lender.next_hungry(1), lender.next_hungry(1), lender.next_hungry(0)];
+        assert_eq!(order, [Some(key(2)), Some(key(3)), Some(key(1))]);
+    }
+
+    #[test]
+    fn a_buffer_on_the_wire_names_its_sender_once() {
+        let mut lender = lender();
+        let buf = lender.lend(1).unwrap();
+        lender.put_on_wire(buf, key(1));
+        assert_eq!(lender.take_off_wire(buf), Some(key(1)));
+        assert_eq!(lender.take_off_wire(buf), None);
     }
 }

@@ -38,12 +38,12 @@ impl Tasks {
             session.reject(header, RejectReason::TaskInProgress, turn);
             return;
         }
-        let volume = session.mapping(request.lun).map(|mapping| mapping.volume);
+        let volume = request.lun.number().and_then(|n| session.mapping(n)).map(|m| m.volume);
         if self.is_full() {
             session.retire(request.immediate);
             return respond(session, request.initiator_task_tag, Outcome::FunctionRejected, turn);
         }
-        let key = self.insert(management_task(conn, request, volume, turn));
+        let key = self.insert(|| management_task(conn, request, volume, turn));
         session.tags.insert(request.initiator_task_tag, key);
         let asker = Ticket { reactor: turn.cores.own, task: key };
         match self.targets_of(asker, request, session) {

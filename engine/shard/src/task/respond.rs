@@ -34,6 +34,18 @@ pub(crate) fn finish(task: &mut Task, reach: &mut Reach<'_, '_>) {
     }
     task.phase = Phase::Finished;
     task.untag(reach);
+    if task.fault.is_some() || matches!(task.work, Work::Answer(_)) {
+        return finish_specially(task, reach);
+    }
+    let Some(session) = reach.session.as_deref_mut() else {
+        unreachable!("the end of a session aborts its tasks")
+    };
+    let closing = Closing { status: status::GOOD, residual: residual(task), data: Vec::new() };
+    send_response(task, closing, sample(task), session, reach.turn);
+}
+
+/// Sends what is not just GOOD: data, sense, another status.
+fn finish_specially(task: &mut Task, reach: &mut Reach<'_, '_>) {
     let answers = matches!(&task.work, Work::Answer(answer) if !answer.is_empty());
     if answers && task.fault.is_none() && task.expected_data_transfer_length > 0 {
         return send_answer(task, reach);
@@ -42,7 +54,10 @@ pub(crate) fn finish(task: &mut Task, reach: &mut Reach<'_, '_>) {
     let Some(session) = reach.session.as_deref_mut() else {
         unreachable!("the end of a session aborts its tasks")
     };
-    let closing = closing(task, format);
+    let closing = match task.fault {
+        Some(fault) => closing_fault(task, fault, format),
+        None => Closing { status: status::GOOD, residual: residual(task), data: Vec::new() },
+    };
     send_response(task, closing, sample(task), session, reach.turn);
 }
 
@@ -52,7 +67,7 @@ pub(crate) fn refuse(task: &Task, session: &mut Session, turn: &mut Turn<'_>) {
     send_response(task, closing, None, session, turn);
 }
 
-#[inline]
+#[inline(always)]
 fn send_response(
     task: &Task,
     closing: Closing,
@@ -102,14 +117,6 @@ pub(crate) fn residual(task: &Task) -> Residual {
         length if length > expected => Residual::Overflow(count(length - expected)),
         length if length < expected => Residual::Underflow(count(expected - length)),
         _ => Residual::None,
-    }
-}
-
-#[inline]
-fn closing(task: &Task, format: SenseFormat) -> Closing {
-    match task.fault {
-        Some(fault) => closing_fault(task, fault, format),
-        None => Closing { status: status::GOOD, residual: residual(task), data: Vec::new() },
     }
 }
 

@@ -4,10 +4,11 @@
 use crate::action::{Action, IoResult};
 use crate::message::{Job, Note};
 use crate::operation::Operation;
+use crate::task::burst::{Burst, Step};
 use crate::task::bursts::{advance, next_chunk, wait_for_buffer};
 use crate::task::respond::finish;
 use crate::task::work::{Work, chunk_bytes};
-use crate::task::{Burst, Fault, Reach, Step, Task};
+use crate::task::{Fault, Reach, Task};
 use crate::unit::Unit;
 use crate::unit::medium::Submitted;
 use scsi::{BlockRange, LbaStatus, Plan, Provisioning, Sense, VerifyBytes};
@@ -151,6 +152,7 @@ fn parameters_here(task: &mut Task, reach: &mut Reach<'_, '_>) {
 }
 
 /// The range of a command on its volume. The device server has checked it.
+#[inline]
 pub(crate) fn byte_range(geometry: &Geometry, range: BlockRange) -> ByteRange {
     match geometry.byte_range(range.lba, range.blocks) {
         Some(range) => range,
@@ -242,8 +244,8 @@ fn unmap_next(task: &mut Task, reach: &mut Reach<'_, '_>) {
 /// The buffer of slot 1: lent with that of slot 0, or, where the initiator sends nothing, when
 /// it is first asked for. `None` where there is none: the task then waits for one.
 fn chunk_buffer(task: &mut Task, reach: &mut Reach<'_, '_>) -> Option<Burst> {
-    if let Some(burst) = task.bursts[CHUNK] {
-        return Some(burst);
+    if let Some(burst) = task.bursts.get(CHUNK) {
+        return Some(*burst);
     }
     let len = chunk_bytes(task.range.len);
     let Some(buf) = reach.lender.lend(len) else {
@@ -251,7 +253,7 @@ fn chunk_buffer(task: &mut Task, reach: &mut Reach<'_, '_>) -> Option<Burst> {
         return None;
     };
     let burst = Burst { buf, second: None, offset: 0, len, received: len, step: Step::Read };
-    task.bursts[CHUNK] = Some(burst);
+    task.bursts.put(CHUNK, burst);
     Some(burst)
 }
 

@@ -11,14 +11,14 @@ use crate::task::data_out::{self, Part, Stray};
 use crate::task::lender::Lender;
 use crate::task::respond;
 use crate::task::waiting::Wait;
-use crate::task::work::Work;
+use crate::task::work::{Planned, Work};
 use crate::task::{Fault, Phase, Reach, Request, Task};
 use crate::task::{bursts, steps};
 use crate::turn::Turn;
 use crate::unit::units::Units;
 use crate::wake::Wake;
 use iscsi::pdu::{DataOut as DataOutPdu, ScsiCommand};
-use units::{BufId, ConnId, Key, PoolLayout, Slab, VolumeId, limits};
+use units::{BufId, ConnId, Instant, Key, PoolLayout, Slab, VolumeId, limits};
 
 /// The tasks of this core.
 #[derive(Debug)]
@@ -72,14 +72,26 @@ impl Tasks {
     }
 
     /// Books a task, for which there is room.
-    #[inline]
-    pub(crate) fn insert(&mut self, mut task: Task) -> Key {
+    #[inline(always)]
+    pub(crate) fn insert(&mut self, make: impl FnOnce() -> Task) -> Key {
         self.arrivals += 1;
-        task.arrival = self.arrivals;
-        match self.table.insert(task) {
-            Ok(key) => key,
-            Err(_) => unreachable!("the caller has looked for room"),
-        }
+        let arrival = self.arrivals;
+        let Some((key, task)) = self.table.insert_with(make) else {
+            unreachable!("the caller has looked for room")
+        };
+        task.arrival = arrival;
+        key
+    }
+
+    #[cold]
+    fn insert_planned(
+        &mut self,
+        request: &Request,
+        volume: Option<VolumeId>,
+        planned: Planned,
+        now: Instant,
+    ) -> Key {
+        self.insert(|| Task::new(request, volume, planned, now))
     }
 
     /// A SCSI Command PDU that has its place in the window and a new tag: becomes a task. A command
@@ -93,7 +105,6 @@ impl Tasks {
         turn: &mut Turn<'_>,
     ) -> Placement {
         let Inlet { session, incoming } = inlet;
-        let Admitted { volume, planned } = admission::admit(session, units, command);
         let request = Request {
             conn: session.conn,
             tag: command.initiator_task_tag,
@@ -102,16 +113,26 @@ impl Tasks {
             immediate: command.immediate,
             expected_data_transfer_length: command.expected_data_transfer_length,
         };
-        let task = Task::new(&request, volume, planned, turn.now);
+        let now = turn.now;
         if self.is_full() {
             session.retire(command.immediate);
-            respond::refuse(&task, session, turn);
+            let unbooked = Task::new(&request, None, Planned::fails(Fault::TaskSetFull), now);
+            respond::refuse(&unbooked, session, turn);
             return Placement::Discard;
         }
-        let key = self.insert(task);
+        // Both make a task in the same way; the first is small enough to be made where it stays.
+        let key = match admission::plain(session, units, command) {
+            Some(Admitted { volume, planned }) => {
+                self.insert(|| Task::new(&request, volume, planned, now))
+            }
+            None => {
+                let Admitted { volume, planned } = admission::admit(session, units, command);
+                self.insert_planned(&request, volume, planned, now)
+            }
+        };
         session.tags.insert(command.initiator_task_tag, key);
         let Some(task) = self.table.get_mut(key) else { unreachable!("it has just been booked") };
-        let unit = volume.and_then(|volume| units.get_mut(volume));
+        let unit = task.volume.and_then(|volume| units.get_mut(volume));
         let mut reach = Reach { key, session: Some(session), unit, lender: &mut self.lender, turn };
         let placement = data_out::expect(task, command, &mut reach);
         let immediate_len = command.data_segment_length;
@@ -355,10 +376,10 @@ impl Tasks {
             unreachable!("a buffer that is filled is lent to a task")
         };
         self.visit(key, neighbours, turn, |task, reach| {
-            let mut bursts = task.bursts.iter_mut();
-            let burst = bursts.find(|burst| burst.is_some_and(|burst| burst.buf == buf));
+            let part = task.bursts.find(|burst| burst.buf == buf);
+            let burst = part.and_then(|part| task.bursts.take(part));
             reach.turn.push(Action::Return { conn, buf });
-            if let Some(second) = burst.and_then(Option::take).and_then(|burst| burst.second) {
+            if let Some(second) = burst.and_then(|burst| burst.second) {
                 reach.lender.give_back(second, reach.turn);
             }
         });

@@ -34,6 +34,7 @@ impl Then {
     /// Whether it has to wait for a task. Aborts and the ends of sessions wait for the jobs that
     /// the task has asked for too: they must not change a logical unit afterwards. Jobs do not
     /// wait for jobs, because one may be queued behind the other.
+    #[allow(clippy::missing_const_for_fn, reason = "it is not one in a build with mutants")]
     fn waits_for(&self, task: &Task) -> bool {
         match self {
             Self::AnswerManagement { .. } if Mutant::TaskQuietTooEarly.is_active() => false,

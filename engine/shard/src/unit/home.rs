@@ -111,3 +111,124 @@ impl Home {
         self.held.release(ticket_key(holder));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::parts::{key, nexus};
+    use units::ReactorId;
+    use volume::ByteRange;
+
+    const fn ticket(task: u32) -> Ticket {
+        Ticket { reactor: ReactorId(1), task: key(task) }
+    }
+
+    fn holder(name: &str) -> Holder {
+        Holder { nexus: nexus(name), tsih: 1 }
+    }
+
+    fn hold(offset: u64, task: u32) -> Job {
+        Job::HoldRange { range: ByteRange { offset, len: 4096 }, holder: ticket(task) }
+    }
+
+    fn reset(task: u32) -> Job {
+        Job::Reset { asker: ticket(task) }
+    }
+
+    /// The number of the job that starts.
+    fn begun(home: &mut Home, shards: u8) -> Option<u64> {
+        match home.poll(&Standing::default(), shards)? {
+            Decision::Broadcast { number, .. } => Some(number),
+            Decision::Reply { .. } => panic!("nothing is reserved"),
+        }
+    }
+
+    #[test]
+    fn a_job_runs_alone_until_every_shard_has_carried_it_out() {
+        let mut home = Home::default();
+        home.enqueue(Some(ticket(1)), reset(1));
+        home.enqueue(Some(ticket(2)), reset(2));
+        assert_eq!(begun(&mut home, 2), Some(1));
+        assert_eq!(begun(&mut home, 2), None);
+        assert_eq!(home.handle_done(1), None);
+        assert_eq!(begun(&mut home, 2), None);
+        assert_eq!(home.handle_done(1), Some(ticket(1)));
+        assert_eq!(begun(&mut home, 2), Some(2));
+    }
+
+    #[test]
+    #[should_panic(expected = "more shards than there are")]
+    fn a_shard_that_reports_a_job_twice_is_a_mistake() {
+        let mut home = Home::default();
+        home.enqueue(None, reset(1));
+        begun(&mut home, 1);
+        home.handle_done(1);
+        home.handle_done(1);
+    }
+
+    #[test]
+    fn a_job_that_nobody_waits_for_is_answered_to_nobody() {
+        let mut home = Home::default();
+        home.enqueue(None, Job::NexusLost { holder: holder("a") });
+        assert_eq!(begun(&mut home, 1), Some(1));
+        assert_eq!(home.handle_done(1), None);
+        assert_eq!(begun(&mut home, 1), None);
+    }
+
+    #[test]
+    fn only_a_job_that_has_not_begun_can_be_cancelled() {
+        let mut home = Home::default();
+        home.enqueue(Some(ticket(1)), reset(1));
+        home.enqueue(Some(ticket(2)), reset(2));
+        home.enqueue(Some(ticket(3)), reset(3));
+        assert_eq!(begun(&mut home, 1), Some(1));
+        assert!(!home.cancel(ticket(1)));
+        assert!(home.cancel(ticket(2)));
+        assert!(!home.cancel(ticket(2)));
+        assert_eq!(home.handle_done(1), Some(ticket(1)));
+        assert_eq!(begun(&mut home, 1), Some(2));
+        assert_eq!(home.handle_done(2), Some(ticket(3)));
+    }
+
+    #[test]
+    fn a_range_is_held_by_one_job_at_a_time_and_jobs_behind_it_keep_their_order() {
+        let mut home = Home::default();
+        home.enqueue(Some(ticket(1)), hold(0, 1));
+        home.enqueue(Some(ticket(2)), hold(4096, 2));
+        home.enqueue(Some(ticket(3)), hold(2048, 3));
+        home.enqueue(Some(ticket(4)), reset(4));
+        assert_eq!(begun(&mut home, 1), Some(1));
+        assert_eq!(home.handle_done(1), Some(ticket(1)));
+        assert_eq!(begun(&mut home, 1), Some(2), "it lies beside the range that is held");
+        assert_eq!(home.handle_done(2), Some(ticket(2)));
+        assert_eq!(begun(&mut home, 1), None);
+        home.release_range(ticket(1));
+        assert_eq!(begun(&mut home, 1), None, "it overlaps both");
+        home.release_range(ticket(2));
+        assert_eq!(begun(&mut home, 1), Some(3));
+        assert_eq!(home.handle_done(3), Some(ticket(3)));
+        assert_eq!(begun(&mut home, 1), Some(4));
+    }
+
+    #[test]
+    fn reserve_and_release_against_anothers_reservation_are_answered_at_once() {
+        let (mut home, mut standing) = (Home::default(), Standing::default());
+        standing.reserve(holder("a"));
+        home.enqueue(Some(ticket(1)), Job::Reserve { by: holder("b") });
+        home.enqueue(Some(ticket(2)), Job::Release { by: nexus("b") });
+        home.enqueue(Some(ticket(3)), Job::Release { by: nexus("a") });
+        let mut replies = Vec::new();
+        while let Some(Decision::Reply { ticket, outcome }) = home.poll(&standing, 1) {
+            replies.push((ticket.task.index, outcome));
+            if replies.len() == 2 {
+                break;
+            }
+        }
+        assert_eq!(replies, [(1, Outcome::ReservationConflict), (2, Outcome::Done)]);
+        let last = home.poll(&standing, 1);
+        assert!(
+            matches!(last, Some(Decision::Broadcast { number: 1, job: Job::Release { .. } })),
+            "{last:?}"
+        );
+    }
+}

@@ -29,8 +29,13 @@ pub(crate) enum Submitted {
 }
 
 /// The place of a request in flight in the door's table; requests that only read have none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Slot(Option<u32>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot(u32);
+
+impl Slot {
+    /// That of a request that changes nothing.
+    const NONE: Self = Self(u32::MAX);
+}
 
 /// A [`Ticket`] as a plain value to compare.
 pub(crate) type TicketKey = (u8, Key);
@@ -85,7 +90,7 @@ impl Medium {
     }
 
     /// Starts a request, or makes its task wait.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn submit(
         &mut self,
         op: OpId,
@@ -98,7 +103,7 @@ impl Medium {
             }
             return Submitted::Waits;
         }
-        let slot = if request.modifies() { self.note_change(op, request) } else { Slot(None) };
+        let slot = if request.modifies() { self.note_change(op, request) } else { Slot::NONE };
         self.in_flight += 1;
         turn.push(Action::Io { op, volume: self.volume, request });
         Submitted::Started(slot)
@@ -109,7 +114,10 @@ impl Medium {
     pub(crate) fn handle_io(&mut self, op: OpId, slot: Slot, turn: &mut Turn<'_>) {
         assert!(self.in_flight > 0, "{op:?} completed, but no request is in flight");
         self.in_flight -= 1;
-        let Slot(Some(slot)) = slot else { return };
+        if slot == Slot::NONE {
+            return;
+        }
+        let Slot(slot) = slot;
         let change = self.changes[slot as usize].take();
         assert!(change.is_some_and(|change| change.op == op), "{op:?} completed twice");
         self.free.push(slot);
@@ -170,7 +178,7 @@ impl Medium {
         let change = Change { op, range };
         let slot = self.free.pop().unwrap_or_else(|| self.new_slot());
         self.changes[slot as usize] = Some(change);
-        Slot(Some(slot))
+        Slot(slot)
     }
 
     #[cold]

@@ -5,8 +5,8 @@
 //! meanwhile:
 //!
 //! ```text
-//!   batch, end_pdu --> waiting --take_next--> leaving --left--> Meaning: buffers, samples
-//!                         ^-----refused-----'
+//!   batch, end_pdu --> filling --> waiting --take_next--> leaving --left--> Meaning
+//!                         ^-----------^-------refused--------'
 //! ```
 
 use crate::action::{Sample, SendData};
@@ -16,7 +16,10 @@ use units::{BufId, Mutant};
 /// The send order of one connection. `B` is the bytes of a batch.
 #[derive(Debug)]
 pub struct Outbound<B> {
+    /// Full ones.
     waiting: VecDeque<Batch<B>>,
+    /// The last one, which may take more.
+    filling: Option<Batch<B>>,
     /// What the batch means that is with the kernel.
     leaving: Option<Meaning>,
     /// Meanings to use again: their lists keep their room.
@@ -42,11 +45,12 @@ pub struct Meaning {
 }
 
 impl Meaning {
-    fn learn(&mut self, sample: Option<Sample>) {
+    #[inline]
+    fn learn(&mut self, sample: Option<&Sample>) {
         let Some(sample) = sample else { return };
         match self.samples.last_mut() {
-            Some((last, count)) if *last == sample => *count += 1,
-            Some(_) | None => self.samples.push((sample, 1)),
+            Some((last, count)) if last == sample => *count += 1,
+            Some(_) | None => self.samples.push((*sample, 1)),
         }
     }
 
@@ -59,7 +63,7 @@ impl Meaning {
 
 impl<B> Default for Outbound<B> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), leaving: None, spare: Vec::new() }
+        Self { waiting: VecDeque::new(), filling: None, leaving: None, spare: Vec::new() }
     }
 }
 
@@ -67,12 +71,18 @@ impl<B> Outbound<B> {
     /// The batch that the next bytes go to: the last one, or a new one where that is full.
     #[inline]
     pub fn batch(&mut self, is_full: impl FnOnce(&B) -> bool, new: impl FnOnce() -> B) -> &mut B {
-        if self.waiting.back().is_none_or(|batch| is_full(&batch.bytes)) {
+        if self.filling.as_ref().is_none_or(|batch| is_full(&batch.bytes)) {
             let meaning = self.spare.pop().unwrap_or_default();
-            self.waiting.push_back(Batch { bytes: new(), meaning });
+            self.waiting.extend(self.filling.replace(Batch { bytes: new(), meaning }));
         }
-        let last = self.waiting.len() - 1;
-        &mut self.waiting[last].bytes
+        let Some(batch) = &mut self.filling else { unreachable!("filled above") };
+        &mut batch.bytes
+    }
+
+    /// The batch that was opened last, if it has not been taken.
+    #[inline]
+    pub fn last(&mut self) -> Option<&mut B> {
+        self.filling.as_mut().map(|batch| &mut batch.bytes)
     }
 
     /// All bytes of a PDU are in their batches. What it means belongs to the batch that holds its
@@ -81,8 +91,8 @@ impl<B> Outbound<B> {
     /// # Panics
     /// When no byte of it was queued.
     #[inline]
-    pub fn end_pdu(&mut self, data: &SendData, sample: Option<Sample>) {
-        let Some(batch) = self.waiting.back_mut() else { unreachable!("a PDU has a header") };
+    pub fn end_pdu(&mut self, data: &SendData, sample: Option<&Sample>) {
+        let Some(batch) = &mut self.filling else { unreachable!("a PDU has a header") };
         batch.meaning.pdus += 1;
         batch.meaning.returns.extend(returned_with(data));
         batch.meaning.learn(sample);
@@ -94,7 +104,7 @@ impl<B> Outbound<B> {
     /// change the volume.
     #[inline]
     pub fn must_copy(&self, data_digest: bool) -> bool {
-        let is_behind = self.leaving.is_some() || self.waiting.len() > 1;
+        let is_behind = self.leaving.is_some() || !self.waiting.is_empty();
         data_digest || (is_behind && !Mutant::InPlaceBehindBacklog.is_active())
     }
 
@@ -105,9 +115,11 @@ impl<B> Outbound<B> {
         if self.leaving.is_some() {
             return None;
         }
-        let reorders = Mutant::BatchesReordered.is_active() && self.waiting.len() > 1;
-        let batch = if reorders { self.waiting.remove(1) } else { self.waiting.pop_front() };
-        let Batch { bytes, meaning } = batch?;
+        if Mutant::BatchesReordered.is_active() && !self.waiting.is_empty() {
+            self.waiting.extend(self.filling.take());
+            self.waiting.swap(0, 1);
+        }
+        let Batch { bytes, meaning } = self.waiting.pop_front().or_else(|| self.filling.take())?;
         self.leaving = Some(meaning);
         Some(bytes)
     }
@@ -118,7 +130,12 @@ impl<B> Outbound<B> {
     /// When none is with the kernel.
     pub fn refused(&mut self, bytes: B) {
         let Some(meaning) = self.leaving.take() else { unreachable!("a batch was taken") };
-        self.waiting.push_front(Batch { bytes, meaning });
+        let batch = Batch { bytes, meaning };
+        if self.waiting.is_empty() && self.filling.is_none() {
+            self.filling = Some(batch);
+        } else {
+            self.waiting.push_front(batch);
+        }
     }
 
     /// The kernel is done with its batch, sent or not: what is to be done. Give it back with
@@ -142,7 +159,8 @@ impl<B> Outbound<B> {
     /// Drops the batch that waits longest. Its buffers go back to the shard: with the batch that
     /// is with the kernel, if there is one, because that may hold other bytes of them.
     pub fn abandon(&mut self) -> Option<(B, Meaning)> {
-        let Batch { bytes, mut meaning } = self.waiting.pop_front()?;
+        let oldest = self.waiting.pop_front().or_else(|| self.filling.take())?;
+        let Batch { bytes, mut meaning } = oldest;
         if let Some(leaving) = &mut self.leaving {
             leaving.returns.append(&mut meaning.returns);
         }
@@ -151,7 +169,7 @@ impl<B> Outbound<B> {
 
     /// Batches that wait. So many that nothing more should be read is the caller's to say.
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + usize::from(self.filling.is_some())
     }
 
     /// Whether a batch is with the kernel.
@@ -161,7 +179,7 @@ impl<B> Outbound<B> {
 
     /// Whether nothing waits to be sent or is being sent.
     pub fn is_flushed(&self) -> bool {
-        self.waiting.is_empty() && self.leaving.is_none()
+        self.waiting.is_empty() && self.filling.is_none() && self.leaving.is_none()
     }
 }
 
@@ -180,9 +198,9 @@ mod tests {
     use units::{BufSlice, Instant, VolumeId};
 
     /// Queues a PDU named by a character; a batch holds two.
-    fn queue(outbound: &mut Outbound<String>, name: char, data: &SendData, sample: Option<Sample>) {
+    fn queue(outbound: &mut Outbound<String>, name: char, data: &SendData) {
         outbound.batch(|batch| batch.len() == 2, String::new).push(name);
-        outbound.end_pdu(data, sample);
+        outbound.end_pdu(data, None);
     }
 
     fn buffer(buf: u32, offset: u32, last: bool) -> SendData {
@@ -190,22 +208,22 @@ mod tests {
         SendData::Buffer { slice, last }
     }
 
-    fn sample(bytes: u32) -> Option<Sample> {
-        Some(Sample {
+    fn sample(bytes: u32) -> Sample {
+        Sample {
             volume: VolumeId(0),
             operation: Operation::Read,
             bytes,
             received_at: Instant(1),
             submitted_at: Instant(1),
             completed_at: Instant(1),
-        })
+        }
     }
 
     #[test]
     fn batches_leave_one_at_a_time_in_the_order_of_their_pdus() {
         let mut outbound = Outbound::default();
         for name in "abcde".chars() {
-            queue(&mut outbound, name, &SendData::None, None);
+            queue(&mut outbound, name, &SendData::None);
         }
         assert_eq!(outbound.waiting(), 3);
         assert_eq!(outbound.take_next().as_deref(), Some("ab"));
@@ -215,7 +233,7 @@ mod tests {
         outbound.refused("cd".into());
         assert_eq!(outbound.take_next().as_deref(), Some("cd"));
         assert_eq!(outbound.left().pdus, 2);
-        queue(&mut outbound, 'f', &SendData::None, None);
+        queue(&mut outbound, 'f', &SendData::None);
         assert_eq!(outbound.take_next().as_deref(), Some("ef"));
         assert!(!outbound.is_flushed());
         outbound.left();
@@ -225,10 +243,10 @@ mod tests {
     #[test]
     fn a_buffer_goes_back_with_the_last_pdu_that_names_it() {
         let mut outbound = Outbound::default();
-        queue(&mut outbound, 'a', &buffer(1, 0, false), None);
-        queue(&mut outbound, 'b', &buffer(1, 512, false), None);
-        queue(&mut outbound, 'c', &buffer(1, 1024, true), None);
-        queue(&mut outbound, 'd', &buffer(2, 0, true), None);
+        queue(&mut outbound, 'a', &buffer(1, 0, false));
+        queue(&mut outbound, 'b', &buffer(1, 512, false));
+        queue(&mut outbound, 'c', &buffer(1, 1024, true));
+        queue(&mut outbound, 'd', &buffer(2, 0, true));
         assert_eq!(outbound.take_next().as_deref(), Some("ab"));
         assert_eq!(outbound.left().returns, []);
         assert_eq!(outbound.take_next().as_deref(), Some("cd"));
@@ -238,7 +256,7 @@ mod tests {
     #[test]
     fn what_never_leaves_gives_its_buffers_back_too() {
         let mut outbound = Outbound::default();
-        queue(&mut outbound, 'a', &buffer(1, 0, true), None);
+        queue(&mut outbound, 'a', &buffer(1, 0, true));
         let (bytes, meaning) = outbound.abandon().unwrap();
         assert_eq!((bytes.as_str(), meaning.returns.as_slice()), ("a", [BufId(1)].as_slice()));
         assert!(outbound.abandon().is_none());
@@ -249,9 +267,9 @@ mod tests {
     #[test]
     fn a_buffer_that_is_also_with_the_kernel_goes_back_when_that_is_done() {
         let mut outbound = Outbound::default();
-        queue(&mut outbound, 'a', &SendData::None, None);
-        queue(&mut outbound, 'b', &buffer(1, 0, false), None);
-        queue(&mut outbound, 'c', &buffer(1, 512, true), None);
+        queue(&mut outbound, 'a', &SendData::None);
+        queue(&mut outbound, 'b', &buffer(1, 0, false));
+        queue(&mut outbound, 'c', &buffer(1, 512, true));
         assert_eq!(outbound.take_next().as_deref(), Some("ab"));
         let (_, dropped) = outbound.abandon().unwrap();
         assert_eq!(dropped.returns, []);
@@ -263,13 +281,13 @@ mod tests {
         let mut outbound = Outbound::default();
         assert!(!outbound.must_copy(false));
         assert!(outbound.must_copy(true), "a digest must hold");
-        queue(&mut outbound, 'a', &SendData::None, None);
+        queue(&mut outbound, 'a', &SendData::None);
         assert!(!outbound.must_copy(false));
         outbound.take_next();
         assert!(outbound.must_copy(false), "a batch is with the kernel");
         outbound.left();
         for name in "bcd".chars() {
-            queue(&mut outbound, name, &SendData::None, None);
+            queue(&mut outbound, name, &SendData::None);
         }
         assert!(outbound.must_copy(false), "a batch waits");
     }
@@ -280,14 +298,14 @@ mod tests {
         let full = |_: &String| false;
         for bytes in [512, 512, 4096] {
             outbound.batch(full, String::new).push('x');
-            outbound.end_pdu(&SendData::None, sample(bytes));
+            outbound.end_pdu(&SendData::None, Some(&sample(bytes)));
         }
         outbound.take_next();
         let meaning = outbound.left();
         let counts: Vec<_> = meaning.samples.iter().map(|(s, n)| (s.bytes, *n)).collect();
         assert_eq!(counts, [(512, 2), (4096, 1)]);
         outbound.recycle(meaning);
-        queue(&mut outbound, 'y', &SendData::None, None);
+        queue(&mut outbound, 'y', &SendData::None);
         outbound.take_next();
         assert_eq!(outbound.left().samples, []);
     }

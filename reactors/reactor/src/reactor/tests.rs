@@ -1,16 +1,18 @@
 //! A reactor without its thread, to see what it does when the kernel or the shard goes wrong.
 
-mod turn_end;
+mod left_data;
 
 use super::*;
-use crate::backend::{EIO, Store, with_zero_buffer};
+use crate::backends::{Request, Store, with_zero_buffer};
+use crate::initiator_link::Agreed;
 use crate::mailbox::PostOffice;
-use crate::token::token_of;
-use shard::{SendData, ShardOptions};
+use crate::streams::Connection;
+use shard::{Action, SendData, ShardOptions};
 use std::io::{Read, Write};
-use units::{BufSlice, PoolLayout, SizeClass};
+use units::{BufSlice, ConnId, Key, PoolLayout, SizeClass, VolumeId, limits};
+use uring::DriverOptions;
 use uring::file::{OpenOptions, create, open_direct};
-use uring::{DriverOptions, Errno};
+use volume::BlockRequest;
 
 fn layout() -> PoolLayout {
     PoolLayout::new(vec![SizeClass { bytes: 4096, count: 4 }])
@@ -51,77 +53,37 @@ fn reactor_with(driver: DriverOptions) -> Reactor {
 
 const OP: OpId = OpId { task: Key { index: 0, generation: 0 }, part: 0 };
 const VOLUME: VolumeId = VolumeId(0);
-const FAILED: Option<(OpId, IoResult)> = Some((OP, IoResult::Failed(EIO)));
 
-/// Two reactors that share a volume in a file.
-fn two_with_a_file(directory: &std::path::Path) -> (Reactor, Reactor) {
+/// Takes a volume in a file in.
+fn take_file(reactor: &mut Reactor, directory: &std::path::Path, volume: VolumeId) {
     let path = directory.join("volume");
     create(&path, 1 << 20, false).unwrap();
     let open = OpenOptions { read_only: false, buffered_allowed: true };
-    let store: SharedStore = Store::File(open_direct(&path, open).unwrap()).into();
-    let (mut one, mut two) = (reactor(), reactor());
-    one.take_stores(vec![(VOLUME, store.clone())]);
-    two.take_stores(vec![(VOLUME, store)]);
-    (one, two)
+    let store = Store::File(open_direct(&path, open).unwrap()).into();
+    reactor.backends.take_stores(vec![(volume, store)], &mut reactor.buffers);
 }
 
-/// The kernel tells of a failed flush once. The flush after it was answered with GOOD, though
-/// what was written before the first one might be lost.
-#[test]
-fn after_a_flush_has_failed_no_reactor_calls_the_volume_durable() {
-    let directory = tempfile::tempdir().unwrap();
-    let (mut one, mut two) = two_with_a_file(directory.path());
-    one.flush(OP, VOLUME);
-    let key = one.ios.iter().next().unwrap().0;
-    one.io_ended(token_of(key), Err(Errno(EIO)));
-    let slice = BufSlice { buf: BufId(0), offset: 0, len: 4096 };
-    for reactor in [&mut one, &mut two] {
-        reactor.flush(OP, VOLUME);
-        assert_eq!(reactor.done.pop_back(), FAILED);
-        reactor.write(OP, VOLUME, 0, (slice, true));
-        assert_eq!(reactor.done.pop_back(), FAILED);
-        // A write that promises nothing is the disk's to judge.
-        reactor.write(OP, VOLUME, 0, (slice, false));
-        assert_eq!(reactor.done.pop_back(), None);
-    }
+/// Begins a read of the start of a volume.
+fn read(reactor: &mut Reactor, volume: VolumeId, into: BufSlice, only_to_send: bool) {
+    let request = BlockRequest::Read { offset: 0, into, only_to_send };
+    reactor.backends.submit(Request { op: OP, volume, request }, &mut reactor.buffers);
 }
 
-#[test]
-fn a_failed_read_or_write_says_nothing_about_other_data() {
-    let directory = tempfile::tempdir().unwrap();
-    let (mut one, _) = two_with_a_file(directory.path());
-    let slice = BufSlice { buf: BufId(0), offset: 0, len: 4096 };
-    one.read(OP, VOLUME, 0, (slice, false));
-    let key = one.ios.iter().next().unwrap().0;
-    one.transferred(token_of(key), Err(Errno(EIO)));
-    one.flush(OP, VOLUME);
-    assert_eq!(one.done.pop_back(), None);
+/// Queues a Data-In PDU.
+fn send(reactor: &mut Reactor, conn: ConnId, slice: BufSlice) {
+    let data = SendData::Buffer { slice, last: false };
+    reactor.actions.push(Action::Send { conn, header: [0x25; 48], data, sample: None });
+    reactor.run_actions();
 }
 
-/// The refusal was an assertion that release builds leave out: the old bytes of the buffer were
-/// written to the volume, or taken for zeros.
-#[test]
-fn a_buffer_that_could_not_be_filled_is_neither_written_nor_compared() {
-    let directory = tempfile::tempdir().unwrap();
-    let (mut reactor, _) = two_with_a_file(directory.path());
-    let slice = |buf| BufSlice { buf: BufId(buf), offset: 0, len: 4096 };
-    // The kernel writes to both of them.
-    reactor.read(OP, VOLUME, 0, (slice(0), false));
-    reactor.read(OP, VOLUME, 0, (slice(1), false));
-    reactor.replicate(BufSlice { len: 512, ..slice(2) }, slice(0));
-    reactor.write(OP, VOLUME, 0, (slice(0), false));
-    assert_eq!(reactor.done.pop_back(), FAILED);
-    reactor.zero_fill(slice(1));
-    while reactor.ios.iter().next().is_some() {
-        reactor.enter(Wait::AtMost(Duration::from_secs(1)));
-        reactor.reap();
-    }
-    reactor.compare(OP, slice(2), slice(1));
-    assert_eq!(reactor.done.pop_back(), FAILED);
-    // Filled anew, they are as good as any other.
-    reactor.zero_fill(slice(1));
-    reactor.compare(OP, slice(2), slice(1));
-    assert_eq!(reactor.done.pop_back(), Some((OP, IoResult::Done)));
+fn connection(reactor: &mut Reactor, conn: ConnId) -> &mut Connection<InitiatorLink> {
+    let key = reactor.names.find(conn).unwrap();
+    reactor.streams.get_mut(key).unwrap()
+}
+
+fn expect_data_digests(reactor: &mut Reactor, conn: ConnId) {
+    let agreed = Agreed { header_digest: false, data_digest: true, max_data_segment_length: 8192 };
+    connection(reactor, conn).link.enter_full_feature_phase(agreed);
 }
 
 /// A connection of the reactor, and its other end.
@@ -131,7 +93,7 @@ fn connect(reactor: &mut Reactor) -> (ConnId, std::net::TcpStream) {
     // Only a hang reaches it.
     peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     reactor.accepted(listener.accept().unwrap().0.into());
-    let conn = reactor.by_conn.iter().flatten().last().unwrap().0;
+    let conn = reactor.streams.iter().last().unwrap().1.link.id;
     (conn, peer)
 }
 
@@ -144,6 +106,28 @@ fn turn_until(reactor: &mut Reactor, what: &str, is_so: impl Fn(&Reactor) -> boo
     }
 }
 
+/// Makes a connection look as if the kernel had one parcel, which the peer does not take, and so
+/// many waited that nothing more is read.
+fn back_up(reactor: &mut Reactor, conn: ConnId) {
+    let key = reactor.names.find(conn).unwrap();
+    let Reactor { streams, buffers, .. } = reactor;
+    let stream = &mut streams.get_mut(key).unwrap().stream;
+    stream.out.batch(|_| true, || buffers.ring.parcel());
+    assert!(stream.out.take_next().is_some());
+    while !stream.is_backed_up() {
+        stream.out.batch(|_| true, || buffers.ring.parcel());
+    }
+}
+
+/// Takes that back.
+fn unblock(reactor: &mut Reactor, conn: ConnId) {
+    let stream = &mut connection(reactor, conn).stream;
+    stream.out.left();
+    while stream.out.abandon().is_some() {}
+    let key = reactor.names.find(conn).unwrap();
+    reactor.streams.list(key);
+}
+
 /// A connection that did not read its responses kept its receive buffer. As many of those as
 /// there are buffers, and nobody else was served any more.
 #[test]
@@ -154,27 +138,18 @@ fn connections_that_are_backed_up_hold_no_receive_buffers() {
     let (deaf, mut deaf_peer) = connect(&mut reactor);
     let (_, mut other_peer) = connect(&mut reactor);
     reactor.turn();
-    let Reactor { driver, connections, by_conn, .. } = &mut reactor;
-    let key = by_conn.iter().flatten().find(|(conn, _)| *conn == deaf).unwrap().1;
-    let connection = connections.get_mut(key).unwrap();
-    while !connection.is_backed_up() {
-        let meaning = crate::connection::Meaning::default();
-        connection.batches.push_back(crate::connection::Batch { gather: driver.gather(), meaning });
-    }
-    // As if the kernel had one more, which the peer does not take.
-    connection.sending = Some(crate::connection::Meaning::default());
+    back_up(&mut reactor, deaf);
     let mut header = [0; 48];
     header[0] = 0x43;
     deaf_peer.write_all(&header).unwrap();
+    let key = reactor.names.find(deaf).unwrap();
     turn_until(&mut reactor, "the bytes of the deaf one are here", |r| {
-        r.connections.get(key).unwrap().pending.is_some()
+        r.streams.get(key).unwrap().stream.pending.is_some()
     });
     other_peer.write_all(&header).unwrap();
     turn_until(&mut reactor, "the other one is served", |r| r.recorder.counters.pdus_received > 0);
     // Nothing of the deaf one is lost.
-    let connection = reactor.connections.get_mut(key).unwrap();
-    connection.batches.clear();
-    reactor.list(key);
+    unblock(&mut reactor, deaf);
     turn_until(&mut reactor, "it is served later", |r| r.recorder.counters.pdus_received > 1);
 }
 
@@ -183,31 +158,15 @@ fn connections_that_are_backed_up_hold_no_receive_buffers() {
 #[test]
 fn a_connection_ends_where_a_data_digest_cannot_be_made() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut reactor, _) = two_with_a_file(directory.path());
+    let mut reactor = reactor();
+    take_file(&mut reactor, directory.path(), VOLUME);
     let (conn, mut peer) = connect(&mut reactor);
-    reactor.connection_mut(conn).unwrap().data_digest = true;
+    expect_data_digests(&mut reactor, conn);
     let slice = BufSlice { buf: BufId(0), offset: 0, len: 4096 };
-    reactor.read(OP, VOLUME, 0, (slice, false));
-    let data = SendData::Buffer { slice, last: false };
-    reactor.queue_pdu(conn, &[0x25; 48], data, None);
+    read(&mut reactor, VOLUME, slice, false);
+    send(&mut reactor, conn, slice);
     reactor.turn();
     assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "closed without a byte");
-}
-
-/// The place kept the file of the volume before, and the new volume's data would have gone there.
-#[test]
-fn a_volume_whose_file_finds_no_room_does_not_get_that_of_another() {
-    let directory = tempfile::tempdir().unwrap();
-    let (mut reactor, _) = two_with_a_file(directory.path());
-    let path = directory.path().join("other");
-    create(&path, 1 << 20, false).unwrap();
-    let open = OpenOptions { read_only: false, buffered_allowed: true };
-    let store: SharedStore = Store::File(open_direct(&path, open).unwrap()).into();
-    let SharedStore::File { fd, .. } = &store else { unreachable!("made two lines above") };
-    while reactor.driver.add_file(Arc::clone(fd)).is_ok() {}
-    reactor.take_stores(vec![(VOLUME, store)]);
-    reactor.flush(OP, VOLUME);
-    assert_eq!(reactor.done.pop_back(), FAILED);
 }
 
 /// A listener that the ring had no room for just then was never listened on again.
@@ -223,39 +182,33 @@ fn accepting_is_tried_again_when_the_ring_has_room() {
     let address = "127.0.0.1:0".parse().unwrap();
     let listener = uring::socket::listen(address, 8).unwrap();
     let address = uring::socket::local_address(&listener).unwrap();
-    reactor.listen(vec![listener]);
+    let now = reactor.now;
+    reactor.listeners.listen(vec![listener], now, &mut reactor.buffers.ring);
     drop(peer);
-    turn_until(&mut reactor, "the connection has ended", |r| r.connections.is_empty());
+    turn_until(&mut reactor, "the connection has ended", |r| r.streams.is_empty());
     let _peer = std::net::TcpStream::connect(address).unwrap();
-    turn_until(&mut reactor, "the next one is accepted", |r| r.connections.len() == 1);
+    turn_until(&mut reactor, "the next one is accepted", |r| r.streams.count() == 1);
 }
 
 fn memory_volume(reactor: &mut Reactor) -> Arc<uring::MemoryStore> {
     let (store, _) = uring::MemoryStore::new(1 << 20).unwrap();
-    reactor.take_stores(vec![(VOLUME, Store::Memory(Arc::clone(&store)).into())]);
+    let shared = Store::Memory(Arc::clone(&store)).into();
+    reactor.backends.take_stores(vec![(VOLUME, shared)], &mut reactor.buffers);
     store
 }
 
-/// What a connection would send for a read of `VOLUME` at 4096 that is only sent.
-fn sent_for_a_read_in_place(reactor: &mut Reactor, retire: bool, digest: bool) -> Vec<u8> {
+/// What a connection sends for a read of 8 bytes of `VOLUME` that is only sent.
+fn sent_for_a_read_in_place(reactor: &mut Reactor, digest: bool) -> Vec<u8> {
     let (conn, mut peer) = connect(reactor);
-    reactor.connection_mut(conn).unwrap().data_digest = digest;
+    if digest {
+        expect_data_digests(reactor, conn);
+    }
     let slice = BufSlice { buf: BufId(0), offset: 0, len: 8 };
-    reactor.read(OP, VOLUME, 4096, (slice, true));
-    assert_eq!(reactor.done.pop_back(), Some((OP, IoResult::Done)));
-    if retire {
-        reactor.volumes.clear();
-    }
-    reactor.queue_pdu(conn, &[0x25; 48], SendData::Buffer { slice, last: true }, None);
+    read(reactor, VOLUME, slice, true);
+    send(reactor, conn, slice);
     reactor.turn();
-    let mut sent = Vec::new();
-    peer.set_nonblocking(false).unwrap();
-    let expected = if retire { 0 } else { 56 + if digest { 4 } else { 0 } };
-    sent.resize(expected, 0);
+    let mut sent = vec![0; if digest { 60 } else { 56 }];
     peer.read_exact(&mut sent).unwrap();
-    if retire {
-        assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "closed without a byte");
-    }
     sent
 }
 
@@ -263,10 +216,10 @@ fn sent_for_a_read_in_place(reactor: &mut Reactor, retire: bool, digest: bool) -
 fn a_read_that_is_only_sent_leaves_from_the_volume() {
     let mut reactor = reactor();
     let store = memory_volume(&mut reactor);
-    store.write_bytes(4096, b"12345678").unwrap();
-    let sent = sent_for_a_read_in_place(&mut reactor, false, false);
+    store.write_bytes(0, b"12345678").unwrap();
+    let sent = sent_for_a_read_in_place(&mut reactor, false);
     assert_eq!(&sent[48..], b"12345678");
-    assert_eq!(reactor.recorder.counters.bytes_copied, 0);
+    assert_eq!(reactor.buffers.bytes_copied(), 0);
 }
 
 /// Between the digest and the send another command may change the volume.
@@ -274,17 +227,24 @@ fn a_read_that_is_only_sent_leaves_from_the_volume() {
 fn under_a_data_digest_the_bytes_are_copied_first() {
     let mut reactor = reactor();
     let store = memory_volume(&mut reactor);
-    store.write_bytes(4096, b"12345678").unwrap();
-    let sent = sent_for_a_read_in_place(&mut reactor, false, true);
+    store.write_bytes(0, b"12345678").unwrap();
+    let sent = sent_for_a_read_in_place(&mut reactor, true);
     // CRC32C of "12345678", least significant byte first.
     assert_eq!(&sent[48..], [b"12345678".as_slice(), &[0x9a, 0x80, 0x87, 0x60]].concat());
+    assert_eq!(reactor.buffers.bytes_copied(), 8);
 }
 
 #[test]
-fn what_a_volume_held_that_is_gone_is_not_sent() {
+fn bytes_of_a_volume_that_is_gone_end_the_connection() {
     let mut reactor = reactor();
     memory_volume(&mut reactor);
-    sent_for_a_read_in_place(&mut reactor, true, false);
+    let (conn, mut peer) = connect(&mut reactor);
+    let slice = BufSlice { buf: BufId(0), offset: 0, len: 8 };
+    read(&mut reactor, VOLUME, slice, true);
+    reactor.backends.take_stores(vec![(VOLUME, Store::Null.into())], &mut reactor.buffers);
+    send(&mut reactor, conn, slice);
+    reactor.turn();
+    assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "closed without a byte");
 }
 
 /// Where the copy failed, the bytes left from the volume after all, and without the digest that
@@ -292,81 +252,17 @@ fn what_a_volume_held_that_is_gone_is_not_sent() {
 #[test]
 fn a_connection_ends_where_bytes_in_place_cannot_be_copied_for_their_digest() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut reactor, _) = two_with_a_file(directory.path());
-    let (store, _) = uring::MemoryStore::new(1 << 20).unwrap();
-    let memory = VolumeId(VOLUME.0 + 1);
-    reactor.take_stores(vec![(memory, Store::Memory(store).into())]);
+    let mut reactor = reactor();
+    memory_volume(&mut reactor);
+    let file = VolumeId(VOLUME.0 + 1);
+    take_file(&mut reactor, directory.path(), file);
     let (conn, mut peer) = connect(&mut reactor);
-    reactor.connection_mut(conn).unwrap().data_digest = true;
+    expect_data_digests(&mut reactor, conn);
     let slice = BufSlice { buf: BufId(0), offset: 0, len: 4096 };
     // The kernel has the buffer.
-    reactor.read(OP, VOLUME, 0, (slice, false));
-    reactor.read(OP, memory, 0, (slice, true));
-    let data = SendData::Buffer { slice, last: false };
-    reactor.queue_pdu(conn, &[0x25; 48], data, None);
+    read(&mut reactor, file, slice, false);
+    read(&mut reactor, VOLUME, slice, true);
+    send(&mut reactor, conn, slice);
     reactor.turn();
     assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "closed without a byte");
-}
-
-/// A connection with a data segment of 4096 bytes of 7 that is whole in its receive buffer.
-fn with_unplaced(reactor: &mut Reactor) -> BufSlice {
-    let (conn, mut peer) = connect(reactor);
-    let key = reactor.key_of(conn).unwrap();
-    reactor.turn();
-    peer.write_all(&[7; 4196]).unwrap();
-    let until = uring::now().after(Duration::from_secs(20));
-    let is_whole = |r: &Reactor| match &r.connections.get(key).unwrap().pending {
-        Some(crate::connection::Pending::Buffer(buffer, _)) => {
-            assert_eq!(r.driver.received(buffer).len(), 4196, "loopback does not cut it");
-            true
-        }
-        Some(crate::connection::Pending::Bytes(..)) | None => false,
-    };
-    while !is_whole(reactor) {
-        assert!(uring::now() < until, "the bytes are here");
-        reactor.enter(Wait::AtMost(Duration::from_millis(10)));
-        reactor.reap();
-    }
-    let slice = BufSlice { buf: BufId(0), offset: 0, len: 4096 };
-    reactor.unplaced = Some(crate::unplaced::Unplaced { key, slice, start: 100 });
-    slice
-}
-
-#[test]
-fn a_last_write_to_memory_takes_its_data_from_the_receive_buffer() {
-    let mut reactor = reactor();
-    let store = memory_volume(&mut reactor);
-    let slice = with_unplaced(&mut reactor);
-    let other = BufSlice { len: 512, ..slice };
-    assert!(!reactor.write_unplaced(OP, VOLUME, 0, other), "it is not all of the segment");
-    assert!(reactor.write_unplaced(OP, VOLUME, 8192, slice));
-    assert_eq!(reactor.done.pop_back(), Some((OP, IoResult::Done)));
-    assert_eq!(store.compare(8192, &[7; 4096]), Ok(None));
-    assert_eq!(reactor.recorder.counters.bytes_copied, 4096);
-    assert!(reactor.unplaced.is_none());
-}
-
-#[test]
-fn everything_else_finds_the_data_in_its_buffer() {
-    let mut reactor = reactor();
-    let store = memory_volume(&mut reactor);
-    let slice = with_unplaced(&mut reactor);
-    // WRITE AND VERIFY needs the data again after it has been written.
-    reactor.write(OP, VOLUME, 0, (slice, false));
-    assert_eq!(reactor.done.pop_back(), Some((OP, IoResult::Done)));
-    assert_eq!(store.compare(0, &[7; 4096]), Ok(None));
-    assert_eq!(reactor.driver.pool().bytes(slice).unwrap(), [7; 4096]);
-}
-
-#[test]
-fn data_of_a_connection_that_is_gone_is_neither_written_nor_mistaken() {
-    let mut reactor = reactor();
-    let store = memory_volume(&mut reactor);
-    let slice = with_unplaced(&mut reactor);
-    let key = reactor.unplaced.unwrap().key;
-    reactor.connections.get_mut(key).unwrap().pending = None;
-    assert!(!reactor.write_unplaced(OP, VOLUME, 0, slice));
-    reactor.write(OP, VOLUME, 0, (slice, false));
-    assert_eq!(reactor.done.pop_back(), FAILED);
-    assert_eq!(store.compare(0, &[0; 4096]), Ok(None));
 }

@@ -1,4 +1,4 @@
-//! Why a volume could not be opened.
+//! Errors of opening and creating volumes.
 
 use std::fmt;
 use std::io;
@@ -6,37 +6,37 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-/// Why a volume could not be opened or made.
+/// Why a volume could not be opened or created.
 #[derive(Debug)]
 pub enum OpenError {
-    /// This process may not open it in this way.
+    /// Permission denied.
     Denied {
         /// The file.
         path: PathBuf,
     },
-    /// There is one already, and it is not overwritten.
+    /// The file exists, and is not overwritten.
     Exists {
         /// The file.
         path: PathBuf,
     },
-    /// Another program serves it, has it mounted, or uses it as a part of something.
+    /// It is exported by another process, mounted, or part of another device.
     InUse {
         /// The file.
         path: PathBuf,
     },
-    /// Something else that the kernel says.
+    /// Any other error of the kernel.
     Kernel {
         /// The file.
         path: PathBuf,
-        /// What it says.
+        /// The error.
         source: io::Error,
     },
-    /// The file system has no direct I/O.
+    /// The file system does not support direct I/O.
     NoDirectIo {
         /// The file.
         path: PathBuf,
     },
-    /// There is no space for it.
+    /// No space left.
     NoSpace {
         /// The file.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// There is no such file.
+    /// The file does not exist.
     NotFound {
         /// The file.
         path: PathBuf,
@@ -79,20 +79,20 @@ impl fmt::Display for OpenError {
         match self {
             Self::Denied { path } => write!(
                 f,
-                "cannot open volume {}: permission denied. The daemon's user needs to read and \
-                 write it; block devices usually belong to the group `disk`",
+                "cannot open volume {}: permission denied. The user that runs polluxd needs read \
+                 and write access; block devices usually belong to the group `disk`",
                 path.display()
             ),
             Self::Exists { path } => write!(
                 f,
-                "cannot make volume {}: the file is there already. Choose another name, or add \
+                "cannot create volume {}: the file already exists. Choose another name, or add \
                  the existing file as a volume",
                 path.display()
             ),
             Self::InUse { path } => write!(
                 f,
-                "cannot open volume {}: it is in use. Another target serves it, it is mounted, \
-                 or LVM, md or multipath has it; `lsof`, `lsblk` and `lslocks` show which",
+                "cannot open volume {}: in use. Another target exports it, it is mounted, or it \
+                 belongs to LVM, md or multipath; check with `lsof`, `lsblk` and `lslocks`",
                 path.display()
             ),
             Self::Kernel { path, source } => {
@@ -100,31 +100,31 @@ impl fmt::Display for OpenError {
             }
             Self::NoDirectIo { path } => write!(
                 f,
-                "cannot open volume {}: its file system has no direct I/O. Put it on ext4 or XFS \
-                 or on a block device, or allow buffered access for this volume",
+                "cannot open volume {}: the file system does not support direct I/O. Move it to \
+                 ext4, XFS or a block device, or allow buffered I/O for this volume",
                 path.display()
             ),
             Self::NoSpace { path } => write!(
                 f,
-                "cannot make volume {}: there is not as much space (or quota) left. `df` shows \
-                 how much there is; a sparse volume needs space only as it is written",
+                "cannot create volume {}: not enough free space or quota. Check with `df`; a \
+                 sparse volume needs space only for written data",
                 path.display()
             ),
             Self::NotAVolume { path } => write!(
                 f,
-                "cannot open volume {}: it is neither a regular file nor a block device",
+                "cannot open volume {}: neither a regular file nor a block device",
                 path.display()
             ),
             Self::NotFound { path } => write!(
                 f,
-                "cannot open volume {}: there is no such file or device. Is the disk attached, \
-                 and is its file system mounted?",
+                "cannot open volume {}: file or device not found. Check that the disk is attached \
+                 and its file system is mounted",
                 path.display()
             ),
             Self::ReadOnly { path } => write!(
                 f,
-                "cannot open volume {} for writing: it is on a read-only medium or file system. \
-                 Make it writable, or declare the volume read-only",
+                "cannot open volume {} for writing: read-only medium or file system. Make it \
+                 writable, or configure the volume as read-only",
                 path.display()
             ),
         }

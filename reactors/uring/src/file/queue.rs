@@ -1,10 +1,10 @@
-//! What sysfs says of the block device below a volume.
+//! Properties of the block device of a volume, from sysfs.
 
 use std::path::PathBuf;
 
 /// The request queue of a block device, or of the disk that a partition lies on.
 pub(super) struct Queue {
-    /// `None` where the file system has no single device below it, as tmpfs or btrfs.
+    /// `None` if the file system has no single device below it, such as tmpfs or btrfs.
     directory: Option<PathBuf>,
 }
 
@@ -23,7 +23,7 @@ impl Queue {
     /// A number; one that passes 32 bits is as good as the greatest.
     pub(super) fn number(&self, name: &str) -> Option<u32> {
         let value: u64 = self.text(name)?.parse().ok()?;
-        Some(u32::try_from(value).unwrap_or(u32::MAX))
+        Some(units::saturating_u32(value))
     }
 
     /// Whether the device caches writes in volatile memory; yes where nothing is known.

@@ -29,7 +29,7 @@ fn a_volume_cannot_be_opened_twice() {
     let first = open_direct(&path, ANY).unwrap();
     let error = open_direct(&path, ANY).unwrap_err();
     assert!(matches!(error, OpenError::InUse { .. }));
-    assert!(error.to_string().contains("it is in use"));
+    assert!(error.to_string().contains(": in use. "));
     drop(first);
     open_direct(&path, ANY).unwrap();
 }

@@ -26,7 +26,7 @@ impl Driver {
             opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build()
         });
         // SAFETY: a multishot accept without an address points at no memory.
-        let key = unsafe { self.start(op, |_| entry) }.map_err(|(reason, _)| reason)?;
+        let key = unsafe { self.start(op, entry) }.map_err(|(reason, _)| reason)?;
         if let Some(socket) = self.sockets.get_mut(listener.0) {
             socket.accept = Some(key);
         }

@@ -1,14 +1,13 @@
 //! Giving space of a file back, and filling ranges with zeros.
 
 use io_uring::opcode;
-use units::Key;
 
 use crate::completion::Completion;
 use crate::driver::Driver;
 use crate::errors::Refusal;
 use crate::files::FileId;
 use crate::op::{count_of, for_handle};
-use crate::table::{Op, OpKind};
+use crate::table::{Op, OpKind, OpName};
 
 /// What to do with a range of a file or block device. None of these changes the size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +18,15 @@ pub enum Fallocate {
     PunchHole,
     /// Make the range read as zeros and keep its space.
     ZeroRange,
+}
+
+/// A range of a file or block device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileRange {
+    /// Its first byte.
+    pub offset: u64,
+    /// Its bytes.
+    pub len: u64,
 }
 
 impl Fallocate {
@@ -32,32 +40,28 @@ impl Fallocate {
 }
 
 impl Driver {
-    /// Changes how the space of `len` bytes from `offset` is kept. Ends with
+    /// Changes how the space of a range is kept. Ends with
     /// [`Completion::Allocated`].
     pub fn fallocate(
         &mut self,
         file: FileId,
         token: u64,
         mode: Fallocate,
-        (offset, len): (u64, u64),
+        range: FileRange,
     ) -> Result<(), Refusal> {
         let handle = self.file_handle(file)?;
         let entry = for_handle!(handle, |fd| {
-            opcode::Fallocate::new(fd, len).offset(offset).mode(mode.mode()).build()
+            opcode::Fallocate::new(fd, range.len).offset(range.offset).mode(mode.mode()).build()
         });
         let op = Op { token, object: file.0, kind: OpKind::Allocate };
         // SAFETY: a fallocate points at no memory.
-        unsafe { self.start(op, |_| entry) }.map_err(|(reason, _)| reason)?;
+        unsafe { self.start(op, entry) }.map_err(|(reason, _)| reason)?;
         self.file_started(file);
         Ok(())
     }
 
-    pub(crate) fn complete_fallocate(
-        &mut self,
-        (token, object): (u64, Key),
-        result: i32,
-    ) -> Completion {
-        self.file_ended(object);
-        Completion::Allocated { token, result: count_of(result).map(drop) }
+    pub(crate) fn complete_fallocate(&mut self, name: OpName, result: i32) -> Completion {
+        self.file_ended(name.object);
+        Completion::Allocated { token: name.token, result: count_of(result).map(drop) }
     }
 }

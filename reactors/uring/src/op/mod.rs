@@ -9,7 +9,7 @@ mod recv;
 mod recv_into;
 mod send;
 mod wake;
-mod write;
+pub(crate) mod write;
 
 /// Builds an entry for a fixed file or a plain descriptor, whichever the handle is.
 macro_rules! for_handle {

@@ -1,14 +1,14 @@
 //! Reading from a file into a pool buffer.
 
 use io_uring::opcode;
-use units::{BufSlice, Key};
+use units::BufSlice;
 
 use crate::completion::Completion;
 use crate::driver::Driver;
 use crate::errors::Refusal;
 use crate::files::FileId;
 use crate::op::{count_of, for_handle};
-use crate::table::{Op, OpKind};
+use crate::table::{Op, OpKind, OpName};
 
 impl Driver {
     /// Reads from byte `offset` of a file. Ends with [`Completion::Read`].
@@ -32,7 +32,7 @@ impl Driver {
         let op = Op { token, object: file.0, kind: OpKind::Read { slice } };
         // SAFETY: the entry points at a slice of the pool that `begin_write` has booked for the
         // kernel until this operation has ended.
-        match unsafe { self.start(op, |_| entry) } {
+        match unsafe { self.start(op, entry) } {
             Ok(_) => {
                 self.file_started(file);
                 Ok(())
@@ -46,12 +46,12 @@ impl Driver {
 
     pub(crate) fn complete_read(
         &mut self,
-        (token, object): (u64, Key),
+        name: OpName,
         slice: BufSlice,
         result: i32,
     ) -> Completion {
         self.pool.end_write(slice);
-        self.file_ended(object);
-        Completion::Read { token, slice, result: count_of(result) }
+        self.file_ended(name.object);
+        Completion::Read { token: name.token, slice, result: count_of(result) }
     }
 }

@@ -39,7 +39,7 @@ impl Driver {
         });
         // SAFETY: a TCP socket writes nothing to the buffer under MSG_TRUNC (tcp(7)); for any
         // other socket the kernel refuses the null address with EFAULT.
-        let key = unsafe { self.start(op, |_| entry) }.map_err(|(reason, _)| reason)?;
+        let key = unsafe { self.start(op, entry) }.map_err(|(reason, _)| reason)?;
         if let Some(socket) = self.sockets.get_mut(id.0) {
             socket.receive = Some(key);
         }
@@ -69,7 +69,7 @@ impl Driver {
         };
         // SAFETY: the entry points at no memory; the buffers of the group are the driver's, and
         // are unmapped only after everything in flight has ended.
-        let key = unsafe { self.start(op, |_| entry) }.map_err(|(reason, _)| reason)?;
+        let key = unsafe { self.start(op, entry) }.map_err(|(reason, _)| reason)?;
         if let Some(socket) = self.sockets.get_mut(id.0) {
             socket.receive = Some(key);
         }

@@ -10,7 +10,7 @@ use crate::errors::Refusal;
 use crate::op::{count_of, for_handle};
 use crate::ring::Cqe;
 use crate::sockets::SocketId;
-use crate::table::{Op, OpKind};
+use crate::table::{Op, OpKind, OpName};
 
 impl Driver {
     /// Receives into a pool buffer until it is full, the peer has finished, or the receive is
@@ -18,64 +18,19 @@ impl Driver {
     pub fn recv_into(&mut self, id: SocketId, token: u64, slice: BufSlice) -> Result<(), Refusal> {
         let handle = self.receivable(id)?;
         let address = self.pool.begin_write(slice)?;
-        let op = Op { token, object: id.0, kind: OpKind::ReceiveInto { slice, then: None } };
+        let op = Op { token, object: id.0, kind: OpKind::ReceiveInto { slice } };
         let entry = for_handle!(handle, |fd| {
             opcode::Recv::new(fd, address, slice.len).flags(libc::MSG_WAITALL).build()
         });
         // SAFETY: the entry points at a slice of the pool that `begin_write` has booked for the
         // kernel until this operation has ended.
-        match unsafe { self.start(op, |_| entry) } {
+        match unsafe { self.start(op, entry) } {
             Ok(key) => {
                 self.receive_started(id, key);
                 Ok(())
             }
             Err((reason, _)) => {
                 self.pool.end_write(slice);
-                Err(reason)
-            }
-        }
-    }
-
-    /// Receives once into `slice` and what comes after it into `then`, so that the next headers
-    /// come along with the rest of a payload. Ends with [`Completion::ReceivedInto`] as soon as
-    /// any bytes have come.
-    pub fn recv_into_two(
-        &mut self,
-        id: SocketId,
-        token: u64,
-        slice: BufSlice,
-        then: BufSlice,
-    ) -> Result<(), Refusal> {
-        let handle = self.receivable(id)?;
-        let first = self.pool.begin_write(slice)?;
-        let second = match self.pool.begin_write(then) {
-            Ok(address) => address,
-            Err(reason) => {
-                self.pool.end_write(slice);
-                return Err(reason);
-            }
-        };
-        let kind = OpKind::ReceiveInto { slice, then: Some(then) };
-        let iovecs = [
-            libc::iovec { iov_base: first.cast(), iov_len: slice.len as usize },
-            libc::iovec { iov_base: second.cast(), iov_len: then.len as usize },
-        ];
-        // SAFETY: the entry points at scratch memory of the operation's own slot, and through it
-        // at two slices that `begin_write` has booked for the kernel until this operation ends.
-        let started = unsafe {
-            self.start(Op { token, object: id.0, kind }, |scratch| {
-                let header = scratch.lay_out(iovecs);
-                for_handle!(handle, |fd| opcode::RecvMsg::new(fd, header).build())
-            })
-        };
-        match started {
-            Ok(key) => {
-                self.receive_started(id, key);
-                Ok(())
-            }
-            Err((reason, _)) => {
-                self.pool.end_write(slice);
-                self.pool.end_write(then);
                 Err(reason)
             }
         }
@@ -97,22 +52,18 @@ impl Driver {
 
     pub(crate) fn complete_recv_into(
         &mut self,
-        (token, object): (u64, Key),
-        (slice, then): (BufSlice, Option<BufSlice>),
+        name: OpName,
+        slice: BufSlice,
         cqe: Cqe,
     ) -> Completion {
         self.pool.end_write(slice);
-        if let Some(then) = then {
-            self.pool.end_write(then);
-        }
-        if let Some(socket) = self.sockets.get_mut(object) {
+        if let Some(socket) = self.sockets.get_mut(name.object) {
             socket.receive = None;
         }
-        self.finish_close(object);
+        self.finish_close(name.object);
         Completion::ReceivedInto {
-            token,
+            token: name.token,
             slice,
-            then,
             result: count_of(cqe.result),
             more_waiting: cqe.socket_has_more(),
         }

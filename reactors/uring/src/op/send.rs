@@ -1,7 +1,6 @@
 //! Sending: everything that is ready for a connection in one operation.
 
 use io_uring::opcode;
-use units::Key;
 
 use crate::completion::Completion;
 use crate::driver::Driver;
@@ -10,7 +9,7 @@ use crate::gather::{Gather, Outgoing};
 use crate::op::{count_of, for_handle};
 use crate::ring::Cqe;
 use crate::sockets::SocketId;
-use crate::table::{Op, OpKind};
+use crate::table::{Op, OpKind, OpName};
 
 impl Driver {
     /// Sends what is left of a gather. Ends with [`Completion::Sent`], normally when all bytes
@@ -46,7 +45,7 @@ impl Driver {
         // SAFETY: everything that the entry points at is in the gather, which the operation now
         // owns, or is booked in the pool by `begin_send`, or is a memory store's, which the
         // gather keeps alive.
-        match unsafe { self.start(op, |_| entry) } {
+        match unsafe { self.start(op, entry) } {
             Ok(key) => {
                 if let Some(socket) = self.sockets.get_mut(id.0) {
                     socket.send = Some(key);
@@ -85,16 +84,16 @@ impl Driver {
 
     pub(crate) fn complete_send(
         &mut self,
-        (token, object): (u64, Key),
+        name: OpName,
         mut gather: Gather,
         cqe: Cqe,
     ) -> Completion {
         gather.end_send(&mut self.pool);
-        if let Some(socket) = self.sockets.get_mut(object) {
+        if let Some(socket) = self.sockets.get_mut(name.object) {
             socket.send = None;
         }
-        self.finish_close(object);
-        Completion::Sent { token, result: count_of(cqe.result), gather }
+        self.finish_close(name.object);
+        Completion::Sent { token: name.token, result: count_of(cqe.result), gather }
     }
 }
 

@@ -25,7 +25,7 @@ impl Driver {
         let fd = types::Fd(self.waker_event.as_raw_fd());
         let entry = opcode::PollAdd::new(fd, mask).multi(true).build();
         // SAFETY: a poll points at no memory; the descriptor lives as long as the driver.
-        self.waker_armed = unsafe { self.start(op, |_| entry) }.is_ok();
+        self.waker_armed = unsafe { self.start(op, entry) }.is_ok();
     }
 
     pub(crate) fn complete_wake(&mut self, key: Key, cqe: Cqe, out: &mut Vec<Completion>) {

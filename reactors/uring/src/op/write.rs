@@ -1,25 +1,30 @@
 //! Writing from a pool buffer to a file.
 
 use io_uring::opcode;
-use units::{BufSlice, Key};
+use units::BufSlice;
 
 use crate::completion::Completion;
 use crate::driver::Driver;
 use crate::errors::Refusal;
 use crate::files::FileId;
 use crate::op::{count_of, for_handle};
-use crate::table::{Op, OpKind};
+use crate::table::{Op, OpKind, OpName};
+
+/// One write to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileWrite {
+    /// Where in the file.
+    pub offset: u64,
+    /// The bytes.
+    pub slice: BufSlice,
+    /// Whether it ends only when the bytes are on stable media (RWF_DSYNC).
+    pub durable: bool,
+}
 
 impl Driver {
-    /// Writes at byte `offset` of a file. Ends with [`Completion::Written`]; with `durable`, not
-    /// before the bytes are on stable media (RWF_DSYNC).
-    pub fn write(
-        &mut self,
-        file: FileId,
-        token: u64,
-        offset: u64,
-        (slice, durable): (BufSlice, bool),
-    ) -> Result<(), Refusal> {
+    /// Writes to a file. Ends with [`Completion::Written`].
+    pub fn write(&mut self, file: FileId, token: u64, write: FileWrite) -> Result<(), Refusal> {
+        let FileWrite { offset, slice, durable } = write;
         let handle = self.file_handle(file)?;
         let address = self.pool.begin_read(slice, 0)?;
         let flags = if durable { libc::RWF_DSYNC } else { 0 };
@@ -37,7 +42,7 @@ impl Driver {
         let op = Op { token, object: file.0, kind: OpKind::Write { slice } };
         // SAFETY: the entry points at a slice of the pool that `begin_read` has booked for the
         // kernel until this operation has ended.
-        match unsafe { self.start(op, |_| entry) } {
+        match unsafe { self.start(op, entry) } {
             Ok(_) => {
                 self.file_started(file);
                 Ok(())
@@ -51,12 +56,12 @@ impl Driver {
 
     pub(crate) fn complete_write(
         &mut self,
-        (token, object): (u64, Key),
+        name: OpName,
         slice: BufSlice,
         result: i32,
     ) -> Completion {
         self.pool.end_read(slice);
-        self.file_ended(object);
-        Completion::Written { token, slice, result: count_of(result) }
+        self.file_ended(name.object);
+        Completion::Written { token: name.token, slice, result: count_of(result) }
     }
 }

@@ -5,7 +5,7 @@ use super::offer::transfer_max;
 use super::session::Terms;
 use crate::ledger::Span;
 use crate::plan::{Theme, VolumePlan};
-use crate::rng::{Rng, size, word};
+use crate::rng::{Rng, byte, size, word};
 use crate::scene::Scene;
 use crate::sectors::{ANYWHERE, Mark, SECTOR, SECTOR_BYTES, ZEROS, sectors};
 
@@ -291,7 +291,7 @@ impl Composer<'_> {
         let span = blocks.span();
         let mut cdb = cdb_16(0x89, if fua { 0x08 } else { 0 }, blocks);
         cdb[10..14].fill(0);
-        cdb[13] = u8::try_from(blocks.count).unwrap_or(0);
+        cdb[13] = byte(blocks.count);
         let mut draft = Draft::new(Kind::CompareAndWrite, cdb, span);
         draft.believes = self.scene.ledger.believed(span);
         draft.out = draft.believes.iter().flat_map(|m| m.sector()).collect();
@@ -390,7 +390,7 @@ impl Composer<'_> {
         match self.rng().below(3) {
             0 if small && flags == 0 => {
                 let [.., middle, low] = word(blocks.lba).to_be_bytes();
-                let count = u8::try_from(blocks.count).unwrap_or(0);
+                let count = byte(blocks.count);
                 cdb(&[opcodes.six, 0, middle, low, count])
             }
             1 => cdb_16(opcodes.sixteen, flags, blocks),

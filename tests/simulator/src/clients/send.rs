@@ -5,7 +5,7 @@ use super::offer::draw_offer;
 use super::session::{Phase, Session};
 use crate::admin::lun_of;
 use crate::framing::{Damage, Digests, encode};
-use crate::rng::{Rng, size, word};
+use crate::rng::{Rng, byte, size, word};
 use crate::scene::Scene;
 use iscsi::pdu::{
     DataOut, LoginRequest, LogoutReason, LogoutRequest, NopOut, ScsiCommand, Stage as LoginStage,
@@ -363,7 +363,7 @@ impl Session {
             text.extend_from_slice(key.as_bytes());
             text.push(0);
         }
-        let number = u8::try_from(self.initiator).expect("a plan has a handful of initiators");
+        let number = byte(self.initiator);
         let next_stage = if stage == LoginStage::SecurityNegotiation {
             LoginStage::LoginOperationalNegotiation
         } else {

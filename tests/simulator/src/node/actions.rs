@@ -272,7 +272,7 @@ impl Node {
         }
         let socket = self.sockets.get_mut(&wire).expect("a connection has a socket");
         socket.queue_data(&data, at, &mut self.seats[seat], run);
-        socket.end_pdu(&data, sample);
+        socket.end_pdu(&data, sample.as_ref());
         self.samples.queued += u64::from(sample.is_some());
         self.schedule_leave(wire, &mut out.scene);
     }

@@ -4,7 +4,7 @@ use super::seat::Source;
 use super::socket::{Direct, Fate, Socket};
 use super::{Node, NodeEvent};
 use crate::framing::Digests;
-use crate::rng::{size, word};
+use crate::rng::{byte, size, word};
 use crate::run::{Event, Run};
 use crate::scene::Outside;
 use iscsi::{Bhs, Piece};
@@ -34,7 +34,7 @@ impl Node {
             // The power failed meanwhile.
             return;
         }
-        let number = u8::try_from(out.clients.initiator_of(session)).expect("there are a few");
+        let number = byte(out.clients.initiator_of(session));
         let peer = SocketAddr::from(([10, 0, 0, number], 40_000));
         let local = SocketAddr::from(([10, 0, 1, 1], 3260));
         match self.call(seat, out, |shard, now, _| shard.accept(now, peer, local)) {

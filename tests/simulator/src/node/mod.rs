@@ -12,7 +12,7 @@ mod pool;
 mod seat;
 mod socket;
 
-use crate::rng::size;
+use crate::rng::{byte, size};
 use crate::run::{Event, Run};
 use crate::scene::{Outside, Scene};
 use media::Media;
@@ -187,7 +187,7 @@ impl Node {
         let queue = self.mail.get_mut(&(from, to)).expect("a message was posted");
         let message = queue.pop_front().expect("each message has an event");
         out.scene.run.trace(|| format!("seat {to}: from {from}: {message:?}"));
-        let sender = ReactorId(u8::try_from(from).expect("a plan has a handful of reactors"));
+        let sender = ReactorId(byte(from));
         self.call(to, out, |shard, now, actions| {
             shard.handle_message(now, sender, message, actions);
         });

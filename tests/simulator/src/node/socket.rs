@@ -251,7 +251,7 @@ impl Socket {
     }
 
     /// All of a PDU is queued.
-    pub(super) fn end_pdu(&mut self, data: &SendData, sample: Option<Sample>) {
+    pub(super) fn end_pdu(&mut self, data: &SendData, sample: Option<&Sample>) {
         self.outbound.end_pdu(data, sample);
     }
 

@@ -4,15 +4,15 @@ use crate::{File, Finding, Tree};
 
 const COLUMNS_MAX: usize = 100;
 
-/// No line of code, script or configuration is wider than 100 columns. A link, the description
-/// of a crate and what a tool wrote cannot be broken, so they may be wider; prose (.md) and
-/// tables of test data (.txt) are not code.
+/// No line of code, script or configuration is wider than 100 columns. Links, descriptions of
+/// crates and generated files cannot be wrapped, so they may be wider; prose (.md), tables of
+/// test data (.txt) and recorded output (.trycmd) are not code.
 pub fn lines_fit(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in &tree.files {
         let Some(text) = file.text() else { continue };
         let exempt = file.name() == "Cargo.lock" || file.name().starts_with("LICENSE");
-        if exempt || file.has_extension("md") || file.has_extension("txt") {
+        if exempt || ["md", "txt", "trycmd"].iter().any(|e| file.has_extension(e)) {
             continue;
         }
         for (index, line) in text.lines().enumerate() {
@@ -46,6 +46,7 @@ mod tests {
             ("c.rs", link.as_str()),
             ("d.sh", fits.as_str()),
             ("e.toml", wide.as_str()),
+            ("f.trycmd", wide.as_str()),
         ]);
         let found: Vec<_> = lines_fit(&tree).into_iter().map(|finding| finding.path).collect();
         assert_eq!(found, ["a.rs", "e.toml"]);

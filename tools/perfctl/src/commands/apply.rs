@@ -8,17 +8,17 @@ use clap::Args;
 use control_api::{ConfigApplied, ConfigApply};
 use std::path::PathBuf;
 
-/// The configuration to follow.
+/// The configuration to apply.
 #[derive(Args, Debug)]
 pub(crate) struct ApplyArgs {
-    /// The file, as the daemon finds it [default: the one that the daemon was started with]
+    /// Configuration file on the host of polluxd [default: the file polluxd was started with]
     file: Option<PathBuf>,
-    /// Only check it and tell what would change
+    /// Only check the file and show what would change
     #[arg(long)]
     check: bool,
 }
 
-/// Asks and prints.
+/// Sends the request and prints the result.
 pub(crate) fn run(
     args: ApplyArgs,
     client: &mut Client,
@@ -31,9 +31,9 @@ pub(crate) fn run(
 
 fn render(answer: &ConfigApplied, check_only: bool) -> String {
     let mut text = match (answer.changes.is_empty(), check_only) {
-        (true, _) => "the configuration is good; nothing changes\n".to_owned(),
-        (false, true) => "the configuration is good; it would change:\n".to_owned(),
-        (false, false) => "the configuration is in force; changed:\n".to_owned(),
+        (true, _) => "Configuration valid, no changes.\n".to_owned(),
+        (false, true) => "Configuration valid. Would change:\n".to_owned(),
+        (false, false) => "Applied:\n".to_owned(),
     };
     for change in &answer.changes {
         text += &format!("  {change}\n");
@@ -57,9 +57,8 @@ mod tests {
         };
         assert_eq!(
             render(&answer, false),
-            "the configuration is in force; changed:\n  volume a added\nwarning: node.cores \
-             changed: restart polluxd\n"
+            "Applied:\n  volume a added\nwarning: node.cores changed: restart polluxd\n"
         );
-        assert!(render(&answer, true).starts_with("the configuration is good; it would change:"));
+        assert!(render(&answer, true).starts_with("Configuration valid. Would change:\n"));
     }
 }

@@ -1,4 +1,4 @@
-//! `perfctl bench`: makes load on a LUN of the running daemon, and shows how it answers.
+//! `perfctl bench`: benchmarks a LUN of the running daemon.
 
 mod place;
 mod result;
@@ -8,68 +8,68 @@ use crate::failure::Failure;
 use crate::output::Output;
 use bench::loadgen::{Options, Pattern, Report};
 use clap::Args;
-use control_api::{SessionList, Status, StatusQuery, TargetList};
+use control_api::{SessionList, Status, StatusQuery, TargetList, parse_size};
 use place::{Place, check_writes, find};
 use std::path::PathBuf;
 
-/// The load.
+/// The workload.
 #[derive(Args, Debug)]
 pub(crate) struct BenchArgs {
-    /// The LUN: a volume's name, TARGET/LUN, or a target's name for its first LUN [default: the
-    /// only LUN that there is]
+    /// LUN to benchmark: a volume name, TARGET/LUN, or a target name for its first LUN
+    /// [default: the only LUN]
     #[arg(value_name = "VOLUME|TARGET/LUN")]
     what: Option<String>,
-    /// Commands in flight on each connection: 1 shows latency, 32 and more throughput
+    /// Queue depth of each connection: use 1 to measure latency, 32 or more for throughput
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     depth: u16,
-    /// Connections, each a session of its own; reactors share them
+    /// Number of connections, one session each, distributed over the reactors
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
     connections: u16,
-    /// Bytes of each command
-    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = bench::size::parse)]
+    /// Block size of each command, such as 4KiB
+    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = parse_size)]
     block: u64,
-    /// Of 100 commands, how many are reads [default: 100, with --write 0]
+    /// Percentage of reads [default: 100, or 0 with --write]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
     read_percent: Option<u8>,
-    /// Order of addresses
+    /// Access pattern
     #[arg(long, value_enum, default_value_t = Pattern::Random)]
     pattern: Pattern,
-    /// Use only so much of the LUN, from its start; what fits caches is faster
-    #[arg(long, value_name = "SIZE", value_parser = bench::size::parse)]
+    /// Working set: use only this much of the LUN, from its start
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     size: Option<u64>,
-    /// Seconds to measure
+    /// Duration of the measurement in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     duration: f64,
-    /// Start this many commands a second, whether or not earlier ones have ended; latency then
-    /// counts from when a command should have started
+    /// Open loop: start this number of commands per second, regardless of completions. Latency
+    /// is then measured from the scheduled start of each command
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
-    /// Write, which DESTROYS what is stored on the LUN
+    /// Allow writes. DESTROYS the data on the LUN
     #[arg(long)]
     write: bool,
-    /// Write even where other initiators are logged in
+    /// Write even if other initiators are logged in
     #[arg(long, requires = "write")]
     force: bool,
-    /// Ask for CRC32C of headers and data
+    /// Negotiate CRC32C header and data digests
     #[arg(long)]
     digests: bool,
-    /// Core of the load generator [default: one that no reactor uses]
+    /// CPU core of the load generator [default: a core not used by a reactor]
     #[arg(long, value_name = "N")]
     core: Option<usize>,
-    /// Name to log in with; what the target's list of initiators must have
+    /// Initiator name used to log in; the target must permit it
     #[arg(long, value_name = "IQN", default_value = INITIATOR)]
     initiator: String,
-    /// Connect here instead of to the target's first portal
+    /// Portal to connect to [default: the target's first portal]
     #[arg(long, value_name = "HOST:PORT")]
     portal: Option<String>,
-    /// Write the latency distribution to this file, as HdrHistogram percentiles (.hgrm)
+    /// Write the latency distribution to this file as HdrHistogram percentiles (.hgrm)
     #[arg(long, value_name = "FILE")]
     hdr: Option<PathBuf>,
 }
 
 const INITIATOR: &str = "iqn.2026-11.local.pollux:perfctl";
 
-/// Looks the LUN up, makes the load and prints what was measured.
+/// Looks up the LUN, runs the workload and prints the result.
 pub(crate) fn run(
     args: &BenchArgs,
     client: &mut Client,
@@ -78,7 +78,8 @@ pub(crate) fn run(
     let reads = read_percent(args).map_err(Failure::Usage)?;
     let status = client.call(StatusQuery {})?;
     let targets = client.call(TargetList {})?.targets;
-    let place = find(args.what.as_deref(), &targets, &status).map_err(Failure::Load)?;
+    let portal = args.portal.as_deref();
+    let place = find(args.what.as_deref(), &targets, &status, portal).map_err(Failure::Load)?;
     place.check_login(&args.initiator).map_err(Failure::Load)?;
     if reads < 100 {
         let sessions = client.call(SessionList {})?.sessions;
@@ -91,29 +92,29 @@ pub(crate) fn run(
     complaint(&report).map_or(Ok(()), |sentence| Err(Failure::Load(sentence)))
 }
 
-/// How many of 100 commands read; writes need to be asked for by name.
+/// The percentage of reads. Writes require an explicit --write.
 fn read_percent(args: &BenchArgs) -> Result<u8, String> {
     match (args.read_percent, args.write) {
         (None, write) => Ok(if write { 0 } else { 100 }),
-        (Some(100), true) => Err("--read-percent 100 writes nothing; leave --write out".into()),
-        (Some(..100), false) => {
-            Err("a load with less than 100 % reads destroys what is stored on \
-                                     the LUN; say --write if that is meant"
-                .into())
+        (Some(100), true) => {
+            Err("--read-percent 100 conflicts with --write: remove one of them".into())
         }
+        (Some(percent @ ..100), false) => Err(format!(
+            "--read-percent {percent} includes writes, which destroy the data on the LUN; add \
+             --write to confirm"
+        )),
         (Some(percent), _) => Ok(percent),
     }
 }
 
-/// The load generator's options, and what is worth knowing about them.
+/// The options of the load generator, and a note for the user if there is one.
 fn options(
     args: &BenchArgs,
     place: &Place<'_>,
     status: &Status,
     read_percent: u8,
 ) -> (Options, Option<String>) {
-    let portal = args.portal.clone().unwrap_or_else(|| place.portal.clone());
-    let mut options = Options::new(&portal, &place.target.name);
+    let mut options = Options::new(&place.portal, &place.target.name);
     options.lun = place.lun.lun;
     options.initiator.clone_from(&args.initiator);
     options.connections = args.connections;
@@ -131,24 +132,24 @@ fn options(
     let cores = allowed_cores();
     options.core = args.core.or_else(|| free_core(&cores, &status.cores));
     let is_shared = options.core.is_none_or(|core| taken(&status.cores, core));
-    // Spinning on a reactor's own core would measure the spinning.
+    // Spinning on a reactor's core would distort the measurement.
     options.sleep = is_shared;
     let note = is_shared.then(|| {
-        "the load generator shares a core with a reactor, so both are slower than they could be; \
-         give them cores of their own, or run bench/loadgen on another machine"
+        "the load generator shares a core with a reactor, which slows both down; use separate \
+         cores, or run bench/loadgen on another machine"
             .to_owned()
     });
     (options, note)
 }
 
 fn allowed_cores() -> Vec<usize> {
-    // Where the kernel does not say, no core is chosen.
+    // If the kernel does not report the affinity, no core is chosen.
     let allowed = rustix::thread::sched_getaffinity(None).ok();
     let all = 0..rustix::thread::CpuSet::MAX_CPU;
     allowed.map_or_else(Vec::new, |set| all.filter(|&core| set.is_set(core)).collect())
 }
 
-/// The last core that no reactor has: the first ones serve interrupts on many machines.
+/// The last core without a reactor: on many machines the first ones handle interrupts.
 fn free_core(allowed: &[usize], reactors: &[u32]) -> Option<usize> {
     allowed.iter().rev().copied().find(|&core| !taken(reactors, core))
 }
@@ -162,8 +163,8 @@ fn complaint(report: &Report) -> Option<String> {
         return None;
     }
     Some(match &report.first_error {
-        Some(first) => format!("{} commands failed; the first: {first}", report.errors),
-        None => "no command ended in the time measured; is --duration long enough?".into(),
+        Some(first) => format!("{} commands failed; first error: {first}", report.errors),
+        None => "no command completed during the measurement; increase --duration".into(),
     })
 }
 
@@ -184,16 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn writes_have_to_be_asked_for() {
+    fn writes_require_an_explicit_flag() {
         assert_eq!(percent(""), Ok(100));
         assert_eq!(percent("--write"), Ok(0));
         assert_eq!(percent("--write --read-percent 70"), Ok(70));
-        assert!(percent("--read-percent 70").unwrap_err().contains("say --write"));
+        assert!(percent("--read-percent 70").unwrap_err().contains("add --write"));
         assert!(percent("--read-percent 100 --write").is_err());
     }
 
     #[test]
-    fn the_load_generator_keeps_off_the_cores_of_reactors() {
+    fn the_load_generator_avoids_the_cores_of_reactors() {
         assert_eq!(free_core(&[0, 1, 2, 3], &[0, 1]), Some(3));
         assert_eq!(free_core(&[0, 1, 2, 3], &[3, 2]), Some(1));
         assert_eq!(free_core(&[0, 1], &[0, 1]), None);

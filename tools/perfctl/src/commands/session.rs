@@ -7,14 +7,14 @@ use crate::output::Output;
 use clap::Subcommand;
 use control_api::{SessionDrop, SessionList, Sessions};
 
-/// What can be done with sessions.
+/// Session commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SessionCommand {
     /// List all sessions
     List,
-    /// Close a session. Its initiator will usually log in again
+    /// Drop a session. Most initiators log in again automatically
     Drop {
-        /// The session's id, as the list shows it
+        /// Session id, as shown by `perfctl session list`
         id: String,
     },
 }

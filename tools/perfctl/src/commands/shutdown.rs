@@ -5,9 +5,9 @@ use crate::failure::Failure;
 use crate::output::Output;
 use control_api::Shutdown;
 
-/// Asks and prints.
+/// Sends the request and prints the result.
 pub(crate) fn run(client: &mut Client, output: &mut Output) -> Result<(), Failure> {
     output.answer(&client.call(Shutdown {})?, |answer| {
-        format!("the daemon ends; {} sessions are asked to log out", answer.sessions)
+        format!("shutting down: asking {} sessions to log out", answer.sessions)
     })
 }

@@ -13,27 +13,27 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// What can be asked of the statistics.
+/// Selection and output of statistics.
 #[derive(Args, Debug)]
 pub(crate) struct StatsArgs {
-    /// Show what happens in each interval of this many seconds, until interrupted
+    /// Show statistics per interval of this length, until interrupted
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1",
           value_parser = clap::value_parser!(u32).range(1..=86_400))]
     watch: Option<u32>,
-    /// End after this many intervals
+    /// Stop after this number of intervals
     #[arg(long, value_name = "N", requires = "watch")]
     count: Option<u64>,
-    /// Only this volume
+    /// Show only this volume
     #[arg(long, value_name = "NAME")]
     volume: Option<String>,
-    /// Write how long commands took, from header to answer, to this file as well: an HdrHistogram
-    /// interval log (format 1.3, histograms in V2 compressed form, nanoseconds) that has one
-    /// histogram for each volume, operation and interval, tagged VOLUME/OPERATION.
-    /// HistogramLogProcessor and HistogramLogAnalyzer read it
+    /// Also write command latency, from header received to response sent, to this file as an
+    /// HdrHistogram interval log (format 1.3, V2 compressed histograms, nanoseconds). It has one
+    /// histogram per volume, operation and interval, tagged VOLUME/OPERATION, and can be read by
+    /// HistogramLogProcessor and HistogramLogAnalyzer
     #[arg(long, value_name = "FILE")]
     hdr: Option<PathBuf>,
-    /// Draw the same as shares of commands against latency into this file; with --watch it shows
-    /// the last interval
+    /// Also plot the cumulative latency distribution to this SVG file; with --watch, of the last
+    /// interval
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 }
@@ -48,17 +48,17 @@ impl StatsArgs {
     }
 }
 
-/// Asks once, or at each interval.
+/// Requests and prints statistics once, or at each interval.
 pub(crate) fn run(
     args: &StatsArgs,
     client: &mut Client,
     output: &mut Output,
 ) -> Result<(), Failure> {
     let Some(path) = &args.hdr else { return ask(args, client, output, |_, _| Ok(())) };
-    // Before the first question, so that a bad path is told at once.
+    // Created before the first request, so that a bad path is reported immediately.
     let mut file = File::create(path).map_err(|e| file_failure(path, e))?;
     let mut serializer = V2DeflateSerializer::new();
-    // One answer covers the time since the daemon's start.
+    // Without --watch the statistics cover the time since the daemon started.
     let past = match args.watch {
         Some(_) => Duration::ZERO,
         None => Duration::from_secs(client.call(StatusQuery {})?.uptime_s),
@@ -74,7 +74,7 @@ fn file_failure(path: &Path, source: std::io::Error) -> Failure {
     Failure::File { path: path.to_owned(), source }
 }
 
-/// Shows each answer, and hands it to whoever keeps it.
+/// Prints each result and passes it to `keep`.
 fn ask(
     args: &StatsArgs,
     client: &mut Client,
@@ -94,12 +94,12 @@ fn ask(
         output.answer(&stats, render)?;
         return take(&stats, &mut interval);
     };
-    // The first difference covers the time since the daemon's start: only a beginning.
+    // The first difference covers the time since the daemon started: only a baseline.
     client.call(StatsQuery { since_last: true, ..StatsQuery::default() })?;
     while args.count.is_none_or(|count| shown < count) {
         client.wait(Duration::from_secs(seconds.into()))?;
         let stats = client.call(args.query(true))?;
-        output.next_picture()?;
+        output.next_screen()?;
         output.answer(&stats, render)?;
         take(&stats, &mut interval)?;
         shown += 1;
@@ -108,9 +108,9 @@ fn ask(
 }
 
 fn render(stats: &Stats) -> String {
-    let mut text = format!("in {}:\n", time(stats.period_ns));
+    let mut text = format!("interval {}\n", time(stats.period_ns));
     if stats.volumes.is_empty() {
-        text += "\nno initiator has sent a command\n";
+        text += "\nno commands\n";
     }
     for volume in &stats.volumes {
         text += &format!("\nvolume {}: {}\n", volume.volume, lun_names(&volume.luns));
@@ -169,7 +169,7 @@ fn reactors(reactors: &[ReactorStats], period_ns: u64) -> String {
             r.core.to_string(),
             percent(r.busy_ns, r.busy_ns.saturating_add(r.idle_ns)),
             r.connections.to_string(),
-            // Of what the CmdSN windows of all sessions, and the pool, have room for.
+            // In use of the total: of the CmdSN windows of all sessions, and of the pool.
             format!("{}/{}", r.commands_in_flight, r.command_window),
             format!("{}/{}", r.buffers_in_use, r.buffers_total),
             bytes(r.bytes_copied),
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(
             render(&stats),
             "\
-in 2.00s:
+interval 2.00s
 
 volume demo: iqn.2026-11.local.pollux:demo LUN 0
 operation  stage               IOPS  MiB/s    mean     p50      p90      p99   p99.9     max
@@ -253,8 +253,8 @@ reactor  core   busy  conns  commands  buffers   copied   received      sent  sy
     }
 
     #[test]
-    fn a_node_that_did_nothing_says_so() {
+    fn an_idle_node_reports_no_commands() {
         let stats = Stats { period_ns: 0, volumes: vec![], reactors: vec![] };
-        assert!(render(&stats).contains("no initiator has sent a command"));
+        assert!(render(&stats).contains("\nno commands\n"));
     }
 }

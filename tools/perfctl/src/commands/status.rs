@@ -6,16 +6,16 @@ use crate::failure::Failure;
 use crate::output::Output;
 use control_api::{Status, StatusQuery};
 
-/// Asks and prints.
+/// Sends the request and prints the result.
 pub(crate) fn run(client: &mut Client, output: &mut Output) -> Result<(), Failure> {
     output.answer(&client.call(StatusQuery {})?, render)
 }
 
 fn render(status: &Status) -> String {
     let config = if status.config_is_master {
-        format!("{} (master)", status.config_file)
+        format!("{} (authoritative)", status.config_file)
     } else {
-        format!("{} (kept by perfctl)", status.config_file)
+        format!("{} (managed by perfctl)", status.config_file)
     };
     let cores: Vec<_> = status.cores.iter().map(ToString::to_string).collect();
     let portals: Vec<_> = status
@@ -26,7 +26,7 @@ fn render(status: &Status) -> String {
     let mut rows = vec![
         ("version", status.version.clone()),
         ("pid", status.pid.to_string()),
-        ("up", up(status.uptime_s)),
+        ("uptime", uptime(status.uptime_s)),
         ("state", status.state_dir.clone()),
         ("configuration", config),
         ("generation", status.generation.to_string()),
@@ -41,7 +41,7 @@ fn render(status: &Status) -> String {
     let mut text: String =
         rows.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect();
     for refused in &status.config_refused {
-        text += &format!("refused        {refused}\n");
+        text += &format!("rejected       {refused}\n");
     }
     for warning in &status.warnings {
         text += &format!("warning        {warning}\n");
@@ -51,7 +51,7 @@ fn render(status: &Status) -> String {
     text
 }
 
-fn up(seconds: u64) -> String {
+fn uptime(seconds: u64) -> String {
     let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
     let (minutes, seconds) = (seconds / 60 % 60, seconds % 60);
     if days > 0 {
@@ -67,7 +67,7 @@ mod tests {
     use control_api::{PortalInfo, Setting};
 
     #[test]
-    fn the_status_names_what_is_less_than_it_could_be() {
+    fn the_status_shows_warnings_and_rejected_configurations() {
         let status = Status {
             version: "0.1.0".into(),
             pid: 77,
@@ -103,9 +103,9 @@ mod tests {
             "\
 version        0.1.0
 pid            77
-up             1d 02:03:04
+uptime         1d 02:03:04
 state          /var/lib/pollux
-configuration  /etc/pollux.toml (master)
+configuration  /etc/pollux.toml (authoritative)
 generation     4
 cores          0, 1
 queue depth    1024
@@ -113,7 +113,7 @@ socket buffers sized by the kernel
 portals        [::1]:3260 (group 1)
 targets        1
 sessions       2
-refused        /etc/pollux.toml:3:1: something
+rejected       /etc/pollux.toml:3:1: something
 warning        no huge pages
 
 no volumes

@@ -6,25 +6,25 @@ use crate::output::Output;
 use clap::{Args, Subcommand};
 use control_api::{LunMap, LunUnmap, TargetCreate, TargetDelete, TargetInfo, TargetList};
 
-/// What can be done with targets.
+/// Target commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TargetCommand {
     /// List all targets with their LUNs
     List,
     /// Create a target
     Create(CreateArgs),
-    /// Delete a target; its sessions end
+    /// Delete a target and end its sessions
     Delete {
-        /// Its iSCSI name
+        /// iSCSI name of the target
         name: String,
     },
     /// Map a volume to a LUN
     Map(MapArgs),
-    /// Take a LUN away
+    /// Remove a LUN from a target
     Unmap {
-        /// The target's iSCSI name
+        /// iSCSI name of the target
         target: String,
-        /// The LUN
+        /// LUN to remove
         lun: u16,
     },
 }
@@ -32,15 +32,15 @@ pub(crate) enum TargetCommand {
 /// A new target.
 #[derive(Args, Debug)]
 pub(crate) struct CreateArgs {
-    /// Its iSCSI name, such as iqn.2026-11.org.example:disk1
+    /// iSCSI name, such as iqn.2026-11.org.example:disk1
     name: String,
-    /// Its alias, for people
+    /// Human-readable alias
     #[arg(long)]
     alias: Option<String>,
-    /// The portal group through which it is reached [default: 1]
+    /// Portal group tag [default: 1]
     #[arg(long, value_name = "TAG")]
     portal_group: Option<u16>,
-    /// An initiator that may log in; give it again for each. Without it, every one may
+    /// Initiator that may log in; repeat for more. Without this option any initiator may log in
     #[arg(long = "initiator", value_name = "NAME")]
     initiators: Vec<String>,
 }
@@ -48,14 +48,14 @@ pub(crate) struct CreateArgs {
 /// A new LUN.
 #[derive(Args, Debug)]
 pub(crate) struct MapArgs {
-    /// The target's iSCSI name
+    /// iSCSI name of the target
     target: String,
-    /// The volume
+    /// Name of the volume
     volume: String,
-    /// The LUN [default: the lowest free one]
+    /// Logical unit number [default: the lowest unused]
     #[arg(long)]
     lun: Option<u16>,
-    /// Refuse writes through this LUN
+    /// Reject writes through this LUN
     #[arg(long)]
     read_only: bool,
 }
@@ -118,12 +118,12 @@ fn target(target: &TargetInfo) -> String {
         (true, true) => ", mutual CHAP",
     };
     match &target.initiators {
-        None => text += ", every initiator\n",
+        None => text += ", any initiator\n",
         Some(names) => text += &format!(", initiators: {}\n", names.join(", ")),
     }
     for lun in &target.luns {
         let access = if lun.read_only { "ro" } else { "rw" };
-        let hidden = if lun.served { "" } else { ", not served: its volume failed" };
+        let hidden = if lun.served { "" } else { ", unavailable: volume failed" };
         text += &format!("  LUN {}: {} ({access}){hidden}\n", lun.lun, lun.volume);
     }
     text
@@ -155,7 +155,7 @@ mod tests {
 iqn.2026-11.org.example:a (first)
   portal group 1, CHAP, initiators: iqn.2026-11.i, iqn.2026-11.j
   LUN 0: a (rw)
-  LUN 7: b (ro), not served: its volume failed
+  LUN 7: b (ro), unavailable: volume failed
 "
         );
     }

@@ -1,4 +1,4 @@
-//! `perfctl top`: what the node does right now, drawn anew at each interval.
+//! `perfctl top`: live statistics of the node, refreshed at each interval.
 
 mod screen;
 mod terminal;
@@ -12,31 +12,30 @@ use screen::{Sort, View, screen};
 use std::time::{Duration, Instant};
 use terminal::{Heard, Terminal};
 
-/// How the view is drawn.
+/// Refresh interval and sort order.
 #[derive(Args, Debug)]
 pub(crate) struct TopArgs {
-    /// Seconds between two pictures
+    /// Refresh interval in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=3600))]
     interval: u32,
-    /// What the volumes are sorted by; the key s changes it
+    /// Sort order of volumes; press s to change it
     #[arg(long, value_enum, default_value_t = Sort::Iops)]
     sort: Sort,
 }
 
-/// Draws until q, Esc or Ctrl-C is pressed, or the daemon ends.
+/// Refreshes the screen until q, Esc or Ctrl-C is pressed, or the connection closes.
 pub(crate) fn run(args: &TopArgs, client: &mut Client, output: &Output) -> Result<(), Failure> {
     if output.is_json() || !Terminal::is_there() {
         return Err(Failure::Usage(
-            "top draws on a terminal, and the output is none; use `perfctl stats --watch`, for \
-             programs with --json"
+            "top requires a terminal; use `perfctl stats --watch`, with --json for \
+             machine-readable output"
                 .into(),
         ));
     }
     let interval = Duration::from_secs(args.interval.into());
     let mut sort = args.sort;
-    // Asked before the screen is taken, so that what a daemon that is not there means for the
-    // user stays to be read.
+    // Before the terminal switches to the alternate screen, so that an error stays visible.
     let mut status = client.call(StatusQuery {})?;
     let mut stats = client.call(StatsQuery { since_last: true, ..StatsQuery::default() })?;
     let mut terminal = Terminal::enter().map_err(Failure::Terminal)?;

@@ -11,35 +11,35 @@ use control_api::{
 };
 use std::path::PathBuf;
 
-/// What can be done with volumes.
+/// Volume commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum VolumeCommand {
     /// List all volumes
     List,
     /// Create a volume
     Create(CreateArgs),
-    /// Delete a volume that no LUN maps
+    /// Delete a volume that is not mapped to a LUN
     Delete(DeleteArgs),
 }
 
 /// A new volume.
 #[derive(Args, Debug)]
 pub(crate) struct CreateArgs {
-    /// Its name
+    /// Name of the volume
     name: String,
-    /// What keeps its blocks: file, block, memory or null
+    /// Backing store: file, block, memory or null
     #[arg(long, default_value = "file", value_parser = parse_kind)]
     kind: VolumeKind,
-    /// Its size, such as 10GiB; what exists has a size already
+    /// Size, such as 20GiB or 20G. Not needed for an existing file or a block device
     #[arg(long)]
     size: Option<String>,
-    /// The file or device [default: a file in the daemon's state directory]
+    /// Path of the file or block device [default: a file in the state directory of polluxd]
     #[arg(long)]
     path: Option<PathBuf>,
-    /// Bytes of a logical block: 512 or 4096
+    /// Logical block size: 512 or 4096 [default: 512]
     #[arg(long, value_name = "BYTES")]
     block_size: Option<u32>,
-    /// Refuse writes
+    /// Reject writes
     #[arg(long)]
     read_only: bool,
 }
@@ -47,9 +47,9 @@ pub(crate) struct CreateArgs {
 /// A volume to delete.
 #[derive(Args, Debug)]
 pub(crate) struct DeleteArgs {
-    /// Its name
+    /// Name of the volume
     name: String,
-    /// Remove its file too, with everything in it. Block devices are never touched
+    /// Also delete its file and all data in it. Block devices are never touched
     #[arg(long)]
     remove_file: bool,
 }
@@ -87,7 +87,7 @@ fn parse_kind(text: &str) -> Result<VolumeKind, String> {
     VolumeKind::ALL
         .into_iter()
         .find(|kind| kind.name() == text)
-        .ok_or_else(|| "use file, block, memory or null".to_owned())
+        .ok_or_else(|| "unknown backing store: use file, block, memory or null".to_owned())
 }
 
 fn created(volume: &VolumeInfo) -> String {
@@ -95,19 +95,19 @@ fn created(volume: &VolumeInfo) -> String {
     let wwid = volume.wwid.as_deref().unwrap_or("-");
     let mut text = format!("volume {} created: {size}, WWID {wwid}", volume.name);
     if let Some(path) = &volume.path {
-        text += &format!(", in {path}");
+        text += &format!(", path {path}");
     }
     text
 }
 
 fn deleted(answer: &VolumeDeleted) -> String {
     match &answer.file_left {
-        Some(file) => format!("volume {} deleted; {file} still holds its blocks", answer.name),
+        Some(file) => format!("volume {} deleted; {file} still has its data", answer.name),
         None => format!("volume {} deleted", answer.name),
     }
 }
 
-/// The table of volumes, with the reasons of those that failed below it.
+/// The table of volumes, followed by the reason for each failed one.
 pub(super) fn volumes(volumes: &[VolumeInfo]) -> String {
     if volumes.is_empty() {
         return "no volumes\n".into();
@@ -183,8 +183,8 @@ volume gone failed: its device /dev/sdz is gone
     }
 
     #[test]
-    fn a_deleted_volume_says_what_is_left() {
+    fn a_deleted_volume_reports_the_file_left() {
         let answer = VolumeDeleted { name: "a".into(), file_left: Some("/srv/a.img".into()) };
-        assert_eq!(deleted(&answer), "volume a deleted; /srv/a.img still holds its blocks");
+        assert_eq!(deleted(&answer), "volume a deleted; /srv/a.img still has its data");
     }
 }

@@ -102,21 +102,7 @@ pub(super) fn buffers_text(layout: &PoolLayout) -> String {
 /// The bytes that a text such as `10GiB` or `10G` means. Units are binary, as in QEMU, LVM and
 /// coreutils; `10GB` is rejected, because it is 10^10 bytes to those.
 pub(crate) fn parse_size(text: &str) -> Result<u64, Problem> {
-    let bad = || Problem::BadSize(text.to_owned());
-    let trimmed = text.trim();
-    let digits = trimmed.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = trimmed.split_at(digits);
-    let shift = match unit.trim_start() {
-        "" | "B" => 0,
-        "K" | "KiB" => 10,
-        "M" | "MiB" => 20,
-        "G" | "GiB" => 30,
-        "T" | "TiB" => 40,
-        "P" | "PiB" => 50,
-        _ => return Err(bad()),
-    };
-    let number: u64 = number.parse().map_err(|_| bad())?;
-    number.checked_mul(1 << shift).ok_or_else(bad)
+    control_api::parse_size(text).map_err(|_| Problem::BadSize(text.to_owned()))
 }
 
 /// The text that [`parse_size`] reads as so many bytes, in the largest unit that divides them.

@@ -1,4 +1,4 @@
-//! Who listens on a port: what /proc says, as far as this process may look.
+//! The process that listens on a port, from /proc as far as permissions allow.
 
 use std::fmt;
 use std::fs;
@@ -18,7 +18,7 @@ impl fmt::Display for Owner {
 }
 
 impl Owner {
-    /// Who listens on a TCP port; `None` where that cannot be found out.
+    /// The process that listens on a TCP port; `None` if it cannot be determined.
     pub(super) fn of_port(port: u16) -> Option<Self> {
         let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
             .into_iter()
@@ -35,8 +35,8 @@ impl Owner {
     }
 }
 
-/// The inodes of the sockets that listen on a port, in a table of /proc/net (proc_net(5)):
-/// columns are slot, local address, remote address, state, ..., and the tenth is the inode.
+/// The inodes of the sockets that listen on a port, from a table of /proc/net (proc_net(5)).
+/// Columns are slot, local address, remote address, state, ..., and the tenth is the inode.
 fn listening_inodes(table: &str, port: u16) -> Vec<String> {
     const LISTEN: &str = "0A";
     let port = format!(":{port:04X}");
@@ -65,7 +65,7 @@ fn holds_socket(process: &Path, inodes: &[String]) -> bool {
 fn name_of(pid: u32) -> String {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name = name.trim();
-    if name.is_empty() { "a process".into() } else { name.into() }
+    if name.is_empty() { "another process".into() } else { name.into() }
 }
 
 #[cfg(test)]
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_of_sockets_is_read() {
+    fn listening_sockets_are_found_by_port() {
         let table = "\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:0CBC 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1

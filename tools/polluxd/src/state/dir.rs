@@ -1,4 +1,4 @@
-//! The directory itself: made, checked, and locked against a second daemon.
+//! The directory itself: created, checked, and locked against a second daemon.
 
 use super::Record;
 use super::record::RecordFault;
@@ -13,18 +13,18 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct StateDir {
     path: PathBuf,
-    /// Held, not read: closing it lets the next daemon in.
+    /// Held open for its lock: closing it lets the next daemon start.
     _lock: File,
 }
 
 /// Why a state directory cannot be used.
 #[derive(Debug)]
 pub(crate) enum StateFault {
-    /// Another daemon has it. Its pid, where it could be read.
+    /// Another daemon uses it; with its pid if known.
     Locked { path: PathBuf, pid: Option<u32> },
-    /// Others may write to it.
+    /// It is writable by other users.
     OpenToOthers { path: PathBuf, mode: u32 },
-    /// The operating system refused a step.
+    /// A system call failed.
     Step { step: &'static str, path: PathBuf, source: io::Error },
 }
 
@@ -35,15 +35,15 @@ impl fmt::Display for StateFault {
                 let pid = pid.map(|p| format!(" (pid {p})")).unwrap_or_default();
                 write!(
                     f,
-                    "another polluxd{pid} uses the state directory {}; stop it, or choose another \
-                     directory with --state-dir",
+                    "state directory {} is in use by another polluxd{pid}; stop it, or choose \
+                     another directory with --state-dir",
                     path.display()
                 )
             }
             Self::OpenToOthers { path, mode } => write!(
                 f,
-                "others may write to the state directory {} (mode {mode:04o}); run chmod 700 on \
-                 it, or choose a directory of its own with --state-dir",
+                "state directory {} is writable by other users (mode {mode:04o}); run chmod 700 \
+                 on it, or choose another directory with --state-dir",
                 path.display()
             ),
             Self::Step { step, path, source } => {
@@ -58,7 +58,7 @@ impl std::error::Error for StateFault {}
 
 fn advice(kind: io::ErrorKind) -> &'static str {
     if kind == io::ErrorKind::PermissionDenied {
-        "; run polluxd as the owner, or choose a directory with --state-dir"
+        "; run polluxd as its owner, or choose another directory with --state-dir"
     } else if [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::StorageFull].contains(&kind) {
         "; choose another directory with --state-dir"
     } else {
@@ -67,14 +67,14 @@ fn advice(kind: io::ErrorKind) -> &'static str {
 }
 
 impl StateDir {
-    /// Makes the directory where it is not there (mode 0700), and locks it.
+    /// Creates the directory if needed (mode 0700), and locks it.
     ///
     /// # Errors
-    /// It is in use, open to others, or cannot be made.
+    /// It is in use, writable by others, or cannot be created.
     pub(crate) fn open(path: &Path) -> Result<Self, StateFault> {
         let volumes = path.join("volumes");
         DirBuilder::new().recursive(true).mode(0o700).create(&volumes).map_err(|source| {
-            StateFault::Step { step: "make the state directory", path: path.to_owned(), source }
+            StateFault::Step { step: "create the state directory", path: path.to_owned(), source }
         })?;
         for part in [path, &volumes] {
             refuse_open_to_others(part)?;
@@ -83,22 +83,22 @@ impl StateDir {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where file volumes without a path are kept.
+    /// The directory of file volumes without a path.
     pub(crate) fn volume_dir(&self) -> PathBuf {
         self.path.join("volumes")
     }
 
-    /// The node's own configuration.
+    /// The configuration managed by perfctl.
     pub(crate) fn catalog_path(&self) -> PathBuf {
         self.path.join("catalog.toml")
     }
 
-    /// The relative target port identifiers.
+    /// The file with the relative target port identifiers.
     pub(crate) fn ports_path(&self) -> PathBuf {
         self.path.join("target-ports.toml")
     }
@@ -107,10 +107,10 @@ impl StateDir {
         self.volume_dir().join(format!("{volume}.toml"))
     }
 
-    /// What is recorded of a volume; `None` for one that never was created here.
+    /// The record of a volume; `None` if it was never created here.
     ///
     /// # Errors
-    /// There is a record, but it cannot be read or does not make sense.
+    /// The record cannot be read or is invalid.
     pub(crate) fn record(&self, volume: &str) -> Result<Option<Record>, RecordFault> {
         Record::load(&self.record_path(volume))
     }
@@ -118,15 +118,15 @@ impl StateDir {
     /// Writes a volume's record, durably.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The failed system call.
     pub(crate) fn keep_record(&self, record: &Record) -> io::Result<()> {
         super::durable::replace(&self.record_path(&record.name), record.to_text()?.as_bytes())
     }
 
-    /// Forgets a volume, durably.
+    /// Removes a volume's record, durably.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The failed system call.
     pub(crate) fn forget_record(&self, volume: &str) -> io::Result<()> {
         super::durable::remove(&self.record_path(volume))
     }
@@ -164,7 +164,7 @@ fn lock(directory: &Path) -> Result<File, StateFault> {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut text = String::new();
-            // The pid is a help, not a need.
+            // The pid is only for the message.
             let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
             return Err(StateFault::Locked { path: directory.to_owned(), pid });
         }
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_daemon_is_told_who_has_the_directory() {
+    fn a_second_daemon_reports_the_one_that_has_the_directory() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         let first = StateDir::open(&path).unwrap();
@@ -190,10 +190,10 @@ mod tests {
         assert_eq!(
             refused,
             format!(
-                "another polluxd (pid {}) uses the state directory {}; stop it, or choose \
+                "state directory {} is in use by another polluxd (pid {}); stop it, or choose \
                  another directory with --state-dir",
-                std::process::id(),
-                path.display()
+                path.display(),
+                std::process::id()
             )
         );
         drop(first);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_is_made_for_its_owner_alone() {
+    fn the_directory_is_created_for_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b/state");
         StateDir::open(&path).unwrap();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_may_write_to_is_refused() {
+    fn a_directory_writable_by_others_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         std::fs::create_dir(&path).unwrap();
@@ -218,8 +218,8 @@ mod tests {
         assert_eq!(
             refused,
             format!(
-                "others may write to the state directory {} (mode 0777); run chmod 700 on it, or \
-                 choose a directory of its own with --state-dir",
+                "state directory {} is writable by other users (mode 0777); run chmod 700 on it, \
+                 or choose another directory with --state-dir",
                 path.display()
             )
         );

@@ -1,15 +1,15 @@
-//! Files that are replaced whole and survive a power cut.
+//! Atomic, durable file updates.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Replaces a file by these bytes. When this returns, they are durable; when it fails or the
-/// machine stops before, the file is as it was.
+/// Replaces the content of a file. It is durable when this returns; after an error or a crash
+/// the file has its old content.
 ///
 /// # Errors
-/// What the operating system says of the step that failed.
+/// The failed system call.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_path(path);
     let mut file = create(&temporary)?;
@@ -19,10 +19,10 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory_of(path)
 }
 
-/// Creates a sparse file of this length, whole or not at all.
+/// Creates a sparse file of this length atomically.
 ///
 /// # Errors
-/// What the operating system says; `AlreadyExists` where the file is there.
+/// The failed system call; `AlreadyExists` if the file exists.
 pub(crate) fn create_sparse(path: &Path, bytes: u64) -> io::Result<()> {
     if path.symlink_metadata().is_ok() {
         return Err(io::ErrorKind::AlreadyExists.into());
@@ -31,7 +31,7 @@ pub(crate) fn create_sparse(path: &Path, bytes: u64) -> io::Result<()> {
     let file = create(&temporary)?;
     let written = file.set_len(bytes).and_then(|()| file.sync_all());
     if let Err(error) = written {
-        // Nobody misses the half-made file; the first error is the one to tell.
+        // The first error is the one to report.
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
@@ -39,10 +39,10 @@ pub(crate) fn create_sparse(path: &Path, bytes: u64) -> io::Result<()> {
     sync_directory_of(path)
 }
 
-/// Removes a file, durably. It is no error if it is gone already.
+/// Removes a file durably. A missing file is not an error.
 ///
 /// # Errors
-/// What the operating system says.
+/// The failed system call.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Ok(()) => sync_directory_of(path),
@@ -51,7 +51,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the entries of a file's directory durable.
+/// Syncs the directory of a file, to make its entries durable.
 fn sync_directory_of(path: &Path) -> io::Result<()> {
     let directory = match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
@@ -64,8 +64,8 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// Where a file is built before it takes its name. What an earlier crash left there is
-/// overwritten. The dot keeps it apart from every name that a volume can have.
+/// The temporary file that is renamed to `path`. Leftovers of a crash are overwritten. No volume
+/// name begins with a dot.
 fn temporary_path(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -79,7 +79,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_file_is_replaced_whole_and_private() {
+    fn a_file_is_replaced_atomically_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog.toml");
         replace(&path, b"a long first content").unwrap();
@@ -94,7 +94,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog.toml");
         replace(&path, b"old").unwrap();
-        // What the disk holds when the machine stops in the middle of writing.
+        // The state on disk after a crash in the middle of a write.
         fs::write(dir.path().join(".catalog.toml.new"), b"ne").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
         replace(&path, b"newer").unwrap();
@@ -107,14 +107,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog.toml");
         replace(&path, b"old").unwrap();
-        // A directory stands where the new content would be built.
+        // A directory has the name of the temporary file.
         fs::create_dir(dir.path().join(".catalog.toml.new")).unwrap();
         assert!(replace(&path, b"new").is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
     }
 
     #[test]
-    fn a_sparse_file_never_replaces_one_that_is_there() {
+    fn a_sparse_file_never_replaces_an_existing_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("demo.img");
         create_sparse(&path, 1 << 30).unwrap();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_what_is_gone_is_no_error() {
+    fn removing_a_missing_file_is_not_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("demo.toml");
         replace(&path, b"x").unwrap();

@@ -1,5 +1,5 @@
-//! The relative target port identifier of each target (SPC-4 7.8.6.8): once given to a name, it
-//! stays with it, because hosts keep it in their multipath configuration.
+//! The relative target port identifier of each target (SPC-4 7.8.6.8). A name keeps its
+//! identifier, because hosts store it in their multipath configuration.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ pub(crate) struct TargetPorts {
 }
 
 impl TargetPorts {
-    /// What the file holds; nothing where there is none.
+    /// Loads the file; empty if it does not exist.
     ///
     /// # Errors
-    /// It cannot be read, or is no such file.
+    /// The file cannot be read or is invalid.
     pub(crate) fn load(path: &Path) -> io::Result<Self> {
         match std::fs::read_to_string(path) {
             Ok(text) => toml::from_str(&text)
@@ -31,13 +31,13 @@ impl TargetPorts {
     /// The file's text.
     ///
     /// # Errors
-    /// None in practice: names and numbers have a form in TOML.
+    /// None in practice: names and numbers can be written as TOML.
     pub(crate) fn to_text(&self) -> io::Result<String> {
         toml::to_string(self).map_err(io::Error::other)
     }
 
-    /// The identifier of a target; a new name gets the lowest free one. `None` where all 65535
-    /// are taken.
+    /// The identifier of a target; a new name gets the lowest unused one. `None` if all 65535 are
+    /// in use.
     pub(crate) fn of(&mut self, target: &str) -> Option<u16> {
         if let Some(&port) = self.ports.get(target) {
             return Some(port);

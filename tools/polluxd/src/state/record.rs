@@ -1,4 +1,4 @@
-//! What is kept of a volume: who it is, how large it was made, and where its blocks are.
+//! The persistent record of a volume: identity, size and path.
 
 use super::wwid::{hex, unhex};
 use control_api::VolumeKind;
@@ -18,7 +18,7 @@ pub(crate) struct Record {
     pub(crate) uuid: String,
     /// Its identity to initiators.
     pub(crate) wwid: Wwid,
-    /// What keeps its blocks.
+    /// Its backing store.
     pub(crate) kind: VolumeKind,
     /// The file or device.
     pub(crate) path: PathBuf,
@@ -31,9 +31,9 @@ pub(crate) struct Record {
 /// Why a record cannot be used.
 #[derive(Debug)]
 pub(crate) enum RecordFault {
-    /// It does not make sense.
+    /// It is invalid.
     Broken { path: PathBuf, why: String },
-    /// It is of another version of the format.
+    /// It has another format version.
     Format { path: PathBuf, format: u32 },
     /// It cannot be read.
     Unreadable { path: PathBuf, source: io::Error },
@@ -44,18 +44,18 @@ impl fmt::Display for RecordFault {
         match self {
             Self::Broken { path, why } => write!(
                 f,
-                "its record {} makes no sense ({why}); restore it from a backup, because the \
-                 volume's identity is in it",
+                "invalid record {}: {why}; restore it from a backup, because it holds the \
+                 identity of the volume",
                 path.display()
             ),
             Self::Format { path, format } => write!(
                 f,
-                "its record {} has format {format}, and this version of Pollux knows format \
-                 {FORMAT}; use the version that wrote it",
+                "unsupported record {}: it has format {format}, this version of Pollux supports \
+                 {FORMAT}; use the version of Pollux that wrote it",
                 path.display()
             ),
             Self::Unreadable { path, source } => {
-                write!(f, "its record {} cannot be read: {source}", path.display())
+                write!(f, "cannot read record {}: {source}", path.display())
             }
         }
     }
@@ -66,7 +66,7 @@ impl std::error::Error for RecordFault {}
 /// The version of the format below.
 const FORMAT: u32 = 1;
 
-/// A record as it is written.
+/// A record in its file format.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RecordText {
@@ -104,10 +104,11 @@ impl Record {
     /// The record as text.
     ///
     /// # Errors
-    /// Its path is not UTF-8, which TOML asks for.
+    /// Its path is not UTF-8, as TOML requires.
     pub(super) fn to_text(&self) -> io::Result<String> {
         let invalid = |words: String| io::Error::new(io::ErrorKind::InvalidInput, words);
-        let path = self.path.to_str().ok_or_else(|| invalid("the path is not UTF-8".into()))?;
+        let path =
+            self.path.to_str().ok_or_else(|| invalid("the path is not valid UTF-8".into()))?;
         toml::to_string(&RecordText {
             format: FORMAT,
             name: self.name.clone(),
@@ -130,12 +131,13 @@ impl RecordText {
             Some(b'6') => unhex(&self.naa).map(Naa::RegisteredExtended),
             Some(_) | None => None,
         };
-        let naa = naa.ok_or("naa is no NAA 3 or NAA 6 name")?;
+        let naa = naa.ok_or("naa is not an NAA 3 or NAA 6 designator")?;
         let serial_fits = (1..=64).contains(&self.serial.len());
         if !serial_fits || !self.serial.bytes().all(|b| b.is_ascii_graphic()) {
             return Err("serial is not 1 to 64 printable characters");
         }
-        let block_size = BlockSize::from_bytes(self.block_size).ok_or("block_size is none")?;
+        let block_size =
+            BlockSize::from_bytes(self.block_size).ok_or("block_size is not 512 or 4096")?;
         if block_size.blocks_in(self.size_bytes).0 == 0 {
             return Err("size_bytes is less than one block");
         }
@@ -200,7 +202,7 @@ block_size = 512
     }
 
     #[test]
-    fn no_record_is_no_fault() {
+    fn a_missing_record_is_not_an_error() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Record::load(&dir.path().join("demo.toml")).unwrap().is_none());
     }
@@ -209,13 +211,13 @@ block_size = 512
     fn a_record_of_another_format_names_both() {
         assert_eq!(
             load(&TEXT.replace("format = 1", "format = 2")).unwrap_err(),
-            "its record demo.toml has format 2, and this version of Pollux knows format 1; use \
-             the version that wrote it"
+            "unsupported record demo.toml: it has format 2, this version of Pollux supports 1; \
+             use the version of Pollux that wrote it"
         );
     }
 
     #[test]
-    fn every_cut_of_a_record_is_refused() {
+    fn every_truncated_record_is_rejected() {
         // The last line is whole from its third digit on.
         for cut in 0..TEXT.len() - 4 {
             let text = TEXT.get(..cut).unwrap();
@@ -224,14 +226,15 @@ block_size = 512
     }
 
     #[test]
-    fn values_without_sense_are_refused() {
+    fn invalid_values_are_rejected() {
         for (from, to) in [
             ("naa = \"3", "naa = \"5"),
             ("serial = \"0123456789abcdef\"", "serial = \"\""),
             ("block_size = 512", "block_size = 500"),
             ("size_bytes = 1073741824", "size_bytes = 100"),
         ] {
-            assert!(load(&TEXT.replace(from, to)).unwrap_err().contains("makes no sense"));
+            let error = load(&TEXT.replace(from, to)).unwrap_err();
+            assert!(error.starts_with("invalid record demo.toml: "), "{error}");
         }
     }
 }

@@ -1,9 +1,8 @@
-//! New identities: random, so that they depend on no name, no host and no order.
+//! New identities: random, thus independent of names, hosts and order of creation.
 
 use volume::{Naa, Wwid};
 
-/// A new identity. `random` are fresh random bytes; `oui` decides between NAA 6 and NAA 3
-/// (SPC-4 7.8.6.6).
+/// A new identity from random bytes: NAA 6 with an `oui`, otherwise NAA 3 (SPC-4 7.8.6.6).
 pub(crate) fn new_wwid(oui: Option<[u8; 3]>, random: [u8; 24]) -> Wwid {
     let [s @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = random;
     let [_, _, _, _, _, _, _, _, n @ ..] = random;
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_says_that_it_is_random() {
+    fn a_uuid_has_version_4() {
         let uuid = new_uuid([0xff; 16]);
         assert_eq!(uuid, "ffffffff-ffff-4fff-bfff-ffffffffffff");
         assert_eq!(new_uuid([0; 16]), "00000000-0000-4000-8000-000000000000");

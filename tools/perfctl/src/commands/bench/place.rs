@@ -1,9 +1,9 @@
-//! Where the load goes, and whether it may.
+//! The LUN to benchmark, and whether the workload is permitted on it.
 
 use control_api::{LunInfo, SessionInfo, Status, TargetInfo, VolumeInfo};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// One LUN and how it is reached.
+/// A LUN and its portal.
 #[derive(Clone, Debug)]
 pub(super) struct Place<'a> {
     pub(super) target: &'a TargetInfo,
@@ -13,11 +13,13 @@ pub(super) struct Place<'a> {
     pub(super) portal: String,
 }
 
-/// Finds the LUN that the user means; otherwise says what there is.
+/// Finds the LUN that the user specified; the error lists the existing ones. Without `portal`, it
+/// is reached through the first portal of its target.
 pub(super) fn find<'a>(
     what: Option<&str>,
     targets: &'a [TargetInfo],
     status: &'a Status,
+    portal: Option<&str>,
 ) -> Result<Place<'a>, String> {
     let all = || targets.iter().flat_map(|t| t.luns.iter().map(move |lun| (t, lun)));
     let found = match what {
@@ -25,18 +27,20 @@ pub(super) fn find<'a>(
             let mut luns = all();
             match (luns.next(), luns.next()) {
                 (Some(only), None) => Some(only),
-                (None, _) => return Err("there is no LUN: map a volume to a target first".into()),
+                (None, _) => {
+                    return Err("no LUNs: map a volume with `perfctl target map` first".into());
+                }
                 (Some(_), Some(_)) => {
-                    return Err(format!("there are several LUNs; name one of {}", names(all())));
+                    return Err(format!("multiple LUNs: specify one of {}", names(all())));
                 }
             }
         }
-        // Names of volumes and targets have no slash.
+        // Volume and target names contain no slash.
         Some(text) => match text.rsplit_once('/') {
             Some((target, lun)) => {
                 all().find(|(t, l)| t.name == target && l.lun.to_string() == lun)
             }
-            // A volume that is several LUNs is reached best where no secret is needed.
+            // Prefer a target without CHAP if the volume is mapped more than once.
             None => all()
                 .filter(|(t, l)| l.volume == text || t.name == text)
                 .min_by_key(|(t, _)| t.chap),
@@ -45,20 +49,27 @@ pub(super) fn find<'a>(
     let Some((target, lun)) = found else {
         let what = what.unwrap_or_default();
         return Err(format!(
-            "{what} is neither a volume that is mapped nor TARGET/LUN; there are: {}",
+            "no LUN matches \"{what}\": specify a mapped volume or TARGET/LUN. Existing LUNs: {}",
             names(all())
         ));
     };
-    let portal =
-        status.portals.iter().find(|p| p.portal_group == target.portal_group).ok_or_else(|| {
-            format!(
-                "{} is in portal group {}, in which the daemon does not listen; name a portal \
-                 with --portal",
-                target.name, target.portal_group
-            )
-        })?;
+    let portal = match portal {
+        Some(portal) => portal.to_owned(),
+        None => first_portal(target, status)?,
+    };
     let volume = status.volumes.iter().find(|v| v.name == lun.volume);
-    Ok(Place { target, lun, volume, portal: reachable(&portal.address) })
+    Ok(Place { target, lun, volume, portal })
+}
+
+fn first_portal(target: &TargetInfo, status: &Status) -> Result<String, String> {
+    let portal = status.portals.iter().find(|p| p.portal_group == target.portal_group);
+    portal.map(|portal| reachable(&portal.address)).ok_or_else(|| {
+        format!(
+            "target {} uses portal group {}, which has no portal; specify an address with \
+             --portal",
+            target.name, target.portal_group
+        )
+    })
 }
 
 fn names<'a>(luns: impl Iterator<Item = (&'a TargetInfo, &'a LunInfo)>) -> String {
@@ -66,7 +77,7 @@ fn names<'a>(luns: impl Iterator<Item = (&'a TargetInfo, &'a LunInfo)>) -> Strin
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
-/// An address that a client on this machine can connect to.
+/// An address to which a client on this machine can connect.
 fn reachable(address: &str) -> String {
     let Ok(address) = address.parse::<SocketAddr>() else { return address.to_owned() };
     let ip = match address.ip() {
@@ -78,27 +89,28 @@ fn reachable(address: &str) -> String {
 }
 
 impl Place<'_> {
-    /// Whether the load generator can log in there under this name.
+    /// Checks that the load generator can log in with this initiator name.
     pub(super) fn check_login(&self, initiator: &str) -> Result<(), String> {
         let target = &self.target.name;
         if self.target.chap {
             return Err(format!(
-                "{target} asks for CHAP, which the load generator does not speak; map {} to a \
-                 target without CHAP for the measurement",
+                "target {target} requires CHAP, which the load generator does not support; map \
+                 volume {} to a target without CHAP for the benchmark",
                 self.lun.volume
             ));
         }
         if !self.lun.served {
             return Err(format!(
-                "volume {} is not served; `perfctl status` says why",
+                "volume {} is not available; run `perfctl status` to see the reason",
                 self.lun.volume
             ));
         }
         match &self.target.initiators {
             Some(names) if !names.iter().any(|name| name.eq_ignore_ascii_case(initiator)) => {
                 Err(format!(
-                    "{target} does not let {initiator} in; name one of its initiators with \
-                     --initiator ({}), which does not disturb the sessions of that host",
+                    "target {target} does not permit initiator {initiator}; specify a permitted \
+                     one with --initiator ({}). Existing sessions of that initiator are not \
+                     affected.",
                     names.join(", ")
                 ))
             }
@@ -107,7 +119,7 @@ impl Place<'_> {
     }
 }
 
-/// Whether a load may write there: nobody else uses the volume, through any of its LUNs.
+/// Checks that writing is safe: no other session uses the volume through any of its LUNs.
 pub(super) fn check_writes(
     place: &Place<'_>,
     targets: &[TargetInfo],
@@ -116,7 +128,7 @@ pub(super) fn check_writes(
 ) -> Result<(), String> {
     let volume = &place.lun.volume;
     if place.lun.read_only || place.volume.is_some_and(|v| v.read_only) {
-        return Err(format!("{volume} is read-only here; measure reads, without --write"));
+        return Err(format!("volume {volume} is read-only; remove --write to benchmark reads"));
     }
     let reaches = |t: &&TargetInfo| t.luns.iter().any(|lun| lun.volume == *volume);
     let reaching: Vec<_> = targets.iter().filter(reaches).map(|t| &t.name).collect();
@@ -130,8 +142,8 @@ pub(super) fn check_writes(
         return Ok(());
     }
     Err(format!(
-        "volume {volume} is in use ({}), and the load would destroy what is stored there under \
-         its users' feet; log them out first, or say --force",
+        "volume {volume} is in use by {}; a write benchmark would destroy its data. Log these \
+         initiators out first, or use --force.",
         users.join(", ")
     ))
 }
@@ -181,14 +193,14 @@ mod tests {
 
     fn found(what: Option<&str>, targets: &[TargetInfo]) -> Result<String, String> {
         let status = status();
-        find(what, targets, &status)
+        find(what, targets, &status, None)
             .map(|p| format!("{} {} {}", p.target.name, p.lun.lun, p.portal))
     }
 
     #[test]
     fn a_lun_is_found_by_volume_by_target_or_by_both() {
         let found = |what| found(Some(what), &targets());
-        // Where there is a choice, the one without CHAP.
+        // The target without CHAP is preferred.
         assert_eq!(found("vm1").unwrap(), "iqn.2026-11.a:open 1 127.0.0.1:3260");
         assert_eq!(found("vm2").unwrap(), "iqn.2026-11.a:far 0 [2001:db8::1]:3261");
         assert_eq!(found("iqn.2026-11.a:open").unwrap(), "iqn.2026-11.a:open 0 127.0.0.1:3260");
@@ -198,9 +210,9 @@ mod tests {
         );
         assert_eq!(
             found("iqn.2026-11.a:far/1").unwrap_err(),
-            "iqn.2026-11.a:far/1 is neither a volume that is mapped nor TARGET/LUN; there are: \
-             iqn.2026-11.a:secret/0 (vm1), iqn.2026-11.a:open/0 (iso), iqn.2026-11.a:open/1 \
-             (vm1), iqn.2026-11.a:far/0 (vm2)"
+            "no LUN matches \"iqn.2026-11.a:far/1\": specify a mapped volume or TARGET/LUN. \
+             Existing LUNs: iqn.2026-11.a:secret/0 (vm1), iqn.2026-11.a:open/0 (iso), \
+             iqn.2026-11.a:open/1 (vm1), iqn.2026-11.a:far/0 (vm2)"
         );
     }
 
@@ -208,31 +220,40 @@ mod tests {
     fn the_only_lun_needs_no_name() {
         let one = [target("iqn.2026-11.a:open", &["vm1"])];
         assert_eq!(found(None, &one).unwrap(), "iqn.2026-11.a:open 0 127.0.0.1:3260");
-        assert!(found(None, &targets()).unwrap_err().starts_with("there are several LUNs"));
+        assert!(found(None, &targets()).unwrap_err().starts_with("multiple LUNs: specify one of"));
         assert!(found(None, &[]).unwrap_err().contains("map a volume"));
     }
 
     #[test]
-    fn a_login_that_cannot_work_is_told_before_it_is_tried() {
+    fn a_given_portal_is_used_even_if_the_portal_group_has_none() {
+        let far = [TargetInfo { portal_group: 9, ..target("iqn.2026-11.a:far", &["vm2"]) }];
+        let status = status();
+        assert!(find(None, &far, &status, None).unwrap_err().contains("portal group 9"));
+        let place = find(None, &far, &status, Some("192.0.2.1:3260")).unwrap();
+        assert_eq!(place.portal, "192.0.2.1:3260");
+    }
+
+    #[test]
+    fn a_login_that_cannot_succeed_is_rejected_before_it_is_tried() {
         let (status, targets) = (status(), targets());
-        let place = find(Some("iqn.2026-11.a:secret/0"), &targets, &status).unwrap();
+        let place = find(Some("iqn.2026-11.a:secret/0"), &targets, &status, None).unwrap();
         assert_eq!(
             place.check_login("iqn.2026-11.b:me").unwrap_err(),
-            "iqn.2026-11.a:secret asks for CHAP, which the load generator does not speak; map \
-             vm1 to a target without CHAP for the measurement"
+            "target iqn.2026-11.a:secret requires CHAP, which the load generator does not \
+             support; map volume vm1 to a target without CHAP for the benchmark"
         );
         let mut closed = target("iqn.2026-11.a:closed", &["vm1"]);
         closed.initiators = Some(vec!["iqn.2026-11.b:host".into()]);
         let closed = [closed];
-        let place = find(None, &closed, &status).unwrap();
+        let place = find(None, &closed, &status, None).unwrap();
         assert!(place.check_login("iqn.2026-11.b:me").unwrap_err().contains("--initiator"));
         assert_eq!(place.check_login("iqn.2026-11.b:HOST"), Ok(()));
     }
 
     #[test]
-    fn writes_are_refused_where_others_are_logged_in_through_any_lun() {
+    fn writes_are_rejected_while_others_are_logged_in_through_any_lun() {
         let (status, targets) = (status(), targets());
-        let place = find(Some("iqn.2026-11.a:open/1"), &targets, &status).unwrap();
+        let place = find(Some("iqn.2026-11.a:open/1"), &targets, &status, None).unwrap();
         let session = |target: Option<&str>| SessionInfo {
             id: "0.0.1".into(),
             initiator: "iqn.2026-11.b:host".into(),
@@ -247,19 +268,18 @@ mod tests {
         let here = [session(Some("iqn.2026-11.a:secret"))];
         assert_eq!(
             check_writes(&place, &targets, &here, false).unwrap_err(),
-            "volume vm1 is in use (iqn.2026-11.b:host from 192.0.2.7:40000), and the load would \
-             destroy what is stored there under its users' feet; log them out first, or say \
-             --force"
+            "volume vm1 is in use by iqn.2026-11.b:host from 192.0.2.7:40000; a write benchmark \
+             would destroy its data. Log these initiators out first, or use --force."
         );
         assert_eq!(check_writes(&place, &targets, &here, true), Ok(()));
     }
 
     #[test]
-    fn nothing_is_written_to_what_is_read_only() {
+    fn a_read_only_lun_is_not_written() {
         let status = status();
         let mut targets = [target("iqn.2026-11.a:open", &["iso"])];
         targets[0].luns[0].read_only = true;
-        let place = find(None, &targets, &status).unwrap();
+        let place = find(None, &targets, &status, None).unwrap();
         assert!(check_writes(&place, &targets, &[], true).unwrap_err().contains("read-only"));
     }
 }

@@ -1,10 +1,10 @@
-//! What was measured, as people read it.
+//! Benchmark results as text.
 
 use super::place::Place;
 use crate::format::{lines, table, time};
 use bench::loadgen::{Report, Summary};
 
-/// The result as text.
+/// Formats the result.
 pub(super) fn render(report: &Report, place: &Place<'_>, note: Option<&str>) -> String {
     let mut text = format!(
         "{} on {} ({} LUN {} at {}), {:.2} s\n\n",
@@ -26,14 +26,14 @@ pub(super) fn render(report: &Report, place: &Place<'_>, note: Option<&str>) -> 
     text.push('\n');
     let syscalls = report.own_syscalls;
     if let Some(us) = report.target_cpu_us {
-        text += &format!("CPU of the target          {us:.2} us per command\n");
+        text += &format!("polluxd CPU time         {us:.2} us per command\n");
     }
     text += &format!(
-        "CPU of the load generator  {:.2} us per command, {syscalls:.2} system calls\n",
+        "load generator CPU time  {:.2} us per command, {syscalls:.2} system calls per command\n",
         report.own_cpu_us
     );
     if report.late > 0 {
-        text += "the target does not keep up with --rate: commands started late\n";
+        text += "warning: polluxd cannot sustain --rate; some commands started late\n";
     }
     if let Some(note) = note {
         text += &format!("note: {note}\n");
@@ -60,7 +60,7 @@ mod tests {
     use control_api::{LunInfo, TargetInfo};
 
     #[test]
-    fn the_table_has_reads_and_writes_and_what_they_cost() {
+    fn the_table_has_reads_and_writes_and_their_cpu_cost() {
         let times = |count, p50_ns| Summary {
             count,
             mean_ns: 90_500.0,
@@ -98,7 +98,7 @@ mod tests {
         let portal = "127.0.0.1:3260".into();
         let place = Place { target: &target, lun: &lun, volume: None, portal };
         assert_eq!(
-            render(&report, &place, Some("two of one core.")),
+            render(&report, &place, Some("both share a core")),
             "\
 4KiB random 75/25 mix, QD32 x 2 on demo (iqn.2026-11.local.pollux:demo LUN 0 at \
 127.0.0.1:3260), 2.00 s
@@ -107,10 +107,10 @@ operation   IOPS  MiB/s    mean     p50      p90      p99   p99.9     max
 read       15000   58.6  90.5us  87.0us  120.0us  250.0us  1.50ms  2.50ms
 write       5000   19.5  90.5us  95.0us  120.0us  250.0us  1.50ms  2.50ms
 
-CPU of the target          1.23 us per command
-CPU of the load generator  2.00 us per command, 0.50 system calls
-the target does not keep up with --rate: commands started late
-note: two of one core.
+polluxd CPU time         1.23 us per command
+load generator CPU time  2.00 us per command, 0.50 system calls per command
+warning: polluxd cannot sustain --rate; some commands started late
+note: both share a core
 "
         );
     }

@@ -1,25 +1,25 @@
-//! What is drawn, as lines of text that fit the terminal. Nothing here knows a terminal.
+//! Screen contents as lines that fit the terminal. Independent of the terminal itself.
 
 use crate::format::{per_second, percent, time};
 use clap::ValueEnum;
 use control_api::{OperationStats, Percentiles, ReactorStats, Stats, Status};
 use std::cmp::Reverse;
 
-/// What the volumes are sorted by.
+/// Sort order of volumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Sort {
-    /// The most commands first.
+    /// Highest IOPS first
     Iops,
-    /// The most bytes first.
+    /// Highest bandwidth first
     Bandwidth,
-    /// The slowest first, by p99 of reads or writes.
+    /// Highest p99 latency of reads or writes first
     Latency,
-    /// By name.
+    /// By name
     Name,
 }
 
 impl Sort {
-    /// The order that comes after this one.
+    /// The next sort order in the cycle.
     pub(super) const fn next(self) -> Self {
         match self {
             Self::Iops => Self::Bandwidth,
@@ -39,7 +39,7 @@ impl Sort {
     }
 }
 
-/// What is known when a picture is drawn.
+/// The data of one screen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct View<'a> {
     pub(super) status: &'a Status,
@@ -47,21 +47,30 @@ pub(super) struct View<'a> {
     pub(super) sort: Sort,
 }
 
+/// How much fits on the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ScreenSize {
+    /// Characters of a line.
+    pub(super) columns: usize,
+    /// Lines.
+    pub(super) rows: usize,
+}
+
 /// One line of the screen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) text: String,
-    /// It is the head of a table.
+    /// It is a table header.
     pub(super) is_head: bool,
 }
 
-/// A column of a table; its cells are aligned to the right, but for the first column's.
+/// A table column, right-aligned except for the first.
 #[derive(Clone, Copy, Debug)]
 struct Column {
     head: &'static str,
-    /// It never is narrower, so that columns do not jump with every picture.
+    /// Minimum width, so that columns do not move with every refresh.
     width: usize,
-    /// Columns of a higher number go first where the terminal is narrow.
+    /// On a narrow terminal, columns with the highest rank are dropped first.
     rank: u8,
 }
 
@@ -95,15 +104,16 @@ const VOLUMES: [Column; 11] = [
     column("LUNs", 4, 5),
 ];
 
-/// The lines of a picture: at most `rows`, none longer than `columns`.
-pub(super) fn screen(view: &View<'_>, (columns, rows): (usize, usize)) -> Vec<Line> {
+/// The lines of one screen.
+pub(super) fn screen(view: &View<'_>, size: ScreenSize) -> Vec<Line> {
+    let ScreenSize { columns, rows } = size;
     let stats = view.stats;
     let mut lines = vec![plain(head(view), columns), plain(totals(stats), columns)];
     let reactors: Vec<_> = stats.reactors.iter().map(|r| reactor(r, stats.period_ns)).collect();
     let volumes: Vec<_> = volumes(view).into_iter().map(|v| v.cells).collect();
-    // Two lines are above, each table has a head and a blank line before it.
+    // Two lines above; each table has a header and a blank line before it.
     let room = rows.saturating_sub(6);
-    // Reactors give way first to half of the screen, then volumes: both are to be seen.
+    // Reactors are cut to half of the screen first, then volumes, so that both stay visible.
     let reactor_rows = reactors.len().min(room.saturating_sub(volumes.len()).max(room / 2));
     let volume_rows = room - reactor_rows;
     for (head, body, most, of) in [
@@ -121,7 +131,7 @@ fn head(view: &View<'_>) -> String {
     let status = view.status;
     let connections: u32 = view.stats.reactors.iter().map(|r| r.connections).sum();
     format!(
-        "Pollux {}: {}, {}, in {}   q quits, s sorts (by {})",
+        "Pollux {}: {}, {}, last {}   q quit, s sort ({})",
         status.version,
         counted(status.sessions, "session"),
         counted(connections.into(), "connection"),
@@ -164,7 +174,7 @@ fn reactor(r: &ReactorStats, period_ns: u64) -> Vec<String> {
     ]
 }
 
-/// One volume: what it is sorted by, and what is shown.
+/// One volume: its sort keys and its cells.
 struct VolumeRow {
     name: String,
     count: u64,
@@ -173,7 +183,7 @@ struct VolumeRow {
     cells: Vec<String>,
 }
 
-/// The volumes in order: those that did something and those that are served and idle.
+/// All volumes with statistics and all mapped idle volumes, in sort order.
 fn volumes(view: &View<'_>) -> Vec<VolumeRow> {
     let (stats, period_ns) = (view.stats, view.stats.period_ns);
     let busy = stats.volumes.iter().map(|v| (&v.volume, &v.luns, v.operations.as_slice()));
@@ -187,7 +197,7 @@ fn volumes(view: &View<'_>) -> Vec<VolumeRow> {
             volume(name, &luns.join(" "), operations, period_ns)
         })
         .collect();
-    // By name where the rest is equal, so that idle volumes keep their places.
+    // Ties are sorted by name, so that idle volumes keep their position.
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     match view.sort {
         Sort::Iops => rows.sort_by_key(|row| Reverse(row.count)),
@@ -219,7 +229,7 @@ fn volume(name: &str, luns: &str, operations: &[OperationStats], period_ns: u64)
     }
 }
 
-/// Rate, bandwidth, p50 and p99 of reads or writes.
+/// IOPS, bandwidth, p50 and p99 of reads or writes.
 fn directed(operation: Option<&OperationStats>, period_ns: u64) -> [String; 4] {
     let (count, bytes) = operation.map_or((0, 0), |o| (o.count, o.bytes));
     let times = operation.map_or_else(Percentiles::default, |o| o.total);
@@ -232,13 +242,13 @@ fn directed(operation: Option<&OperationStats>, period_ns: u64) -> [String; 4] {
     ]
 }
 
-/// Bandwidth in MiB/s with one decimal.
+/// Bandwidth in MiB/s to one decimal.
 fn mebibytes(bytes: u64, period_ns: u64) -> String {
     let tenths = per_second(bytes.saturating_mul(10) >> 20, period_ns);
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
-/// A table of at most `most` rows below its head, as wide as the terminal allows.
+/// A table of at most `most` rows below its header, as wide as the terminal allows.
 fn table(
     head: &[Column],
     mut rows: Vec<Vec<String>>,
@@ -266,8 +276,8 @@ fn table(
     lines
 }
 
-/// The columns that fit, each with its width. The first may be cut down to what it has at least,
-/// so that a long name hides no number.
+/// The columns that fit, each with its width. The first may shrink to its minimum width, so that
+/// a long name does not hide numbers.
 fn fitting(head: &[Column], widths: &[usize], columns: usize) -> Vec<(usize, usize)> {
     let mut kept: Vec<_> = widths.iter().copied().enumerate().collect();
     loop {
@@ -286,7 +296,7 @@ fn fitting(head: &[Column], widths: &[usize], columns: usize) -> Vec<(usize, usi
         if over == 0 || kept.len() <= 1 || rank == Some(0) {
             return kept;
         }
-        // Both directions lose the same column, or the table could not be read.
+        // Reads and writes lose the same column, to keep the table readable.
         kept.retain(|&(at, _)| head.get(at).map(|column| column.rank) != rank);
     }
 }
@@ -312,7 +322,7 @@ fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-/// The text, with a mark at its end where it is longer than this.
+/// The text, truncated with an ellipsis if it is wider than `columns`.
 fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();

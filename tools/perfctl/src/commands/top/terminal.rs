@@ -1,6 +1,6 @@
-//! The terminal: taken, drawn on, listened to, and given back as it was.
+//! The terminal: raw mode and alternate screen, drawing, key input, and restoring it.
 
-use super::screen::Line;
+use super::screen::{Line, ScreenSize};
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::event::{Event, KeyCode, KeyModifiers, poll, read};
 use crossterm::style::{Attribute, Print, SetAttribute};
@@ -12,46 +12,48 @@ use crossterm::{execute, queue};
 use std::io::{self, IsTerminal, Write, stdout};
 use std::time::Instant;
 
-/// What came before the next picture.
+/// The event that ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// Nothing: it is time for the next picture.
+    /// None: the refresh interval has elapsed.
     Nothing,
-    /// The user wants to leave.
+    /// The user pressed a quit key.
     Quit,
-    /// The terminal has another size.
+    /// The terminal was resized.
     Resized,
-    /// The user wants another order.
+    /// The user pressed the key for the next sort order.
     Sort,
 }
 
-/// The terminal, as long as it is ours: a second screen without a cursor, keys one by one.
+/// The terminal in raw mode, on the alternate screen and without a cursor. Dropping restores it.
 #[derive(Debug)]
 pub(super) struct Terminal(());
 
 impl Terminal {
-    /// Whether the output goes to one.
+    /// Whether standard output is a terminal.
     pub(super) fn is_there() -> bool {
         stdout().is_terminal()
     }
 
-    /// Takes it.
+    /// Switches to raw mode and the alternate screen.
     pub(super) fn enter() -> io::Result<Self> {
         enable_raw_mode()?;
-        // From here on dropping gives it back, also where the next step fails.
+        // From here on dropping restores the terminal, also if the next step fails.
         let terminal = Self(());
         execute!(stdout(), EnterAlternateScreen, Hide)?;
         Ok(terminal)
     }
 
-    /// Columns and rows. A terminal that does not know them, such as a serial console, is taken
-    /// for one of 80 by 24.
-    pub(super) fn size() -> io::Result<(usize, usize)> {
+    /// Columns and rows. 80 by 24 for a terminal that does not report them, such as a serial
+    /// console.
+    pub(super) fn size() -> io::Result<ScreenSize> {
         let (columns, rows) = size()?;
-        Ok(if columns == 0 || rows == 0 { (80, 24) } else { (columns.into(), rows.into()) })
+        let is_known = columns > 0 && rows > 0;
+        let (columns, rows) = if is_known { (columns, rows) } else { (80, 24) };
+        Ok(ScreenSize { columns: columns.into(), rows: rows.into() })
     }
 
-    /// Draws a picture over the last one, so that nothing flickers.
+    /// Draws over the previous screen without clearing it, to avoid flicker.
     pub(super) fn draw(&mut self, lines: &[Line]) -> io::Result<()> {
         let mut out = stdout().lock();
         for (row, line) in (0u16..).zip(lines) {
@@ -67,7 +69,7 @@ impl Terminal {
         out.flush()
     }
 
-    /// Waits for a key that means something, until it is time for the next picture.
+    /// Waits for a known key or a resize, at most until `until`.
     pub(super) fn listen(until: Instant) -> io::Result<Heard> {
         while poll(until.saturating_duration_since(Instant::now()))? {
             if let Some(heard) = meaning(&read()?) {
@@ -80,7 +82,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Where the terminal is gone there is nothing to give back.
+        // If the terminal is gone there is nothing to restore.
         let _given = execute!(stdout(), Show, LeaveAlternateScreen);
         let _given = disable_raw_mode();
     }
@@ -108,7 +110,7 @@ mod tests {
     use crossterm::event::KeyEvent;
 
     #[test]
-    fn keys_mean_what_the_head_of_the_screen_says() {
+    fn keys_do_what_the_screen_header_shows() {
         let pressed = |code, modifiers| meaning(&Event::Key(KeyEvent::new(code, modifiers)));
         assert_eq!(pressed(KeyCode::Char('q'), KeyModifiers::NONE), Some(Heard::Quit));
         assert_eq!(pressed(KeyCode::Esc, KeyModifiers::NONE), Some(Heard::Quit));

@@ -79,11 +79,12 @@ fn stats() -> Stats {
     }
 }
 
-fn drawn(sort: Sort, stats: &Stats, size: (usize, usize)) -> String {
+fn drawn(sort: Sort, stats: &Stats, (columns, rows): (usize, usize)) -> String {
+    let size = ScreenSize { columns, rows };
     let status = status();
     let lines = screen(&View { status: &status, stats, sort }, size);
-    assert!(lines.len() <= size.1, "{} lines", lines.len());
-    assert!(lines.iter().all(|line| line.text.chars().count() <= size.0), "{lines:?}");
+    assert!(lines.len() <= rows, "{} lines", lines.len());
+    assert!(lines.iter().all(|line| line.text.chars().count() <= columns), "{lines:?}");
     lines.into_iter().map(|line| line.text + "\n").collect()
 }
 
@@ -92,7 +93,7 @@ fn a_wide_terminal_shows_everything() {
     assert_eq!(
         drawn(Sort::Iops, &stats(), (150, 24)),
         "\
-Pollux 0.1.0: 5 sessions, 8 connections, in 2.00s   q quits, s sorts (by IOPS)
+Pollux 0.1.0: 5 sessions, 8 connections, last 2.00s   q quit, s sort (IOPS)
 10005 reads/s, 44.0 MiB/s; 15000 writes/s, 117.1 MiB/s; buffers 14/5792
 
 reactor  core    busy  conns   commands    buffers  in MiB/s  out MiB/s  calls/s
@@ -116,7 +117,7 @@ fn eighty_columns_have_the_figures_of_both_directions() {
     assert_eq!(
         drawn(Sort::Name, &stats(), (80, 24)),
         "\
-Pollux 0.1.0: 5 sessions, 8 connections, in 2.00s   q quits, s sorts (by name)
+Pollux 0.1.0: 5 sessions, 8 connections, last 2.00s   q quit, s sort (name)
 10005 reads/s, 44.0 MiB/s; 15000 writes/s, 117.1 MiB/s; buffers 14/5792
 
 reactor  core    busy  conns   commands    buffers  in MiB/s  out MiB/s  calls/s
@@ -136,7 +137,7 @@ fn a_narrow_and_low_terminal_shows_the_most_important() {
     assert_eq!(
         drawn(Sort::Latency, &stats(), (44, 9)),
         "\
-Pollux 0.1.0: 5 sessions, 8 connections, in…
+Pollux 0.1.0: 5 sessions, 8 connections, la…
 10005 reads/s, 44.0 MiB/s; 15000 writes/s, …
 
 reactor    busy  conns    buffers
@@ -155,7 +156,7 @@ fn many_reactors_leave_half_of_the_screen_to_volumes() {
     assert_eq!(
         drawn(Sort::Bandwidth, &many, (60, 14)),
         "\
-Pollux 0.1.0: 5 sessions, 64 connections, in 2.00s   q quit…
+Pollux 0.1.0: 5 sessions, 64 connections, last 2.00s   q qu…
 10005 reads/s, 44.0 MiB/s; 15000 writes/s, 117.1 MiB/s; buf…
 
 reactor  core    busy  conns    buffers  in MiB/s  out MiB/s

@@ -1,7 +1,8 @@
-//! What a connection has unplaced when its share of a turn is used up.
+//! Data segments that are left in their receive buffers, and what becomes of them.
 
 use super::*;
-use crate::connection::{Batch, Meaning, Pending};
+use crate::buffers::Payload;
+use crate::streams::Pending;
 use std::collections::BTreeMap;
 use std::net::TcpStream;
 use units::BlockSize;
@@ -92,7 +93,7 @@ fn command(flags: u8, cmd_sn: u32, cdb: &[u8], expected: u32) -> [u8; 48] {
 
 fn logged_in(reactor: &mut Reactor, name: &str) -> (Key, TcpStream) {
     let (conn, mut peer) = connect(reactor);
-    let key = reactor.key_of(conn).unwrap();
+    let key = reactor.names.find(conn).unwrap();
     let text = format!(
         "InitiatorName=iqn.2026-11.example:{name}\0TargetName=iqn.2026-11.example:disk\0\
          SessionType=Normal\0ImmediateData=Yes\0FirstBurstLength=65536\0"
@@ -116,7 +117,7 @@ fn write_of_block(lba: u8, byte: u8) -> Vec<u8> {
     pdu(command(0xa0, 2, &cdb, 512), &[byte; 512])
 }
 
-/// An answer to no ping, which uses up two pieces of a turn.
+/// An answer to no ping.
 fn nop() -> Vec<u8> {
     let mut header = [0; 48];
     header[..2].copy_from_slice(&[0x40, 0x80]);
@@ -129,8 +130,10 @@ fn nop() -> Vec<u8> {
 fn receive_only(reactor: &mut Reactor, key: Key, bytes: usize) {
     let until = uring::now().after(Duration::from_secs(10));
     loop {
-        if let Some(Pending::Buffer(buffer, _)) = &reactor.connections.get(key).unwrap().pending {
-            assert_eq!(reactor.driver.received(buffer).len(), bytes, "loopback does not cut it");
+        if let Some(Pending::Buffer(buffer, _)) = &reactor.streams.get(key).unwrap().stream.pending
+        {
+            let received = reactor.buffers.ring.received(buffer).len();
+            assert_eq!(received, bytes, "loopback does not cut it");
             return;
         }
         assert!(uring::now() < until, "the bytes are here");
@@ -139,12 +142,53 @@ fn receive_only(reactor: &mut Reactor, key: Key, bytes: usize) {
     }
 }
 
-/// 383 PDUs of two pieces, and a header and a data segment: 768 pieces, a turn's share. The end
-/// of the last PDU is looked at in the next turn.
-fn a_share_that_ends_behind_a_data_segment() -> Vec<u8> {
-    let mut bytes: Vec<u8> = (0..383).flat_map(|_| nop()).collect();
+/// A turn's share of PDUs, the last of which is a WRITE.
+fn a_share_that_ends_in_a_write() -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..255).flat_map(|_| nop()).collect();
     bytes.extend(write_of_block(0, 7));
     bytes
+}
+
+#[test]
+fn a_write_to_memory_takes_its_data_from_the_receive_buffer() {
+    let (mut reactor, store) = serving();
+    let (_, mut peer) = logged_in(&mut reactor, "one");
+    peer.write_all(&write_of_block(0, 7)).unwrap();
+    assert_eq!(answer(&mut reactor, &mut peer)[..4], [0x21, 0x80, 0, 0], "GOOD");
+    assert_eq!(store.compare(0, &[7; 512]), Ok(None));
+    assert_eq!(reactor.buffers.bytes_copied(), 512);
+}
+
+#[test]
+fn what_needs_the_data_again_has_it_in_its_buffer() {
+    let (mut reactor, store) = serving();
+    let (_, mut peer) = logged_in(&mut reactor, "one");
+    // WRITE AND VERIFY with BYTCHK = 1 compares the medium with the data.
+    let cdb = [0x2e, 0x02, 0, 0, 0, 0, 0, 0, 1, 0];
+    peer.write_all(&pdu(command(0xa0, 2, &cdb, 512), &[7; 512])).unwrap();
+    assert_eq!(answer(&mut reactor, &mut peer)[..4], [0x21, 0x80, 0, 0], "GOOD");
+    assert_eq!(store.compare(0, &[7; 512]), Ok(None));
+    // To its buffer, to the volume, and back to the second buffer.
+    assert_eq!(reactor.buffers.bytes_copied(), 3 * 512);
+}
+
+#[test]
+fn a_data_segment_is_in_its_buffer_when_its_receive_buffer_goes() {
+    let mut reactor = reactor();
+    let (conn, mut peer) = connect(&mut reactor);
+    let key = reactor.names.find(conn).unwrap();
+    reactor.turn();
+    peer.write_all(&[7; 4196]).unwrap();
+    receive_only(&mut reactor, key, 4196);
+    let pending = reactor.streams.get_mut(key).unwrap().stream.pending.take();
+    let Some(Pending::Buffer(buffer, _)) = pending else { unreachable!("it was received") };
+    let slice = |buf| BufSlice { buf: BufId(buf), offset: 0, len: 4096 };
+    let source = buffer.slice(100, 4096).unwrap();
+    reactor.buffers.leave(slice(0), source);
+    reactor.buffers.recycle(buffer);
+    assert!(reactor.buffers.fill(slice(1), Payload::Bytes(&[7; 4096])));
+    let result = reactor.buffers.compare(slice(0), slice(1), &reactor.backends.volumes);
+    assert_eq!(result, IoResult::Done);
 }
 
 /// The buffer kept what it held before, and that was written to the volume with status GOOD.
@@ -154,9 +198,11 @@ fn a_data_segment_at_the_end_of_a_share_is_not_displaced_by_that_of_another_conn
     let (one, mut one_peer) = logged_in(&mut reactor, "one");
     let (two, mut two_peer) = logged_in(&mut reactor, "two");
     // Until all that was sent is known to have left: they are looked at in this order.
-    let quiet = |r: &Reactor| r.listed.is_empty() && r.connections.iter().all(|c| c.1.is_flushed());
+    let quiet = |r: &Reactor| {
+        !r.streams.is_any_listed() && r.streams.iter().all(|(_, c)| c.stream.out.is_flushed())
+    };
     turn_until(&mut reactor, "nothing is left to do", quiet);
-    let share = a_share_that_ends_behind_a_data_segment();
+    let share = a_share_that_ends_in_a_write();
     one_peer.write_all(&share).unwrap();
     receive_only(&mut reactor, one, share.len());
     let other = write_of_block(8, 9);
@@ -173,25 +219,21 @@ fn a_data_segment_at_the_end_of_a_share_is_not_displaced_by_that_of_another_conn
 fn a_connection_that_is_set_aside_keeps_its_data_segment() {
     let (mut reactor, store) = serving();
     let (one, mut one_peer) = logged_in(&mut reactor, "one");
-    let share = a_share_that_ends_behind_a_data_segment();
-    one_peer.write_all(&share).unwrap();
-    receive_only(&mut reactor, one, share.len());
+    let conn = reactor.streams.get(one).unwrap().link.id;
+    let write = write_of_block(0, 7);
+    let (first, rest) = write.split_at(100);
+    one_peer.write_all(first).unwrap();
+    receive_only(&mut reactor, one, first.len());
     reactor.serve_listed();
     // As if other tasks of it had ended meanwhile, and the peer did not read.
-    let Reactor { driver, connections, .. } = &mut reactor;
-    let connection = connections.get_mut(one).unwrap();
-    connection.sending = Some(Meaning::default());
-    while !connection.is_backed_up() {
-        let meaning = Meaning::default();
-        connection.batches.push_back(Batch { gather: driver.gather(), meaning });
-    }
+    back_up(&mut reactor, conn);
+    one_peer.write_all(rest).unwrap();
+    receive_only(&mut reactor, one, rest.len());
     reactor.serve_listed();
-    let connection = reactor.connections.get_mut(one).unwrap();
-    connection.batches.clear();
-    connection.sending = None;
-    reactor.list(one);
+    let pending = &reactor.streams.get(one).unwrap().stream.pending;
+    assert!(matches!(pending, Some(Pending::Bytes(bytes, 0)) if bytes.len() == rest.len()));
+    unblock(&mut reactor, conn);
     let answer = answer(&mut reactor, &mut one_peer);
     assert_eq!(answer[..4], [0x21, 0x80, 0, 0], "GOOD");
     assert_eq!(store.compare(0, &[7; 512]), Ok(None));
-    assert!(reactor.spoiled.is_empty());
 }

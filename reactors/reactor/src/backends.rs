@@ -1,0 +1,176 @@
+//! Volumes as a reactor reaches them. One kind of volume, one file; [`Backends::submit`] is the
+//! one way to all of them.
+
+mod file;
+mod memory;
+mod null;
+mod store;
+
+pub(crate) use file::with_zero_buffer;
+pub(crate) use store::SharedStore;
+pub use store::Store;
+
+use crate::buffers::Buffers;
+use file::{FileIos, FileVolume, zero_buffer};
+use shard::{IoResult, OpId};
+use std::sync::Arc;
+use units::{PoolLayout, VolumeId};
+use uring::{Errno, MemoryStore};
+use volume::{BlockRequest, Catalog};
+
+/// The volumes of one reactor, and what is under way on them.
+pub(crate) struct Backends {
+    pub(crate) volumes: Volumes,
+    pub(crate) files: FileIos,
+}
+
+/// The volumes by their number.
+#[derive(Debug, Default)]
+pub(crate) struct Volumes {
+    table: Vec<Option<Backend>>,
+}
+
+/// A volume on one reactor.
+#[derive(Clone, Debug)]
+pub(crate) enum Backend {
+    File(FileVolume),
+    Memory(Arc<MemoryStore>),
+    Null,
+}
+
+/// A request of the shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) op: OpId,
+    pub(crate) volume: VolumeId,
+    pub(crate) request: BlockRequest,
+}
+
+impl Backends {
+    /// No volumes, for a pool whose shard has this layout.
+    pub(crate) fn new(layout: &PoolLayout) -> Self {
+        Self { volumes: Volumes::default(), files: FileIos::new(zero_buffer(layout)) }
+    }
+
+    /// Begins a request, and returns how it ended if it has ended at once. Otherwise
+    /// [`Self::ended`] tells.
+    pub(crate) fn submit(&mut self, request: Request, buffers: &mut Buffers) -> Option<IoResult> {
+        let Request { op, volume, request } = request;
+        match self.volumes.get(volume) {
+            Some(Backend::Memory(store)) => {
+                Some(memory::perform(request, volume, store, &self.volumes, buffers))
+            }
+            Some(Backend::File(file)) => {
+                let named = file::Named { op, volume, file };
+                self.files.submit(named, request, &self.volumes, buffers)
+            }
+            Some(Backend::Null) => Some(null::perform(request, buffers)),
+            // It was removed, and the shard learns of that from the catalog.
+            None => Some(IoResult::Failed(EIO)),
+        }
+    }
+
+    /// The kernel has ended a transfer. Returns what the shard is to be told, if the request has
+    /// ended with it.
+    pub(crate) fn transferred(
+        &mut self,
+        token: u64,
+        result: Result<u32, Errno>,
+        buffers: &mut Buffers,
+    ) -> Option<(OpId, IoResult)> {
+        self.files.transferred(token, result, &self.volumes, buffers)
+    }
+
+    /// The kernel has ended a flush or a change of space.
+    pub(crate) fn ended(
+        &mut self,
+        token: u64,
+        result: Result<(), Errno>,
+        buffers: &mut Buffers,
+    ) -> Option<(OpId, IoResult)> {
+        self.files.ended(token, result, &self.volumes, buffers)
+    }
+
+    /// Tries one of the requests that the ring had no room for again; `None` where none can be
+    /// started. Returns what the shard is to be told, if the request has ended.
+    pub(crate) fn retry(&mut self, buffers: &mut Buffers) -> Option<Option<(OpId, IoResult)>> {
+        self.files.retry(&self.volumes, buffers)
+    }
+
+    /// Takes new volumes in.
+    pub(crate) fn take_stores(
+        &mut self,
+        opened: Vec<(VolumeId, SharedStore)>,
+        buffers: &mut Buffers,
+    ) {
+        for (volume, store) in opened {
+            let backend = match store {
+                SharedStore::File { fd, size, trust } => {
+                    match buffers.ring.add_file(Arc::clone(&fd)) {
+                        Ok(id) => Some(Backend::File(FileVolume { id, fd, size, trust })),
+                        Err(refusal) => {
+                            tracing::error!(
+                                volume = volume.0,
+                                %refusal,
+                                "cannot use the file of a volume; its commands fail"
+                            );
+                            // Not what the slot holds: that is another volume.
+                            None
+                        }
+                    }
+                }
+                SharedStore::Memory(store) => Some(Backend::Memory(store)),
+                SharedStore::Null => Some(Backend::Null),
+            };
+            if let Some(Backend::File(file)) = self.volumes.replace(volume, backend) {
+                self.files.retire(file.id);
+            }
+        }
+    }
+
+    /// Lets go of the volumes that a new catalog does not have.
+    pub(crate) fn retire_missing(&mut self, catalog: &Catalog) {
+        for (index, slot) in self.volumes.table.iter_mut().enumerate() {
+            let id = u16::try_from(index).map(VolumeId);
+            let is_known = id.is_ok_and(|id| catalog.volume(id).is_some());
+            if !is_known && let Some(Backend::File(file)) = slot.take() {
+                self.files.retire(file.id);
+            }
+        }
+    }
+}
+
+impl Volumes {
+    #[inline]
+    fn get(&self, volume: VolumeId) -> Option<&Backend> {
+        self.table.get(usize::from(volume.0))?.as_ref()
+    }
+
+    /// The bytes of a memory volume; `None` where it is gone or of another kind now.
+    #[inline]
+    pub(crate) fn memory(&self, volume: VolumeId) -> Option<&Arc<MemoryStore>> {
+        match self.get(volume)? {
+            Backend::Memory(store) => Some(store),
+            Backend::File(_) | Backend::Null => None,
+        }
+    }
+
+    fn replace(&mut self, volume: VolumeId, backend: Option<Backend>) -> Option<Backend> {
+        let index = usize::from(volume.0);
+        if self.table.len() <= index {
+            self.table.resize(index + 1, None);
+        }
+        std::mem::replace(&mut self.table[index], backend)
+    }
+}
+
+/// Done, or failed without a reason of the kernel's.
+const fn ended(ok: bool) -> IoResult {
+    if ok { IoResult::Done } else { IoResult::Failed(EIO) }
+}
+
+/// What a transfer past the end of a file that has shrunk becomes.
+pub(crate) const EIO: i32 = 5;
+
+#[cfg(test)]
+mod tests;

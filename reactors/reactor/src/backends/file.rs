@@ -1,0 +1,315 @@
+//! Volumes in files and block devices: requests go through the ring, and end later.
+
+mod transfer;
+
+pub(super) use transfer::Work;
+use transfer::{Progress, ZERO_BUFFER_BYTES, ZERO_BUFFER_STEP, fallocate_mode, io_result};
+
+use super::{Backend, EIO, Volumes, ended};
+use crate::buffers::{Buffers, Transfer};
+use crate::token::{key_of_token, token_of};
+use shard::{IoResult, OpId};
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use units::{BufId, BufSlice, PoolLayout, SizeClass, Slab, VolumeId};
+use uring::{Errno, FileId, Refusal};
+use volume::{BlockRequest, ByteRange};
+
+/// A file or block device on one reactor.
+#[derive(Clone, Debug)]
+pub(crate) struct FileVolume {
+    pub(super) id: FileId,
+    pub(super) fd: Arc<OwnedFd>,
+    pub(super) size: u64,
+    pub(super) trust: Arc<Trust>,
+}
+
+/// Whether a volume may still be told to be durable; all reactors share it.
+///
+/// The kernel reports a flush that failed once, to one caller. What it could not write it then
+/// takes for clean, so the next flush would succeed although data that was answered with GOOD is
+/// lost.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    is_lost: AtomicBool,
+    is_direct: bool,
+}
+
+impl Trust {
+    pub(super) const fn new(is_direct: bool) -> Self {
+        Self { is_lost: AtomicBool::new(false), is_direct }
+    }
+
+    /// Whether a flush has failed since the volume was opened.
+    fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Relaxed)
+    }
+
+    /// An operation has failed. Returns whether data of others may be lost by that, and nobody
+    /// knew.
+    fn lose(&self, work: &Work) -> bool {
+        let loses = match work {
+            Work::Flush => true,
+            // It flushes the page cache too, and is told what an earlier write of that met.
+            Work::Write { durable, .. } => *durable && !self.is_direct,
+            Work::Read { .. } | Work::Space { .. } | Work::WriteZeros { .. } => false,
+        };
+        loses && !self.is_lost.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// The operations of one reactor on files.
+pub(crate) struct FileIos {
+    with_kernel: Slab<Io>,
+    /// Operations that the ring had no room for.
+    deferred: VecDeque<Io>,
+    /// Files that are to be closed once nothing of them is under way.
+    retired: Vec<FileId>,
+    /// A buffer of the pool that the shard does not know: it is never written.
+    zeros: BufSlice,
+}
+
+/// One operation.
+#[derive(Clone, Copy, Debug)]
+struct Io {
+    op: OpId,
+    volume: VolumeId,
+    file: FileId,
+    work: Work,
+}
+
+/// Who wants a request, and of which file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named<'a> {
+    pub(super) op: OpId,
+    pub(super) volume: VolumeId,
+    pub(super) file: &'a FileVolume,
+}
+
+impl FileIos {
+    pub(super) const fn new(zeros: BufSlice) -> Self {
+        Self {
+            with_kernel: Slab::new(IOS_MAX),
+            deferred: VecDeque::new(),
+            retired: Vec::new(),
+            zeros,
+        }
+    }
+
+    /// Whether no operation is with the kernel.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.with_kernel.is_empty()
+    }
+
+    pub(super) fn submit(
+        &mut self,
+        named: Named<'_>,
+        request: BlockRequest,
+        volumes: &Volumes,
+        buffers: &mut Buffers,
+    ) -> Option<IoResult> {
+        let Named { op, volume, file } = named;
+        let is_lost = || file.trust.is_lost();
+        let work = match request {
+            BlockRequest::Read { offset, into, only_to_send: _ } => {
+                Work::Read { offset, slice: into }
+            }
+            BlockRequest::Write { durable: true, .. } | BlockRequest::Flush if is_lost() => {
+                return Some(IoResult::Failed(EIO));
+            }
+            BlockRequest::Write { offset, from, durable, last_use: _ } => {
+                Work::Write { offset, slice: from, durable }
+            }
+            BlockRequest::Flush => Work::Flush,
+            BlockRequest::Space { change, range } => {
+                Work::Space { mode: fallocate_mode(change), range }
+            }
+            BlockRequest::MapQuery(range) => return Some(map(file, range)),
+        };
+        self.start(Io { op, volume, file: file.id, work }, volumes, buffers)
+    }
+
+    /// Gives an operation to the ring; what the ring has no room for waits. Returns how it ended,
+    /// where it could not even begin.
+    fn start(&mut self, io: Io, volumes: &Volumes, buffers: &mut Buffers) -> Option<IoResult> {
+        let Ok(key) = self.with_kernel.insert(io) else {
+            self.deferred.push_back(io);
+            return None;
+        };
+        let (file, token) = (io.file, token_of(key));
+        let started = match io.work {
+            Work::Read { offset, slice } => {
+                buffers.read_file(Transfer { file, token, offset, slice }).map(|()| true)
+            }
+            Work::Write { offset, slice, durable } => {
+                buffers.write_file(Transfer { file, token, offset, slice }, durable, volumes)
+            }
+            Work::Flush => buffers.ring.fsync(file, token).map(|()| true),
+            Work::Space { mode, range } => {
+                buffers.ring.fallocate(file, token, mode, range).map(|()| true)
+            }
+            Work::WriteZeros(range) => {
+                // As many as the buffer has; the rest follows.
+                let len = u32::try_from(range.len).unwrap_or(u32::MAX).min(self.zeros.len);
+                let slice = BufSlice { len, ..self.zeros };
+                let zeros = Transfer { file, token, offset: range.offset, slice };
+                buffers.write_file(zeros, false, volumes)
+            }
+        };
+        match started {
+            Ok(true) => return None,
+            Ok(false) => {}
+            Err(Refusal::Full) => {
+                self.with_kernel.remove(key);
+                self.deferred.push_back(io);
+                return None;
+            }
+            Err(refusal) => {
+                let (volume, operation) = (io.volume.0, io.work.name());
+                tracing::error!(volume, operation, %refusal, "cannot start a disk operation");
+            }
+        }
+        self.with_kernel.remove(key);
+        Some(IoResult::Failed(EIO))
+    }
+
+    /// A read or write has ended; what a short one left is asked for again.
+    pub(super) fn transferred(
+        &mut self,
+        token: u64,
+        result: Result<u32, Errno>,
+        volumes: &Volumes,
+        buffers: &mut Buffers,
+    ) -> Option<(OpId, IoResult)> {
+        let io = self.take(token);
+        let result = match result.map(|moved| io.work.after(moved)) {
+            Ok(Progress::Done) => Some(IoResult::Done),
+            Ok(Progress::More(work)) => self.start(Io { work, ..io }, volumes, buffers),
+            Ok(Progress::Stuck) => Some(ended(false)),
+            Err(errno) => Some(failed(io, errno, volumes)),
+        };
+        result.map(|result| (io.op, result))
+    }
+
+    /// A flush or a change of space has ended.
+    pub(super) fn ended(
+        &mut self,
+        token: u64,
+        result: Result<(), Errno>,
+        volumes: &Volumes,
+        buffers: &mut Buffers,
+    ) -> Option<(OpId, IoResult)> {
+        let io = self.take(token);
+        let result = match result {
+            Ok(()) => Some(IoResult::Done),
+            Err(errno) => match io.work.instead(errno) {
+                Some(work) => self.start(Io { work, ..io }, volumes, buffers),
+                None => Some(failed(io, errno, volumes)),
+            },
+        };
+        result.map(|result| (io.op, result))
+    }
+
+    /// How many operations wait for room in the ring.
+    pub(crate) fn deferred(&self) -> usize {
+        self.deferred.len()
+    }
+
+    pub(super) fn retry(
+        &mut self,
+        volumes: &Volumes,
+        buffers: &mut Buffers,
+    ) -> Option<Option<(OpId, IoResult)>> {
+        let io = self.deferred.pop_front()?;
+        Some(self.start(io, volumes, buffers).map(|result| (io.op, result)))
+    }
+
+    /// Closes a file once its last operation has ended.
+    pub(super) fn retire(&mut self, file: FileId) {
+        self.retired.push(file);
+    }
+
+    /// Closes what is retired and has ended.
+    pub(crate) fn close_retired(&mut self, buffers: &mut Buffers) {
+        self.retired.retain(|&file| buffers.ring.remove_file(file) == Err(Refusal::Busy));
+    }
+
+    fn take(&mut self, token: u64) -> Io {
+        let io = self.with_kernel.remove(key_of_token(token));
+        let Some(io) = io else { unreachable!("the ring completes an operation once") };
+        io
+    }
+
+    /// The tokens of the operations that are with the kernel.
+    #[cfg(test)]
+    pub(crate) fn tokens(&self) -> Vec<u64> {
+        self.with_kernel.iter().map(|(key, _)| token_of(key)).collect()
+    }
+}
+
+fn failed(io: Io, errno: Errno, volumes: &Volumes) -> IoResult {
+    let (volume, operation) = (io.volume.0, io.work.name());
+    tracing::warn!(volume, operation, %errno, "disk operation failed");
+    if let Some(Backend::File(file)) = volumes.get(io.volume)
+        && file.id == io.file
+        && file.trust.lose(&io.work)
+    {
+        tracing::error!(
+            volume,
+            "a flush has failed: writes that were answered before may be lost. Flushes and durable \
+             writes of this volume fail from now on; check the disk, then restart the daemon"
+        );
+    }
+    io_result(errno)
+}
+
+/// The first run of a range that has blocks behind it, or has none.
+fn map(file: &FileVolume, range: ByteRange) -> IoResult {
+    let ByteRange { offset, len } = range;
+    match uring::file::extent_at(&file.fd, offset, file.size) {
+        Ok(Some(run)) => {
+            IoResult::Mapped { len: (run.end - offset).min(len), allocated: run.is_allocated }
+        }
+        Ok(None) => IoResult::Mapped { len, allocated: false },
+        Err(error) => IoResult::Failed(error.raw_os_error().unwrap_or(EIO)),
+    }
+}
+
+/// The layout of a reactor's pool: that of the shard, and behind it a buffer that the shard does
+/// not know and nobody writes, so that it stays full of zeros.
+pub(crate) fn with_zero_buffer(layout: &PoolLayout) -> PoolLayout {
+    let mut classes = layout.classes().to_vec();
+    classes.push(SizeClass { bytes: zero_buffer(layout).len, count: 1 });
+    PoolLayout::new(classes)
+}
+
+/// The buffer of zeros of a pool whose shard has this layout.
+pub(super) fn zero_buffer(layout: &PoolLayout) -> BufSlice {
+    let largest = layout.classes().last().map_or(0, |class| class.bytes);
+    // Classes ascend in size, and this one is the last.
+    let len = ZERO_BUFFER_BYTES.max(largest.saturating_add(ZERO_BUFFER_STEP));
+    BufSlice { buf: BufId(layout.buffer_count()), offset: 0, len }
+}
+
+/// Disk operations of one reactor with the kernel. More wait in the reactor.
+const IOS_MAX: u32 = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_of_zeros_lies_behind_those_of_the_shard() {
+        let class = |bytes, count| SizeClass { bytes, count };
+        let layout = PoolLayout::new(vec![class(4096, 3), class(262_144, 2)]);
+        let zeros = zero_buffer(&layout);
+        assert_eq!(zeros, BufSlice { buf: BufId(5), offset: 0, len: 524_288 });
+        let whole = with_zero_buffer(&layout);
+        assert_eq!(whole.classes()[..2], *layout.classes());
+        assert_eq!(whole.locate(zeros.buf), Some((2, 0)));
+        let large = zero_buffer(&PoolLayout::new(vec![class(1 << 20, 1)]));
+        assert_eq!(large.len, 1_052_672);
+    }
+}

@@ -1,0 +1,39 @@
+//! Open volumes on their way to the reactors.
+
+use super::file::Trust;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use uring::MemoryStore;
+use uring::file::OpenFile;
+
+/// An open volume, before any reactor has it.
+#[derive(Debug)]
+pub enum Store {
+    /// A file or block device.
+    File(OpenFile),
+    /// RAM of this process.
+    Memory(Arc<MemoryStore>),
+    /// Nothing: writes are dropped, reads return zeros.
+    Null,
+}
+
+/// An open volume that every reactor can have.
+#[derive(Clone, Debug)]
+pub(crate) enum SharedStore {
+    File { fd: Arc<OwnedFd>, size: u64, trust: Arc<Trust> },
+    Memory(Arc<MemoryStore>),
+    Null,
+}
+
+impl From<Store> for SharedStore {
+    fn from(store: Store) -> Self {
+        match store {
+            Store::File(file) => {
+                let trust = Arc::new(Trust::new(file.is_direct));
+                Self::File { fd: Arc::new(file.fd), size: file.size, trust }
+            }
+            Store::Memory(store) => Self::Memory(store),
+            Store::Null => Self::Null,
+        }
+    }
+}

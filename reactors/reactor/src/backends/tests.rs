@@ -1,0 +1,197 @@
+//! Backends and buffers over a real ring, without a reactor around them.
+
+use super::*;
+use crate::buffers::Payload;
+use std::path::Path;
+use std::time::Duration;
+use units::{BufId, BufSlice, Key, SizeClass};
+use uring::file::{OpenOptions, create, open_direct};
+use uring::{Completion, Driver, DriverOptions, Wait};
+
+const OP: OpId = OpId { task: Key { index: 0, generation: 0 }, part: 0 };
+const FILE: VolumeId = VolumeId(0);
+const MEMORY: VolumeId = VolumeId(1);
+const FAILED: Option<IoResult> = Some(IoResult::Failed(EIO));
+const DONE: Option<IoResult> = Some(IoResult::Done);
+
+fn slice(buf: u32) -> BufSlice {
+    BufSlice { buf: BufId(buf), offset: 0, len: 4096 }
+}
+
+/// The volumes of one reactor.
+struct Fixture {
+    backends: Backends,
+    buffers: Buffers,
+}
+
+impl Fixture {
+    fn new(store: &SharedStore) -> Self {
+        let layout = PoolLayout::new(vec![SizeClass { bytes: 4096, count: 4 }]);
+        let (driver, _) = Driver::new(&DriverOptions::new(with_zero_buffer(&layout))).unwrap();
+        let (backends, buffers) = (Backends::new(&layout), Buffers::new(driver));
+        let mut fixture = Self { backends, buffers };
+        fixture.take(FILE, store.clone());
+        fixture
+    }
+
+    fn with_memory(directory: &Path) -> (Self, Arc<MemoryStore>) {
+        let mut fixture = Self::new(&file(directory, "volume"));
+        let (store, _) = MemoryStore::new(1 << 20).unwrap();
+        fixture.take(MEMORY, SharedStore::Memory(Arc::clone(&store)));
+        (fixture, store)
+    }
+
+    fn take(&mut self, volume: VolumeId, store: SharedStore) {
+        self.backends.take_stores(vec![(volume, store)], &mut self.buffers);
+    }
+
+    fn submit(&mut self, volume: VolumeId, request: BlockRequest) -> Option<IoResult> {
+        self.backends.submit(Request { op: OP, volume, request }, &mut self.buffers)
+    }
+
+    fn read(&mut self, volume: VolumeId, buf: u32, only_to_send: bool) -> Option<IoResult> {
+        let request = BlockRequest::Read { offset: 0, into: slice(buf), only_to_send };
+        self.submit(volume, request)
+    }
+
+    fn write(&mut self, volume: VolumeId, buf: u32, durable: bool) -> Option<IoResult> {
+        let from = slice(buf);
+        self.submit(volume, BlockRequest::Write { offset: 0, from, durable, last_use: false })
+    }
+
+    fn compare(&mut self, expected: u32, actual: u32) -> IoResult {
+        self.buffers.compare(slice(expected), slice(actual), &self.backends.volumes)
+    }
+
+    /// Waits until nothing is with the kernel.
+    fn finish(&mut self) {
+        let mut completions = Vec::new();
+        while !self.backends.files.is_idle() {
+            self.buffers.ring.submit(Wait::AtMost(Duration::from_secs(1))).unwrap();
+            self.buffers.ring.reap(64, &mut completions);
+            for completion in completions.drain(..) {
+                if let Completion::Read { token, result, .. }
+                | Completion::Written { token, result, .. } = completion
+                {
+                    self.backends.transferred(token, result, &mut self.buffers);
+                }
+            }
+        }
+    }
+}
+
+fn file(directory: &Path, name: &str) -> SharedStore {
+    let path = directory.join(name);
+    create(&path, 1 << 20, false).unwrap();
+    let open = OpenOptions { read_only: false, buffered_allowed: true };
+    Store::File(open_direct(&path, open).unwrap()).into()
+}
+
+/// The kernel tells of a failed flush once. The flush after it was answered with GOOD, though
+/// what was written before the first one might be lost.
+#[test]
+fn after_a_flush_has_failed_no_reactor_calls_the_volume_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = file(directory.path(), "volume");
+    let (mut one, mut two) = (Fixture::new(&store), Fixture::new(&store));
+    assert_eq!(one.submit(FILE, BlockRequest::Flush), None);
+    let [token] = one.backends.files.tokens()[..] else { unreachable!("one flush") };
+    let ended = one.backends.ended(token, Err(Errno(EIO)), &mut one.buffers);
+    assert_eq!(ended, Some((OP, IoResult::Failed(EIO))));
+    for fixture in [&mut one, &mut two] {
+        assert_eq!(fixture.submit(FILE, BlockRequest::Flush), FAILED);
+        assert_eq!(fixture.write(FILE, 0, true), FAILED);
+        // A write that promises nothing is the disk's to judge.
+        assert_eq!(fixture.write(FILE, 0, false), None);
+    }
+}
+
+#[test]
+fn a_failed_read_or_write_says_nothing_about_other_data() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut fixture = Fixture::new(&file(directory.path(), "volume"));
+    assert_eq!(fixture.read(FILE, 0, false), None);
+    let [token] = fixture.backends.files.tokens()[..] else { unreachable!("one read") };
+    let ended = fixture.backends.transferred(token, Err(Errno(EIO)), &mut fixture.buffers);
+    assert_eq!(ended, Some((OP, IoResult::Failed(EIO))));
+    assert_eq!(fixture.submit(FILE, BlockRequest::Flush), None);
+}
+
+/// The refusal was an assertion that release builds leave out: the old bytes of the buffer were
+/// written to the volume, or taken for zeros.
+#[test]
+fn a_buffer_that_could_not_be_filled_is_neither_written_nor_compared_nor_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut fixture = Fixture::new(&file(directory.path(), "volume"));
+    // The kernel writes to all of them.
+    for buf in 0..3 {
+        assert_eq!(fixture.read(FILE, buf, false), None);
+    }
+    let Fixture { backends, buffers } = &mut fixture;
+    let block = BufSlice { len: 512, ..slice(3) };
+    buffers.replicate(block, slice(0), &backends.volumes);
+    assert!(!buffers.zero(slice(1)));
+    assert!(!buffers.zero(slice(2)));
+    assert!(buffers.sendable(slice(2), false, &backends.volumes).is_none());
+    assert_eq!(fixture.write(FILE, 0, false), FAILED);
+    fixture.finish();
+    assert_eq!(fixture.compare(3, 1), IoResult::Failed(EIO));
+    // Filled anew, it is as good as any other.
+    assert!(fixture.buffers.zero(slice(1)));
+    assert_eq!(fixture.compare(3, 1), IoResult::Done);
+}
+
+/// The slot kept the file of the volume before, and the new volume's data would have gone there.
+#[test]
+fn a_volume_whose_file_finds_no_room_does_not_get_that_of_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut fixture = Fixture::new(&file(directory.path(), "volume"));
+    let store = file(directory.path(), "other");
+    let SharedStore::File { fd, .. } = &store else { unreachable!("made one line above") };
+    while fixture.buffers.ring.add_file(Arc::clone(fd)).is_ok() {}
+    fixture.take(FILE, store);
+    assert_eq!(fixture.submit(FILE, BlockRequest::Flush), FAILED);
+}
+
+#[test]
+fn a_null_volume_reads_as_zeros_and_takes_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut fixture, _) = Fixture::with_memory(directory.path());
+    fixture.take(FILE, SharedStore::Null);
+    assert!(fixture.buffers.fill(slice(0), Payload::Bytes(&[7; 4096])));
+    assert_eq!(fixture.write(FILE, 0, true), DONE);
+    assert_eq!(fixture.compare(0, 1), IoResult::Differs { at: 0 });
+    assert_eq!(fixture.read(FILE, 0, true), DONE);
+    assert_eq!(fixture.compare(0, 1), IoResult::Done);
+}
+
+#[test]
+fn bytes_left_in_a_memory_volume_are_found_by_whatever_uses_their_buffer() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut fixture, store) = Fixture::with_memory(directory.path());
+    store.write_bytes(0, &[7; 4096]).unwrap();
+    assert_eq!(fixture.read(MEMORY, 0, true), DONE);
+    assert_eq!(fixture.buffers.bytes_copied(), 0);
+    assert!(fixture.buffers.fill(slice(1), Payload::Bytes(&[7; 4096])));
+    assert_eq!(fixture.compare(0, 1), IoResult::Done);
+    // Written to a file and read back, they are still the same.
+    assert_eq!(fixture.read(MEMORY, 2, true), DONE);
+    assert_eq!(fixture.write(FILE, 2, false), None);
+    fixture.finish();
+    assert_eq!(fixture.read(FILE, 3, false), None);
+    fixture.finish();
+    assert_eq!(fixture.compare(3, 1), IoResult::Done);
+    // The volume has other bytes by now, and the buffer has bytes of its own.
+    assert!(fixture.buffers.zero(slice(0)));
+    assert_eq!(fixture.compare(0, 1), IoResult::Differs { at: 0 });
+}
+
+#[test]
+fn what_a_volume_held_that_is_gone_is_not_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut fixture, _) = Fixture::with_memory(directory.path());
+    assert_eq!(fixture.read(MEMORY, 0, true), DONE);
+    fixture.take(MEMORY, SharedStore::Null);
+    let Fixture { backends, buffers } = &mut fixture;
+    assert!(buffers.sendable(slice(0), false, &backends.volumes).is_none());
+}

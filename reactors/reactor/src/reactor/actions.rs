@@ -1,0 +1,154 @@
+//! What the shard asks for, carried out.
+
+use super::{Mail, Reactor};
+use crate::backends::Request;
+use crate::handover::Destination;
+use crate::initiator_link::{Agreed, Pdu};
+use crate::streams::Fate;
+use shard::{Action, HandedOver, IoResult, OpId, SendData};
+use units::{BufId, ConnId, ReactorId};
+
+impl Reactor {
+    /// Carries out what the shard asks for, until it asks for nothing more.
+    #[inline]
+    pub(super) fn run_actions(&mut self) {
+        if !self.actions.is_empty() || !self.done.is_empty() || !self.returned.is_empty() {
+            self.run_queued();
+        }
+    }
+
+    fn run_queued(&mut self) {
+        loop {
+            match self.actions.front() {
+                Some(Action::Send { .. }) => self.send_first(),
+                Some(&Action::Io { op, volume, request }) => {
+                    self.actions.drop_front();
+                    let request = Request { op, volume, request };
+                    if let Some(result) = self.backends.submit(request, &mut self.buffers) {
+                        self.io_done(op, result);
+                    }
+                }
+                Some(_) => self.execute_first(),
+                None => {
+                    if let Some(buf) = self.returned.pop_front() {
+                        self.shard.handle_buffer_returned(self.now, buf, &mut self.actions);
+                    } else if let Some((op, result)) = self.done.pop_front() {
+                        self.shard.handle_io(self.now, op, result, &mut self.actions);
+                    } else {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Carries out the oldest action.
+    fn execute_first(&mut self) {
+        let Some(action) = self.actions.pop() else { return };
+        match action {
+            Action::Send { .. } | Action::Io { .. } => unreachable!("carried out in place"),
+            Action::Compare { op, expected, actual } => {
+                let result = self.buffers.compare(expected, actual, &self.backends.volumes);
+                self.io_done(op, result);
+            }
+            Action::Replicate { block, into } => {
+                self.buffers.replicate(block, into, &self.backends.volumes);
+            }
+            Action::ZeroFill(into) => {
+                // What uses the buffer next fails where it could not be filled.
+                let _filled = self.buffers.zero(into);
+            }
+            Action::Close(conn) => self.drain(conn),
+            Action::EnterFullFeaturePhase {
+                conn,
+                header_digest,
+                data_digest,
+                max_data_segment_length,
+            } => {
+                let agreed = Agreed { header_digest, data_digest, max_data_segment_length };
+                let key = self.names.find(conn);
+                if let Some(connection) = key.and_then(|key| self.streams.get_mut(key)) {
+                    connection.link.enter_full_feature_phase(agreed);
+                }
+            }
+            Action::HandOver { conn, to, state } => self.hand_over(conn, to, state),
+            Action::Post { to, message } => {
+                // The shard knows how many reactors there are.
+                let unknown = self.outboxes.post(to, Mail::Message(message));
+                debug_assert!(unknown.is_ok(), "a message to a reactor that does not exist");
+            }
+            Action::Return { conn, buf } => self.return_buffer(conn, buf),
+        }
+    }
+
+    /// A request has ended at once.
+    fn io_done(&mut self, op: OpId, result: IoResult) {
+        if self.actions.is_empty() && self.returned.is_empty() && self.done.is_empty() {
+            self.shard.handle_io(self.now, op, result, &mut self.actions);
+        } else {
+            // The shard is told when what it has asked for already has been done.
+            self.done.push_back((op, result));
+        }
+    }
+
+    /// Queues the PDU of the oldest action on its connection.
+    #[inline]
+    fn send_first(&mut self) {
+        let Some(Action::Send { conn, header, data, sample }) = self.actions.front() else {
+            return;
+        };
+        let key = self.names.find(*conn);
+        let found = key.and_then(|key| Some((key, self.streams.get_mut(key)?)));
+        match found.filter(|(_, connection)| connection.stream.fate != Fate::Closed) {
+            Some((key, connection)) => {
+                let pdu = Pdu { header, data, sample: sample.as_ref() };
+                if !connection.queue(&pdu, &mut self.buffers, &self.backends.volumes) {
+                    // Better no connection than one that sends something else.
+                    tracing::error!(
+                        reactor = self.id.0,
+                        "closing a connection: the data of a PDU is not available to be sent"
+                    );
+                    self.buffers.ring.shutdown(connection.stream.socket);
+                }
+                self.streams.list(key);
+            }
+            // The connection has ended meanwhile; the buffer goes back nevertheless.
+            None => {
+                if let SendData::Buffer { slice, last: true } = data {
+                    self.returned.push_back(slice.buf);
+                }
+            }
+        }
+        self.actions.drop_front();
+    }
+
+    /// The shard has forgotten a connection: what is queued leaves, then it is closed.
+    fn drain(&mut self, conn: ConnId) {
+        let Some(key) = self.names.remove(conn) else { return };
+        self.streams.drop_received(key, &mut self.buffers);
+        if let Some(connection) = self.streams.get_mut(key) {
+            connection.stream.fate = Fate::Draining;
+            connection.link.inbound.end();
+        }
+        self.streams.list(key);
+    }
+
+    /// Another reactor gets a connection, once what is queued has left.
+    fn hand_over(&mut self, conn: ConnId, to: ReactorId, state: Box<HandedOver>) {
+        let Some(key) = self.names.remove(conn) else { return };
+        if let Some(connection) = self.streams.get_mut(key) {
+            connection.stream.fate = Fate::Departing;
+            connection.link.destination = Some(Destination { to, state });
+        }
+        self.streams.list(key);
+    }
+
+    /// The shard wants a buffer back that a connection may be receiving into.
+    fn return_buffer(&mut self, conn: ConnId, buf: BufId) {
+        let key = self.names.find(conn);
+        let connection = key.and_then(|key| self.streams.get_mut(key));
+        if connection.is_none_or(|connection| connection.link.inbound.give_back(buf)) {
+            self.returned.push_back(buf);
+        }
+    }
+}
