@@ -75,9 +75,9 @@ fn run(arguments: &Arguments) -> u64 {
     let elapsed = begin.elapsed();
     println!("{total:#?}");
     println!(
-        "{count} seeds in {:.1} s on {jobs} threads, {:.0} per second; {failed} failed",
+        "{count} seeds in {:.1} s on {jobs} threads, {} per second; {failed} failed",
         elapsed.as_secs_f64(),
-        f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / elapsed.as_secs_f64()
+        u128::from(count) * 1000 / elapsed.as_millis().max(1)
     );
     failed
 }
