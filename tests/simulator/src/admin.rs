@@ -1,8 +1,8 @@
 //! The administrator: makes volumes smaller and larger, takes LUNs away and gives them back.
 
+use crate::ledger::Ledger;
 use crate::plan::Plan;
-use crate::units_state::UnitState;
-use crate::world::{Event, Stage, World};
+use crate::run::Run;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use units::{BlockSize, VolumeId};
@@ -100,20 +100,23 @@ impl Admin {
     }
 }
 
-impl World {
-    /// The administrator changes one thing.
-    pub(crate) fn administer(&mut self) {
-        if self.stage != Stage::Chaos {
-            return;
-        }
-        let volume = self.rng.place(self.plan.volumes.len());
-        let choice = self.rng.below(4);
-        let configured = &mut self.admin.volumes[volume];
+/// What the administrator has changed.
+pub(crate) struct Change {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) generation: u64,
+}
+
+impl Admin {
+    /// The administrator changes one thing; `seats` will each get the new catalog.
+    pub(crate) fn change(&mut self, seats: usize, run: &mut Run, ledger: &mut Ledger) -> Change {
+        let volume = run.rng.place(run.plan.volumes.len());
+        let choice = run.rng.below(4);
+        let configured = &mut self.volumes[volume];
         match choice {
             0 | 1 => {
-                let plan = self.plan.volumes[volume];
+                let plan = run.plan.volumes[volume];
                 let blocks = plan.sectors / plan.sectors_per_block();
-                let blocks = self.rng.pick(&[blocks, blocks / 2, blocks - 1]);
+                let blocks = run.rng.pick(&[blocks, blocks / 2, blocks - 1]);
                 configured.record.geometry.blocks = units::BlockCount(blocks);
             }
             2 => configured.mapped = !configured.mapped,
@@ -123,48 +126,46 @@ impl World {
                 }
             }
         }
-        self.admin.generation += 1;
-        self.trace(|w| {
-            let sectors = w.admin.sectors(volume);
-            format!("volume {volume}: mapped {}, {sectors} sectors", w.admin.is_mapped(volume))
+        self.generation += 1;
+        run.trace(|| {
+            let sectors = self.sectors(volume);
+            format!("volume {volume}: mapped {}, {sectors} sectors", self.is_mapped(volume))
         });
-        for unit in &mut self.units {
+        for unit in &mut ledger.units {
             unit.mapped.begin();
             unit.sectors.begin();
             unit.write_cache.begin();
             unit.holder.begin();
         }
-        let generation = self.admin.generation;
-        self.admin.missing.insert(generation, self.seats.len());
-        let catalog = self.admin.catalog();
-        for seat in 0..self.seats.len() {
-            let delay = self.rng.below(300_000);
-            let catalog = Arc::clone(&catalog);
-            self.after(delay, Event::Catalog { seat, catalog, generation });
-        }
+        self.missing.insert(self.generation, seats);
+        Change { catalog: self.catalog(), generation: self.generation }
     }
 
-    /// A seat gets a catalog; never an older one than it has.
-    pub(crate) fn catalog_arrives(&mut self, seat: usize, catalog: Arc<Catalog>, number: u64) {
-        let catalog = if number == self.admin.generation { catalog } else { self.admin.catalog() };
-        self.shard(seat, |shard, now, actions| shard.handle_catalog(now, catalog, actions));
-        let Some(missing) = self.admin.missing.get_mut(&number) else { return };
+    /// The catalog that a seat gets when that of a generation is due: never an older one than it
+    /// has.
+    pub(crate) fn latest(&self, catalog: Arc<Catalog>, generation: u64) -> Arc<Catalog> {
+        if generation == self.generation { catalog } else { self.catalog() }
+    }
+
+    /// A seat serves the catalog of a generation, or a newer one.
+    pub(crate) fn is_served(&mut self, generation: u64, ledger: &mut Ledger) {
+        let Some(missing) = self.missing.get_mut(&generation) else { return };
         *missing -= 1;
         if *missing > 0 {
             return;
         }
-        self.admin.missing.remove(&number);
-        for volume in 0..self.units.len() {
-            let UnitState { mapped, sectors, write_cache, holder } = &mut self.units[volume];
-            mapped.end(Some(self.admin.is_mapped(volume)));
-            sectors.end(Some(self.admin.sectors(volume)));
-            write_cache.end(None);
-            holder.end(None);
+        self.missing.remove(&generation);
+        for (volume, unit) in ledger.units.iter_mut().enumerate() {
+            unit.mapped.end(Some(self.is_mapped(volume)));
+            unit.sectors.end(Some(self.sectors(volume)));
+            unit.write_cache.end(None);
+            unit.holder.end(None);
         }
     }
+}
 
-    /// A LUN as initiators name it.
-    pub(crate) fn lun_of(volume: usize) -> units::Lun {
-        units::Lun::from_number(units::len_u16(volume)).unwrap_or_default()
-    }
+/// A LUN as initiators name it.
+pub(crate) fn lun_of(volume: usize) -> units::Lun {
+    let number = u16::try_from(volume).expect("a plan has a handful of volumes");
+    units::Lun::from_number(number).expect("so has a target")
 }

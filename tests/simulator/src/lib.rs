@@ -6,27 +6,21 @@
 //! and every use of a buffer is checked on the way.
 
 mod admin;
-mod backend;
-mod compose;
-mod disk;
-mod history;
-mod initiator;
-mod judge;
-mod link;
-mod login;
+mod campaign;
+mod clients;
+mod framing;
+mod ledger;
+mod node;
 mod plan;
-mod pool;
-mod receive;
 mod rng;
-mod seat;
+mod run;
+mod scene;
 mod sectors;
-mod send;
-mod session;
-mod settled;
-mod stages;
-mod units_state;
-mod verdict;
+mod tap;
+mod wires;
 mod world;
+
+pub use campaign::{Campaign, Outcome, attempt};
 
 use std::ops::AddAssign;
 
@@ -66,9 +60,7 @@ pub struct Report {
 /// # Errors
 /// The first promise that was broken, for people.
 pub fn run(seed: u64, canary: Option<Canary>, trace: bool) -> Result<Report, String> {
-    let mut world = world::World::new(seed, canary, trace);
-    world.run()?;
-    Ok(world.report)
+    world::World::new(seed, canary, trace).run()
 }
 
 impl AddAssign for Report {

@@ -12,6 +12,8 @@ pub(crate) struct VolumePlan {
     pub(crate) block_bytes: u32,
     pub(crate) volatile: bool,
     pub(crate) unmap: bool,
+    /// It is memory of the node: it ends at once, never fails, and is gone with the power.
+    pub(crate) in_memory: bool,
 }
 
 impl VolumePlan {
@@ -24,6 +26,8 @@ impl VolumePlan {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) canary: Option<Canary>,
+    pub(crate) theme: Theme,
+    pub(crate) nodes: usize,
     pub(crate) reactors: u8,
     pub(crate) initiators: usize,
     pub(crate) volumes: Vec<VolumePlan>,
@@ -37,6 +41,9 @@ pub(crate) struct Plan {
     pub(crate) hot_blocks: u64,
     pub(crate) weights: Weights,
     pub(crate) faults: Faults,
+    /// Batches that wait before a connection reads no more, and what one has room for.
+    pub(crate) batches_max: usize,
+    pub(crate) batch_chunks: usize,
     /// The node shuts down at the end; otherwise the initiators log out.
     pub(crate) shutdown: bool,
 }
@@ -91,33 +98,110 @@ pub(crate) struct Faults {
     pub(crate) bad_digest: u64,
 }
 
+/// What a seed is about: some meetings are so rare that most seeds must leave out all else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Theme {
+    /// A mix of everything.
+    Mix,
+    /// COMPARE AND WRITE and WRITE of a few blocks, from several reactors.
+    Contention,
+    /// Damaged data segments.
+    Damage,
+    /// Reservations, and who is kept out by them.
+    Reservations,
+    /// Volumes without a write cache, and power cuts.
+    WriteThrough,
+}
+
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng, canary: Option<Canary>) -> Self {
-        let reactors = rng.pick(&[1, 1, 2, 2, 3]);
-        let initiators = crate::rng::size(rng.between(1, 4));
         let big = if rng.chance(200) { rng.pick(&[50, 200]) } else { 0 };
         let volumes = volumes(rng, big > 0);
         let tiny_pool = rng.chance(350);
-        let classes = classes(rng, tiny_pool);
         let mut plan = Self {
             canary,
-            reactors,
-            initiators,
+            theme: rng.weighted(&THEMES).expect("a list of themes"),
+            nodes: 1,
+            reactors: rng.pick(&[1, 1, 2, 2, 3]),
+            initiators: crate::rng::size(rng.between(1, 4)),
             volumes,
-            classes,
+            classes: classes(rng, tiny_pool),
             acts: rng.between(20, 250),
             queue_depth: crate::rng::size(rng.pick(&[1, 4, 16, 40])),
             blocks: rng.pick(&[1, 4, 16, 64]),
             hot_blocks: rng.pick(&[2, 8, 32]),
             weights: weights(rng),
             faults: faults(rng),
+            batches_max: rng.pick(&[2, 4, 16]),
+            batch_chunks: rng.pick(&[1, 3, 8, 32]),
             shutdown: rng.chance(200),
         };
         plan.weights.big = big;
-        if canary.is_some() {
-            plan.make_it_calm();
+        match plan.theme {
+            _ if canary.is_some() => plan.make_it_calm(),
+            Theme::Mix => {}
+            Theme::Contention => plan.make_it_contended(rng),
+            Theme::Damage => plan.make_it_damaged(rng),
+            Theme::Reservations => plan.make_it_reserved(rng),
+            Theme::WriteThrough => plan.make_it_write_through(rng),
         }
         plan
+    }
+
+    fn make_it_contended(&mut self, rng: &mut Rng) {
+        self.weights = Weights {
+            read: 60,
+            write: 100,
+            compare_and_write: rng.pick(&[50, 100, 200]),
+            unmap: rng.pick(&[0, 30]),
+            abort: rng.pick(&[0, 0, 20]),
+            reinstate: rng.pick(&[0, 0, 10]),
+            ..Weights::default()
+        };
+        self.faults = Faults { hang: rng.pick(&[0, 0, 5]), ..Faults::default() };
+        self.initiators = crate::rng::size(rng.between(2, 4));
+        self.queue_depth = crate::rng::size(rng.pick(&[1, 4, 8]));
+        (self.blocks, self.hot_blocks) = (1, rng.pick(&[1, 2, 4]));
+        self.volumes.truncate(1);
+        self.volumes[0].in_memory = rng.chance(200);
+        self.acts = 200;
+    }
+
+    fn make_it_damaged(&mut self, rng: &mut Rng) {
+        self.faults = Faults { bad_digest: rng.between(20, 100), ..Faults::default() };
+        self.weights.reset = 0;
+        self.weights.abort = 0;
+    }
+
+    fn make_it_reserved(&mut self, rng: &mut Rng) {
+        self.weights.reserve = rng.between(5, 20);
+        self.weights.reset = rng.pick(&[0, 0, 5]);
+        self.weights.reinstate = rng.pick(&[0, 0, 5]);
+        self.weights.logout = 0;
+        self.weights.cut = 0;
+        self.faults.crashes = 0;
+        self.faults.catalog = 0;
+        self.initiators = crate::rng::size(rng.between(2, 4));
+        self.volumes.truncate(1);
+    }
+
+    fn make_it_write_through(&mut self, rng: &mut Rng) {
+        self.weights = Weights {
+            read: 50,
+            write: 60,
+            mode: 15,
+            unmap: 60,
+            write_same: 60,
+            compare_and_write: rng.pick(&[0, 30]),
+            ..Weights::default()
+        };
+        self.faults = Faults { crashes: 4, ..Faults::default() };
+        self.initiators = crate::rng::size(rng.between(1, 2));
+        self.volumes.truncate(1);
+        self.acts = 250;
+        for volume in &mut self.volumes {
+            (volume.volatile, volume.in_memory, volume.unmap) = (true, false, true);
+        }
     }
 
     /// A canary needs what its fault breaks, and nothing that excuses it.
@@ -129,7 +213,7 @@ impl Plan {
         self.weights.garbage = 0;
         self.acts = 200;
         for volume in &mut self.volumes {
-            volume.volatile = true;
+            (volume.volatile, volume.in_memory) = (true, false);
         }
     }
 
@@ -138,13 +222,26 @@ impl Plan {
     }
 }
 
+/// Half of the seeds mix everything.
+const THEMES: [(u64, Theme); 5] = [
+    (50, Theme::Mix),
+    (20, Theme::Contention),
+    (10, Theme::Damage),
+    (10, Theme::Reservations),
+    (10, Theme::WriteThrough),
+];
+
 fn volumes(rng: &mut Rng, big: bool) -> Vec<VolumePlan> {
     (0..rng.between(1, 3))
-        .map(|_| VolumePlan {
-            sectors: if big { 4096 } else { rng.pick(&[64, 256, 1024]) },
-            block_bytes: rng.pick(&[512, 512, 4096]),
-            volatile: rng.chance(700),
-            unmap: rng.chance(500),
+        .map(|_| {
+            let in_memory = rng.chance(400);
+            VolumePlan {
+                sectors: if big { 4096 } else { rng.pick(&[64, 256, 1024]) },
+                block_bytes: rng.pick(&[512, 512, 4096]),
+                volatile: !in_memory && rng.chance(700),
+                unmap: rng.chance(500),
+                in_memory,
+            }
         })
         .collect()
 }

@@ -19,6 +19,11 @@ impl Rng {
         z ^ (z >> 31)
     }
 
+    /// Any byte.
+    pub(crate) const fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[0]
+    }
+
     /// A number below `n`; 0 where `n` is 0.
     pub(crate) const fn below(&mut self, n: u64) -> u64 {
         let number = self.next();

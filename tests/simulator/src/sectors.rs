@@ -47,6 +47,14 @@ impl Mark {
         whole.then_some(mark)
     }
 
+    /// The writes that parts of a torn sector are of, in their order.
+    pub(crate) fn values_of_torn(sector: &[u8]) -> Vec<u64> {
+        let units = sector.chunks_exact(16).filter_map(|unit| unit.first_chunk());
+        let mut values: Vec<u64> = units.map(|value| u64::from_be_bytes(*value)).collect();
+        values.dedup();
+        values
+    }
+
     /// Whether a sector with this mark may lie at `sector` of a volume.
     pub(crate) const fn belongs_at(self, sector: u64) -> bool {
         self.value == ZEROS || self.place == sector || self.place == ANYWHERE

@@ -1,328 +1,161 @@
-//! The world of one seed: what there is, the clock, and the order in which things happen.
+//! The world of one seed: nodes and initiators, the wires between them, and what happens.
 
 use crate::admin::Admin;
-use crate::backend::Io;
-use crate::disk::Disk;
-use crate::history::{History, Span, Tick};
-use crate::initiator::Initiator;
-use crate::link::Link;
-use crate::plan::Plan;
-use crate::rng::{Rng, size};
-use crate::seat::Seat;
-use crate::sectors::Mark;
-use crate::session::Session;
-use crate::settled::Settled;
-use crate::units_state::UnitState;
+use crate::clients::Clients;
+use crate::ledger::Ledger;
+use crate::node::Node;
+use crate::run::{Event, Run, Stage};
+use crate::scene::{Outside, Scene};
+use crate::wires::Wires;
 use crate::{Canary, Report};
-use shard::{HandedOver, Message};
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use volume::Catalog;
-
-/// Something that will happen.
-pub(crate) enum Event {
-    /// An initiator does something.
-    Act { initiator: usize },
-    /// A seat gets a catalog.
-    Catalog { seat: usize, catalog: Arc<Catalog>, generation: u64 },
-    /// An initiator's side of a connection is gone, and the target notices.
-    Closed { link: usize },
-    /// The administrator does something.
-    Administer,
-    /// The power fails.
-    Crash,
-    /// Bytes reach an initiator.
-    Down { link: usize },
-    /// Half of a backend operation takes effect.
-    IoHalf { io: u64 },
-    /// A backend operation ends.
-    IoEnd { io: u64 },
-    /// An initiator knocks.
-    Knock { link: usize },
-    /// A message reaches a seat.
-    Mail { from: usize, to: usize },
-    /// A connection arrives at another seat.
-    Move { link: usize, to: usize, state: Box<HandedOver> },
-    /// The next of what a connection has to send leaves.
-    Leave { link: usize },
-    /// A buffer goes back to its shard.
-    Return { seat: usize, buf: units::BufId },
-    /// The node shuts down.
-    Shutdown { seat: usize },
-    /// A seat's timer.
-    Timer { seat: usize },
-    /// Bytes reach the target.
-    Up { link: usize },
-}
-
-/// How far a run has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
-    /// Initiators and faults do what they like.
-    Chaos,
-    /// Nothing new begins, and no fault; all that is under way must end.
-    Drain,
-    /// One initiator reads everything.
-    Audit,
-    /// All sessions end.
-    Farewell,
-    /// All is over and checked.
-    Over,
-}
-
-/// A command that has not ended for certain.
-#[derive(Clone, Debug)]
-pub(crate) struct Live {
-    pub(crate) session: usize,
-    pub(crate) tag: u32,
-    pub(crate) volume: usize,
-    pub(crate) immediate: bool,
-    pub(crate) begun: Tick,
-    /// Its header has reached the target.
-    pub(crate) delivered: bool,
-    pub(crate) writes: Vec<(Span, u64)>,
-}
 
 /// Everything.
 pub(crate) struct World {
-    pub(crate) plan: Plan,
-    pub(crate) rng: Rng,
-    /// Nanoseconds since the beginning.
-    pub(crate) now: u64,
-    tick: Tick,
-    order: u64,
-    events: BTreeMap<(u64, u64), (u32, Event)>,
-    /// Counts the power cuts: what was to happen at the node before one does not.
-    pub(crate) power: u32,
-    pub(crate) stage: Stage,
-    pub(crate) stage_began: u64,
-    pub(crate) seats: Vec<Seat>,
-    pub(crate) mail: BTreeMap<(usize, usize), VecDeque<Message>>,
-    pub(crate) mail_last: BTreeMap<(usize, usize), u64>,
-    pub(crate) disks: Vec<Disk>,
-    pub(crate) ios: BTreeMap<u64, Io>,
-    pub(crate) links: Vec<Link>,
-    pub(crate) sessions: Vec<Session>,
-    pub(crate) initiators: Vec<Initiator>,
-    pub(crate) history: History,
-    pub(crate) units: Vec<UnitState>,
-    pub(crate) admin: Admin,
-    /// Of each write: whether nothing of it may reach a medium any more.
-    pub(crate) ended: Vec<bool>,
-    /// The commands that have not ended for certain, by their numbers.
-    pub(crate) live: BTreeMap<u64, Live>,
-    /// Resets under way, by volume.
-    pub(crate) resets_open: Vec<u32>,
-    /// What one of the initiators has seen last in each sector.
-    pub(crate) initiators_saw: Vec<Vec<Mark>>,
-    /// What the audit reads next.
-    pub(crate) audit: Option<(usize, u64)>,
-    /// The audit has met a reservation.
-    pub(crate) audit_conflicts: bool,
-    pub(crate) failure: Option<String>,
-    pub(crate) tracing: bool,
-    pub(crate) report: Report,
+    nodes: Vec<Node>,
+    out: Outside,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, canary: Option<Canary>, tracing: bool) -> Self {
-        let mut rng = Rng::new(seed);
-        let plan = Plan::draw(&mut rng, canary);
-        let disks = plan.volumes.iter().map(|v| Disk::new(v.sectors, v.volatile)).collect();
-        let mut history = History::default();
-        for volume in &plan.volumes {
-            history.add_volume(volume.sectors);
-        }
-        let units = plan.volumes.iter().map(UnitState::new).collect();
-        let admin = Admin::new(&plan);
-        let initiators = (0..plan.initiators).map(|i| Initiator::new(i, plan.acts)).collect();
-        let mut world = Self {
-            plan,
-            rng,
-            now: 1,
-            tick: 1,
-            order: 0,
-            events: BTreeMap::new(),
-            power: 0,
-            stage: Stage::Chaos,
-            stage_began: 0,
-            seats: Vec::new(),
-            mail: BTreeMap::new(),
-            mail_last: BTreeMap::new(),
-            disks,
-            ios: BTreeMap::new(),
-            links: Vec::new(),
-            sessions: Vec::new(),
-            initiators,
-            history,
-            units,
-            admin,
-            ended: vec![false],
-            live: BTreeMap::new(),
-            resets_open: Vec::new(),
-            initiators_saw: Vec::new(),
-            audit: Some((0, 0)),
-            audit_conflicts: false,
-            failure: None,
-            tracing,
-            report: Report::default(),
-        };
-        world.resets_open = vec![0; world.plan.volumes.len()];
-        world.initiators_saw =
-            world.plan.volumes.iter().map(|v| vec![Mark::ZERO; size(v.sectors)]).collect();
-        world.trace(|w| format!("{:?}", w.plan));
-        world.boot();
-        world.plan_the_run();
-        world
-    }
-
-    fn plan_the_run(&mut self) {
-        for initiator in 0..self.plan.initiators {
-            let delay = self.rng.below(1_000_000);
-            self.after(delay, Event::Act { initiator });
-        }
-        let length = self.plan.acts * 100_000;
-        for _ in 0..self.plan.faults.crashes {
-            let delay = self.rng.below(length);
-            self.after_power(delay, Event::Crash);
-        }
-        for _ in 0..self.plan.faults.catalog {
-            let delay = self.rng.below(length);
-            self.after_power(delay, Event::Administer);
-        }
+        let mut run = Run::new(seed, canary, tracing);
+        let ledger = Ledger::new(&run.plan.volumes);
+        let admin = Admin::new(&run.plan);
+        let clients = Clients::new(&mut run);
+        plan_faults(&mut run);
+        let mut scene = Scene { run, wires: Wires::default(), ledger, admin };
+        let nodes = (0..scene.run.plan.nodes).map(|node| Node::new(node, &mut scene)).collect();
+        Self { nodes, out: Outside { clients, scene } }
     }
 
     /// Runs to the end; says what went wrong.
-    pub(crate) fn run(&mut self) -> Result<(), String> {
-        while self.failure.is_none() && self.stage != Stage::Over {
-            let Some(((at, _), (power, event))) = self.events.pop_first() else {
-                self.fail(|w| format!("nothing happens any more: {}", w.outstanding()));
-                break;
-            };
-            assert!(at >= self.now, "time goes on");
-            self.now = at;
-            self.report.events += 1;
-            if power == self.power || power == ANY_POWER {
-                self.happen(event);
+    pub(crate) fn run(&mut self) -> Result<Report, String> {
+        while self.out.scene.run.stage != Stage::Over {
+            match self.out.scene.run.next_event() {
+                Some(event) => self.happen(event),
+                None => self.out.scene.run.fail_stuck(|| "nothing happens any more".into()),
             }
             self.check_stage();
+            if let Some(failure) = self.out.scene.run.take_failure() {
+                let survey = if failure.is_stuck { self.outstanding() } else { String::new() };
+                return Err(failure.text + &survey);
+            }
         }
-        self.failure.take().map_or(Ok(()), Err)
+        Ok(self.out.scene.run.report)
     }
 
     fn happen(&mut self, event: Event) {
+        let Self { nodes, out } = self;
         match event {
-            Event::Act { initiator } => self.act(initiator),
+            Event::Act { initiator } => out.clients.act(initiator, &mut out.scene),
             Event::Administer => self.administer(),
-            Event::Catalog { seat, catalog, generation } => {
-                self.catalog_arrives(seat, catalog, generation);
+            Event::Closed { wire } => node_of(nodes, wire, out).peer_closed(wire, out),
+            Event::Crash { node } => {
+                if out.scene.run.is_chaos() {
+                    nodes[node].lose_power(out);
+                }
             }
-            Event::Closed { link } => self.peer_closed(link),
-            Event::Crash => self.crash(),
-            Event::Down { link } => self.bytes_down(link),
-            Event::IoHalf { io } => self.io_half(io),
-            Event::IoEnd { io } => self.io_end(io),
-            Event::Knock { link } => self.knock(link),
-            Event::Leave { link } => self.leave(link),
-            Event::Mail { from, to } => self.mail_arrives(from, to),
-            Event::Move { link, to, state } => self.link_arrives(link, to, *state),
-            Event::Return { seat, buf } => self.buffer_returns(seat, buf),
-            Event::Shutdown { seat } => {
-                self.shard(seat, |shard, now, actions| shard.handle_shutdown(now, actions));
+            Event::Down { wire } => {
+                let Scene { wires, run, .. } = &mut out.scene;
+                if let Some(delivery) = wires.deliver_down(wire, run) {
+                    out.clients.hear(&delivery, &mut out.scene);
+                }
             }
-            Event::Timer { seat } => self.timer(seat),
-            Event::Up { link } => self.bytes_up(link),
+            Event::Knock { wire } => node_of(nodes, wire, out).knock(wire, out),
+            Event::Node { node, power, event } => nodes[node].handle(power, event, out),
+            Event::Up { wire } => node_of(nodes, wire, out).bytes_up(wire, out),
         }
     }
 
-    /// The next moment in the order of everything.
-    pub(crate) const fn tick(&mut self) -> Tick {
-        self.tick += 1;
-        self.tick
-    }
-
-    /// Something will happen, unless the power fails before.
-    pub(crate) fn after(&mut self, delay: u64, event: Event) {
-        self.order += 1;
-        self.events.insert((self.now + delay, self.order), (self.power, event));
-    }
-
-    /// Something will happen whatever comes.
-    pub(crate) fn after_power(&mut self, delay: u64, event: Event) {
-        self.order += 1;
-        self.events.insert((self.now + delay, self.order), (ANY_POWER, event));
-    }
-
-    /// The first thing that goes wrong ends the run.
-    pub(crate) fn fail(&mut self, text: impl FnOnce(&Self) -> String) {
-        if self.failure.is_none() {
-            let text = text(self);
-            self.trace(|_| format!("FAILURE: {text}"));
-            self.failure = Some(text);
-        }
-    }
-
-    /// Fails where a check did.
-    pub(crate) fn check(&mut self, result: Result<(), String>) {
-        if let Err(text) = result {
-            self.fail(|_| text);
-        }
-    }
-
-    /// Tells what happens, if somebody listens.
-    pub(crate) fn trace(&self, text: impl FnOnce(&Self) -> String) {
-        if self.tracing {
-            println!("{:>13} {}", self.now, text(self));
-        }
-    }
-
-    /// A delay of the order of a network or a reactor's turn.
-    pub(crate) fn short_delay(&mut self) -> u64 {
-        if self.rng.chance(30) {
-            return self.rng.below(2_000_000);
-        }
-        self.rng.below(20_000)
-    }
-
-    /// The node begins, or begins again.
-    pub(crate) fn boot(&mut self) {
-        self.seats = (0..self.plan.reactors).map(|id| self.new_seat(id)).collect();
-    }
-
-    /// The power fails: the node forgets everything but its media.
-    fn crash(&mut self) {
-        if self.stage != Stage::Chaos {
+    fn administer(&mut self) {
+        let Scene { run, ledger, admin, .. } = &mut self.out.scene;
+        if !run.is_chaos() {
             return;
         }
-        self.trace(|_| "the power fails".into());
-        self.report.crashes += 1;
-        self.power += 1;
-        self.half_written();
-        self.ios.clear();
-        self.mail.clear();
-        self.mail_last.clear();
-        let now = self.tick();
-        for volume in 0..self.disks.len() {
-            self.disks[volume].crash(&mut self.rng);
-            let result = self.history.crashed(volume, self.disks[volume].contents(), now);
-            self.check(result);
+        let seats = self.nodes.len() * usize::from(run.plan.reactors);
+        let change = admin.change(seats, run, ledger);
+        for node in &self.nodes {
+            node.announce(&change.catalog, change.generation, run);
         }
-        self.ended.fill(true);
-        self.resets_open.fill(0);
-        self.everybody_loses_the_connection();
-        self.admin.settle();
-        self.units = self.plan.volumes.iter().map(UnitState::new).collect();
-        for volume in 0..self.units.len() {
-            self.units[volume].mapped = Settled::new(self.admin.is_mapped(volume));
-            self.units[volume].sectors = Settled::new(self.admin.sectors(volume));
+    }
+
+    /// Whether the run goes on to its next stage.
+    fn check_stage(&mut self) {
+        let Outside { clients, scene } = &mut self.out;
+        let run = &mut scene.run;
+        let done = match run.stage {
+            Stage::Chaos => clients.have_acted(),
+            Stage::Drain => clients.are_settled(),
+            Stage::Audit => clients.are_audited(),
+            Stage::Farewell => {
+                clients.are_gone()
+                    && scene.wires.all_closed()
+                    && self.nodes.iter().all(Node::is_idle)
+            }
+            Stage::Over => return,
+        };
+        if done {
+            self.next_stage();
+        } else if run.now - run.stage_began > STAGE_NS_MAX && run.stage != Stage::Chaos {
+            let stage = run.stage;
+            run.fail_stuck(|| format!("{stage:?} does not end"));
+        } else if run.report.events > EVENTS_MAX {
+            let stage = run.stage;
+            run.fail_stuck(|| format!("too much happens in {stage:?}"));
         }
-        self.boot();
-        for initiator in 0..self.initiators.len() {
-            let delay = self.rng.below(3_000_000);
-            self.after(delay, Event::Act { initiator });
+    }
+
+    fn next_stage(&mut self) {
+        let Scene { run, wires, .. } = &mut self.out.scene;
+        run.stage = match run.stage {
+            Stage::Chaos => Stage::Drain,
+            Stage::Drain => Stage::Audit,
+            Stage::Audit => Stage::Farewell,
+            Stage::Farewell | Stage::Over => Stage::Over,
+        };
+        run.stage_began = run.now;
+        run.trace(|| format!("stage {:?}", run.stage));
+        match run.stage {
+            Stage::Drain => wires.end_stalls(),
+            Stage::Farewell if run.plan.shutdown => {
+                self.nodes.iter().for_each(|node| node.shut_down(run));
+            }
+            Stage::Over => {
+                run.report.virtual_ns = run.now;
+                for node in &self.nodes {
+                    run.check(node.check_samples());
+                }
+            }
+            Stage::Audit | Stage::Chaos | Stage::Farewell => {}
         }
+    }
+
+    /// What has not ended.
+    fn outstanding(&self) -> String {
+        let nodes: String = self.nodes.iter().map(Node::outstanding).collect();
+        let Outside { clients, scene } = &self.out;
+        clients.outstanding() + &scene.wires.outstanding() + &nodes
     }
 }
 
-/// The mark of what happens whatever the power does.
-const ANY_POWER: u32 = u32::MAX;
+/// The node that a wire leads to.
+fn node_of<'a>(nodes: &'a mut [Node], wire: usize, out: &Outside) -> &'a mut Node {
+    &mut nodes[out.scene.wires.get(wire).node]
+}
+
+fn plan_faults(run: &mut Run) {
+    let length = run.plan.acts * 100_000;
+    for _ in 0..run.plan.faults.crashes {
+        let delay = run.rng.below(length);
+        let node = run.rng.place(run.plan.nodes);
+        run.after(delay, Event::Crash { node });
+    }
+    for _ in 0..run.plan.faults.catalog {
+        let delay = run.rng.below(length);
+        run.after(delay, Event::Administer);
+    }
+}
+
+/// How long a stage may last: longer than any operation hangs, and any timer of the target.
+const STAGE_NS_MAX: u64 = 150_000_000_000;
+/// How much may happen in a run.
+const EVENTS_MAX: u64 = 3_000_000;

@@ -158,10 +158,15 @@ impl<B> Outbound<B> {
         self.spare.push(meaning);
     }
 
-    /// Drops the batch that waits longest. Its buffers go back to the shard.
+    /// Drops the batch that waits longest. Its buffers go back to the shard: with the batch that
+    /// is with the kernel, if there is one, because that may hold other bytes of them.
     pub fn abandon(&mut self) -> Option<(B, Meaning)> {
-        let batch = self.waiting.pop_front().or_else(|| self.filling.take())?;
-        Some((batch.bytes, batch.meaning))
+        let oldest = self.waiting.pop_front().or_else(|| self.filling.take())?;
+        let Batch { bytes, mut meaning } = oldest;
+        if let Some(leaving) = &mut self.leaving {
+            leaving.returns.append(&mut meaning.returns);
+        }
+        Some((bytes, meaning))
     }
 
     /// Full batches that wait. Whether they are so many that nothing more should be read is the
@@ -260,6 +265,20 @@ mod tests {
         let (bytes, meaning) = outbound.abandon().unwrap();
         assert_eq!((bytes.as_str(), meaning.returns.as_slice()), ("a", [BufId(1)].as_slice()));
         assert!(outbound.abandon().is_none());
+    }
+
+    /// The kernel still sent the first half of a buffer whose second half was dropped, while
+    /// another command filled it.
+    #[test]
+    fn a_buffer_that_is_also_with_the_kernel_goes_back_when_that_is_done() {
+        let mut outbound = Outbound::default();
+        queue(&mut outbound, 'a', &SendData::None);
+        queue(&mut outbound, 'b', &buffer(1, 0, false));
+        queue(&mut outbound, 'c', &buffer(1, 512, true));
+        assert_eq!(outbound.take_next().as_deref(), Some("ab"));
+        let (_, dropped) = outbound.abandon().unwrap();
+        assert_eq!(dropped.returns, []);
+        assert_eq!(outbound.left().returns, [BufId(1)]);
     }
 
     #[test]

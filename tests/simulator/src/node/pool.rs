@@ -5,7 +5,7 @@ use units::{BufId, BufSlice, PoolLayout};
 
 /// How bytes of a buffer are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Use {
+pub(super) enum Use {
     /// They are read: by the backend or a socket. They must not change.
     Reads,
     /// They are written: by the backend or a socket.
@@ -21,14 +21,14 @@ struct Claim {
 
 /// The memory of one reactor.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(super) struct Pool {
     layout: PoolLayout,
     memory: Vec<Vec<u8>>,
     claims: Vec<Vec<Claim>>,
 }
 
 impl Pool {
-    pub(crate) fn new(layout: PoolLayout) -> Self {
+    pub(super) fn new(layout: PoolLayout) -> Self {
         let count = size(layout.buffer_count());
         Self { layout, memory: vec![Vec::new(); count], claims: vec![Vec::new(); count] }
     }
@@ -43,7 +43,7 @@ impl Pool {
     }
 
     /// The bytes of a slice.
-    pub(crate) fn bytes(&mut self, slice: BufSlice) -> &mut [u8] {
+    pub(super) fn bytes(&mut self, slice: BufSlice) -> &mut [u8] {
         let from = size(slice.offset);
         let memory = self.touch(slice.buf);
         let to = (from + size(slice.len)).min(memory.len());
@@ -51,14 +51,14 @@ impl Pool {
     }
 
     /// Says that a slice is used, until `release` of the same `id`.
-    pub(crate) fn claim(&mut self, slice: BufSlice, kind: Use, id: u64) -> Result<(), String> {
+    pub(super) fn claim(&mut self, slice: BufSlice, kind: Use, id: u64) -> Result<(), String> {
         self.check(slice, kind)?;
         self.claims[size(slice.buf.0)].push(Claim { id, slice, kind });
         Ok(())
     }
 
     /// Whether a slice may be used so: it lies within its buffer, and nobody else minds.
-    pub(crate) fn check(&self, slice: BufSlice, kind: Use) -> Result<(), String> {
+    pub(super) fn check(&self, slice: BufSlice, kind: Use) -> Result<(), String> {
         let Some((class, _)) = self.layout.locate(slice.buf) else {
             return Err(format!("{slice:?} names no buffer of the pool"));
         };
@@ -77,13 +77,23 @@ impl Pool {
         }
     }
 
+    /// Copies bytes to where they belong.
+    pub(super) fn fill(&mut self, slice: BufSlice, bytes: &[u8]) -> Result<(), String> {
+        let into = self.bytes(slice);
+        if into.len() != bytes.len() {
+            return Err(format!("{} bytes do not fit into {slice:?}", bytes.len()));
+        }
+        into.copy_from_slice(bytes);
+        Ok(())
+    }
+
     /// A use is over.
-    pub(crate) fn release(&mut self, buf: BufId, id: u64) {
+    pub(super) fn release(&mut self, buf: BufId, id: u64) {
         self.claims[size(buf.0)].retain(|c| c.id != id);
     }
 
     /// The buffer goes back to its shard: nobody may use it any more, and what it held is gone.
-    pub(crate) fn give_back(&mut self, buf: BufId) -> Result<(), String> {
+    pub(super) fn give_back(&mut self, buf: BufId) -> Result<(), String> {
         if let Some(claim) = self.claims[size(buf.0)].first() {
             return Err(format!("{buf:?} goes back while {claim:?} uses it"));
         }

@@ -1,7 +1,7 @@
 //! What is certain about each logical unit: its write cache, its reservation, its size.
 
+use super::settled::Settled;
 use crate::plan::VolumePlan;
-use crate::settled::Settled;
 
 /// What is certain about a logical unit.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,8 @@ pub(crate) struct UnitState {
     pub(crate) mapped: Settled<bool>,
     /// Its size in sectors.
     pub(crate) sectors: Settled<u64>,
+    /// The write cache after a reset.
+    pub(crate) write_cache_default: bool,
 }
 
 impl UnitState {
@@ -23,6 +25,7 @@ impl UnitState {
             holder: Settled::new(None),
             mapped: Settled::new(true),
             sectors: Settled::new(volume.sectors),
+            write_cache_default: volume.volatile,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The commands that initiators send.
 
-use crate::history::Span;
-use crate::login::transfer_max;
-use crate::rng::{byte, size, word};
+use super::command::{Command, Kind};
+use super::offer::transfer_max;
+use super::session::Terms;
+use crate::ledger::Span;
+use crate::plan::{Theme, VolumePlan};
+use crate::rng::{Rng, byte, size, word};
+use crate::scene::Scene;
 use crate::sectors::{ANYWHERE, Mark, SECTOR, SECTOR_BYTES, ZEROS, sectors};
-use crate::session::{Command, Kind};
-use crate::world::World;
 
 /// A command before it has its place in a session.
 struct Draft {
@@ -56,23 +58,38 @@ impl Blocks {
     }
 }
 
-impl World {
+/// Composes the commands of a session.
+pub(crate) struct Composer<'a> {
+    pub(crate) terms: &'a Terms,
+    pub(crate) scene: &'a mut Scene,
+}
+
+impl Composer<'_> {
+    fn rng(&mut self) -> &mut Rng {
+        &mut self.scene.run.rng
+    }
+
+    fn volumes(&self) -> &[VolumePlan] {
+        &self.scene.run.plan.volumes
+    }
+
     /// A command of a kind that the plan has chosen.
-    pub(crate) fn compose(&mut self, session: usize, kind: Kind) -> Command {
-        let op = self.ended.len() as u64;
-        self.ended.push(false);
-        let volume = self.rng.place(self.plan.volumes.len());
+    pub(crate) fn compose(&mut self, kind: Kind) -> Command {
+        let op = self.scene.ledger.new_op();
+        let volume = self.scene.run.rng.place(self.volumes().len());
+        let kind = self.possible(kind, volume);
         let mut draft = match kind {
-            Kind::Read => self.draft_read(session, volume),
-            Kind::Write => self.draft_write(session, volume, op),
-            Kind::WriteAndVerify => self.draft_write_and_verify(session, volume, op),
-            Kind::Verify { compares } => self.draft_verify(session, volume, compares),
+            Kind::Read => self.draft_read(volume),
+            Kind::Write => self.draft_write(volume, op),
+            Kind::WriteAndVerify => self.draft_write_and_verify(volume, op),
+            Kind::Verify { compares } => self.draft_verify(volume, compares),
             Kind::CompareAndWrite => self.draft_compare_and_write(volume, op),
             Kind::WriteSame => self.draft_write_same(volume, op),
             Kind::Unmap => self.draft_unmap(volume),
             Kind::Flush => self.draft_flush(volume),
             Kind::Mode { .. } => {
-                let write_cache = self.rng.chance(500);
+                let on = if self.scene.run.plan.theme == Theme::WriteThrough { 200 } else { 500 };
+                let write_cache = self.rng().chance(on);
                 draft_mode(volume, write_cache)
             }
             Kind::Inquiry => self.draft_inquiry(volume),
@@ -84,25 +101,38 @@ impl World {
         self.finish_draft(op, draft)
     }
 
+    /// What can be done to the volume in place of what cannot.
+    fn possible(&self, kind: Kind, volume: usize) -> Kind {
+        let plan = self.volumes()[volume];
+        if kind == Kind::Unmap && !plan.unmap {
+            Kind::Write
+        } else if matches!(kind, Kind::Mode { .. }) && !plan.volatile {
+            Kind::Read
+        } else {
+            kind
+        }
+    }
+
     /// A READ of exactly these sectors: a part of the audit.
-    pub(crate) fn compose_audit(&mut self, volume: usize, first: u64, count: u64) -> Command {
-        let op = self.ended.len() as u64;
-        self.ended.push(false);
-        let per_block = self.plan.volumes[volume].sectors_per_block();
+    pub(crate) fn compose_audit(&mut self, span: Span) -> Command {
+        let op = self.scene.ledger.new_op();
+        let sectors_per_block = self.volumes()[span.volume].sectors_per_block();
         let blocks = Blocks {
-            volume,
-            lba: first / per_block,
-            count: count / per_block,
-            sectors_per_block: per_block,
+            volume: span.volume,
+            lba: span.first / sectors_per_block,
+            count: span.count / sectors_per_block,
+            sectors_per_block,
         };
         let mut draft = Draft::new(Kind::Read, cdb_16(0x88, 0, blocks), blocks.span());
         draft.reads = blocks.bytes();
-        self.finish_draft(op, draft)
+        let mut command = self.finish_draft(op, draft);
+        command.immediate = false;
+        command
     }
 
     /// The administrator may have made the volume smaller than the simulator's registers.
     fn stay_inside(&self, draft: &mut Draft) {
-        let end = self.plan.volumes[draft.span.volume].sectors;
+        let end = self.volumes()[draft.span.volume].sectors;
         draft.outside |= draft.span.first + draft.span.count > end;
         if draft.outside {
             draft.writes.clear();
@@ -120,7 +150,7 @@ impl World {
             kind: draft.kind,
             cdb: draft.cdb,
             volume,
-            immediate: self.rng.chance(self.plan.weights.immediate),
+            immediate: self.scene.run.rng.chance(self.scene.run.plan.weights.immediate),
             cmd_sn: 0,
             sent: 0,
             expected: word(scsi_length),
@@ -135,8 +165,9 @@ impl World {
             outside: draft.outside,
             spoiled: false,
             maybe_aborted: false,
+            must_report: false,
             aborting: false,
-            look: self.units[volume].look(),
+            look: self.scene.ledger.units[volume].look(),
             input: Vec::new(),
             data_sn: 0,
             in_sequence: 0,
@@ -144,7 +175,7 @@ impl World {
             requested: 0,
         };
         let may_differ = matches!(command.kind, Kind::Read | Kind::Write | Kind::Inquiry);
-        if may_differ && self.rng.chance(self.plan.weights.odd_length) {
+        if may_differ && self.scene.run.rng.chance(self.scene.run.plan.weights.odd_length) {
             self.make_length_odd(&mut command);
         }
         command
@@ -153,13 +184,13 @@ impl World {
     /// The initiator expects more or less data than the CDB asks for.
     fn make_length_odd(&mut self, command: &mut Command) {
         let expected = u64::from(command.expected);
-        let less = self.rng.below(expected + 1);
-        let more = expected + self.rng.pick(&[1, 512, 700]);
-        let odd = self.rng.pick(&[0, less, more]);
+        let less = self.rng().below(expected + 1);
+        let more = expected + self.rng().pick(&[1, 512, 700]);
+        let odd = self.rng().pick(&[0, less, more]);
         command.expected = word(odd);
         if command.kind == Kind::Write {
             command.out.resize(size(odd), 0xee);
-            let block = u64::from(self.plan.volumes[command.volume].block_bytes);
+            let block = u64::from(self.volumes()[command.volume].block_bytes);
             let whole = odd.min(expected) / block * block / SECTOR_BYTES;
             if let Some((span, _)) = command.writes.first_mut() {
                 span.count = span.count.min(whole);
@@ -167,40 +198,42 @@ impl World {
         }
     }
 
-    fn draw_blocks(&mut self, session: Option<usize>, volume: usize) -> Blocks {
-        let plan = self.plan.volumes[volume];
+    /// Some blocks of a volume; `streams`: for a transfer that may be of several bursts.
+    fn draw_blocks(&mut self, volume: usize, streams: bool) -> Blocks {
+        let run = &mut self.scene.run;
+        let plan = run.plan.volumes[volume];
         let sectors_per_block = plan.sectors_per_block();
-        let there = self.admin.sectors(volume) / sectors_per_block;
+        let there = self.scene.admin.sectors(volume) / sectors_per_block;
         let block_bytes = u64::from(plan.block_bytes);
-        let mut most = self.plan.blocks;
-        if session.is_some() && self.rng.chance(self.plan.weights.big) {
-            most = 1_400_000 / block_bytes;
+        let mut most = run.plan.blocks;
+        if streams {
+            if run.rng.chance(run.plan.weights.big) {
+                most = BIG_TRANSFER_BYTES / block_bytes;
+            }
+            most = most.min(transfer_max(self.terms) / block_bytes).max(1);
         }
-        if let Some(session) = session {
-            most = most.min(transfer_max(&self.sessions[session].terms) / block_bytes).max(1);
-        }
-        let usual = self.rng.between(1, most);
-        let count = self.rng.pick(&[usual, usual, usual, usual, most, 1, 0]).min(there);
+        let usual = run.rng.between(1, most);
+        let count = run.rng.pick(&[usual, usual, usual, usual, most, 1, 0]).min(there);
         let last = there - count;
-        let hot = self.rng.below(self.plan.hot_blocks).min(last);
-        let anywhere = self.rng.between(0, last);
-        let lba = self.rng.pick(&[hot, hot, anywhere]);
-        let outside = self.rng.chance(5);
+        let hot = run.rng.below(run.plan.hot_blocks).min(last);
+        let anywhere = run.rng.between(0, last);
+        let lba = run.rng.pick(&[hot, hot, anywhere]);
+        let outside = run.rng.chance(5);
         let lba = if outside { there - count / 2 } else { lba };
         Blocks { volume, lba, count, sectors_per_block }
     }
 
-    fn draft_read(&mut self, session: usize, volume: usize) -> Draft {
-        let blocks = self.draw_blocks(Some(session), volume);
+    fn draft_read(&mut self, volume: usize) -> Draft {
+        let blocks = self.draw_blocks(volume, true);
         let cdb = self.access_cdb(Opcodes { six: 0x08, ten: 0x28, sixteen: 0x88 }, 0, blocks);
         let mut draft = Draft::new(Kind::Read, cdb, blocks.span());
         draft.reads = blocks.bytes();
         draft
     }
 
-    fn draft_write(&mut self, session: usize, volume: usize, op: u64) -> Draft {
-        let blocks = self.draw_blocks(Some(session), volume);
-        let fua = self.rng.chance(300);
+    fn draft_write(&mut self, volume: usize, op: u64) -> Draft {
+        let blocks = self.draw_blocks(volume, true);
+        let fua = self.rng().chance(300);
         let flags = if fua { 0x08 } else { 0 };
         let six = if fua { 0 } else { 0x0a };
         let cdb = self.access_cdb(Opcodes { six, ten: 0x2a, sixteen: 0x8a }, flags, blocks);
@@ -212,9 +245,9 @@ impl World {
         draft
     }
 
-    fn draft_write_and_verify(&mut self, session: usize, volume: usize, op: u64) -> Draft {
-        let blocks = self.draw_blocks(Some(session), volume);
-        let flags = self.rng.pick(&[0x00, 0x02]);
+    fn draft_write_and_verify(&mut self, volume: usize, op: u64) -> Draft {
+        let blocks = self.draw_blocks(volume, true);
+        let flags = self.rng().pick(&[0x00, 0x02]);
         let cdb = self.access_cdb(Opcodes { six: 0, ten: 0x2e, sixteen: 0x8e }, flags, blocks);
         let span = blocks.span();
         let mut draft = Draft::new(Kind::WriteAndVerify, cdb, span);
@@ -224,9 +257,9 @@ impl World {
         draft
     }
 
-    fn draft_verify(&mut self, session: usize, volume: usize, compares: bool) -> Draft {
-        let blocks = self.draw_blocks(Some(session), volume);
-        let one_block = compares && blocks.count > 0 && self.rng.chance(300);
+    fn draft_verify(&mut self, volume: usize, compares: bool) -> Draft {
+        let blocks = self.draw_blocks(volume, true);
+        let one_block = compares && blocks.count > 0 && self.rng().chance(300);
         let flags = if !compares {
             0x00
         } else if one_block {
@@ -238,7 +271,7 @@ impl World {
         let span = blocks.span();
         let mut draft = Draft::new(Kind::Verify { compares }, cdb, span);
         if compares {
-            draft.believes = self.believed(span);
+            draft.believes = self.scene.ledger.believed(span);
             if one_block {
                 let block = size(blocks.sectors_per_block);
                 let first: Vec<Mark> = draft.believes.iter().copied().take(block).collect();
@@ -252,15 +285,15 @@ impl World {
     }
 
     fn draft_compare_and_write(&mut self, volume: usize, op: u64) -> Draft {
-        let mut blocks = self.draw_blocks(None, volume);
-        blocks.count = blocks.count.min(self.rng.pick(&[1, 1, 4]));
-        let fua = self.rng.chance(300);
+        let mut blocks = self.draw_blocks(volume, false);
+        blocks.count = blocks.count.min(self.rng().pick(&[1, 1, 4]));
+        let fua = self.rng().chance(300);
         let span = blocks.span();
         let mut cdb = cdb_16(0x89, if fua { 0x08 } else { 0 }, blocks);
         cdb[10..14].fill(0);
         cdb[13] = byte(blocks.count);
         let mut draft = Draft::new(Kind::CompareAndWrite, cdb, span);
-        draft.believes = self.believed(span);
+        draft.believes = self.scene.ledger.believed(span);
         draft.out = draft.believes.iter().flat_map(|m| m.sector()).collect();
         draft.out.extend(sectors(op, span.first, span.count));
         draft.writes.push((span, op));
@@ -269,12 +302,13 @@ impl World {
     }
 
     fn draft_write_same(&mut self, volume: usize, op: u64) -> Draft {
-        let mut blocks = self.draw_blocks(None, volume);
+        let mut blocks = self.draw_blocks(volume, false);
         blocks.count = blocks.count.max(1);
-        blocks.lba = blocks.lba.min(self.admin.sectors(volume) / blocks.sectors_per_block - 1);
+        blocks.lba =
+            blocks.lba.min(self.scene.admin.sectors(volume) / blocks.sectors_per_block - 1);
         let span = blocks.span();
-        let unmap = self.plan.volumes[volume].unmap && self.rng.chance(300);
-        let (no_data, zeros) = self.rng.pick(&[(true, true), (false, true), (false, false)]);
+        let unmap = self.volumes()[volume].unmap && self.rng().chance(300);
+        let (no_data, zeros) = self.rng().pick(&[(true, true), (false, true), (false, false)]);
         let flags = if unmap { 0x08 } else { 0 } | if no_data { 0x01 } else { 0 };
         let mut draft = Draft::new(Kind::WriteSame, cdb_16(0x93, flags, blocks), span);
         let value = if zeros { ZEROS } else { op };
@@ -287,8 +321,8 @@ impl World {
     }
 
     fn draft_unmap(&mut self, volume: usize) -> Draft {
-        let first = self.draw_blocks(None, volume);
-        let second = self.draw_blocks(None, volume);
+        let first = self.draw_blocks(volume, false);
+        let second = self.draw_blocks(volume, false);
         let mut list = vec![0, 38, 0, 32, 0, 0, 0, 0];
         for blocks in [first, second] {
             list.extend(blocks.lba.to_be_bytes());
@@ -299,7 +333,7 @@ impl World {
         command[8] = 40;
         let mut draft = Draft::new(Kind::Unmap, command, nowhere(volume));
         draft.out = list;
-        let end = self.plan.volumes[volume].sectors;
+        let end = self.volumes()[volume].sectors;
         let spans = [first.span(), second.span()];
         draft.outside = spans.iter().any(|s| s.first + s.count > end);
         let (one, two) = (spans[0], spans[1]);
@@ -322,22 +356,22 @@ impl World {
     }
 
     fn draft_flush(&mut self, volume: usize) -> Draft {
-        let mut blocks = self.draw_blocks(None, volume);
-        if self.rng.chance(600) {
+        let mut blocks = self.draw_blocks(volume, false);
+        if self.rng().chance(600) {
             (blocks.lba, blocks.count) = (0, 0);
         }
         let mut span = blocks.span();
         if span.count == 0 {
             // No number of blocks: to the end.
-            span.count = self.admin.sectors(volume).saturating_sub(span.first);
+            span.count = self.scene.admin.sectors(volume).saturating_sub(span.first);
         }
         Draft::new(Kind::Flush, cdb_10(0x35, 0, blocks), span)
     }
 
     fn draft_inquiry(&mut self, volume: usize) -> Draft {
-        let length = self.rng.pick(&[0, 5, 36, 96, 255]);
+        let length = self.rng().pick(&[0, 5, 36, 96, 255]);
         let [.., high, low] = u16::to_be_bytes(length);
-        let command = match self.rng.below(7) {
+        let command = match self.rng().below(7) {
             0 => cdb(&[0x12, 0, 0, high, low]),
             1 => cdb(&[0x12, 1, 0x83, high, low]),
             2 => cdb(&[0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, high, low]),
@@ -351,17 +385,9 @@ impl World {
         draft
     }
 
-    /// What the initiators think is there: what one of them saw last.
-    fn believed(&self, span: Span) -> Vec<Mark> {
-        let seen = &self.initiators_saw[span.volume];
-        (span.first..span.first + span.count)
-            .map(|s| seen.get(size(s)).copied().unwrap_or(Mark::ZERO))
-            .collect()
-    }
-
     fn access_cdb(&mut self, opcodes: Opcodes, flags: u8, blocks: Blocks) -> [u8; 16] {
         let small = opcodes.six != 0 && blocks.count > 0 && blocks.count < 256;
-        match self.rng.below(3) {
+        match self.rng().below(3) {
             0 if small && flags == 0 => {
                 let [.., middle, low] = word(blocks.lba).to_be_bytes();
                 let count = byte(blocks.count);
@@ -420,5 +446,8 @@ fn cdb_16(code: u8, flags: u8, blocks: Blocks) -> [u8; 16] {
     cdb[10..14].copy_from_slice(&word(blocks.count).to_be_bytes());
     cdb
 }
+
+/// Bytes of a transfer of several bursts.
+const BIG_TRANSFER_BYTES: u64 = 1_400_000;
 
 const _: () = assert!(SECTOR as u64 == SECTOR_BYTES);

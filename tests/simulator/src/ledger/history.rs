@@ -13,13 +13,6 @@ use std::collections::BTreeMap;
 /// A moment in the order of everything that happens.
 pub(crate) type Tick = u64;
 
-/// From when an operation began to when its answer was there.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Period {
-    pub(crate) begun: Tick,
-    pub(crate) ended: Tick,
-}
-
 /// One write to one sector.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -43,6 +36,13 @@ impl Entry {
         let done = other.done?;
         (self.op != other.op && self.closed? < other.begun).then_some(done)
     }
+}
+
+/// When a read began, and now that it has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct When {
+    pub(crate) begun: Tick,
+    pub(crate) now: Tick,
 }
 
 /// The register of one sector.
@@ -174,9 +174,9 @@ impl History {
         volume: usize,
         sector: u64,
         mark: Mark,
-        period: Period,
+        when: When,
     ) -> Result<(), String> {
-        let Period { begun, ended: now } = period;
+        let When { begun, now } = when;
         let register = &mut self.volumes[volume][size(sector)];
         let fits = |e: &Entry| e.value == mark.value && e.hidden.is_none_or(|h| h > begun);
         let mut found = (0..register.entries.len()).filter(|&i| fits(&register.entries[i]));
@@ -200,6 +200,33 @@ impl History {
         Ok(())
     }
 
+    /// Whether a read that began at `begun` may find a part of the write `value` in a sector.
+    pub(crate) fn may_hold(&self, volume: usize, sector: u64, value: u64, begun: Tick) -> bool {
+        let entries = &self.volumes[volume][size(sector)].entries;
+        entries.iter().any(|e| e.value == value && e.hidden.is_none_or(|h| h > begun))
+    }
+
+    /// Whether a sector has held the write `mark` and nothing else ever since `begun`.
+    pub(crate) fn holds_for_certain(
+        &self,
+        volume: usize,
+        sector: u64,
+        mark: Mark,
+        begun: Tick,
+    ) -> bool {
+        let register = &self.volumes[volume][size(sector)];
+        let mut seen = register.entries.iter().filter(|e| e.hidden.is_none_or(|h| h > begun));
+        seen.all(|e| e.value == mark.value) && mark.belongs_at(sector)
+    }
+
+    /// Whether nothing can lie over the write `op` in a sector: all others ended before it began.
+    pub(crate) fn is_alone(&self, volume: usize, sector: u64, op: u64) -> bool {
+        let entries = &self.volumes[volume][size(sector)].entries;
+        let Some(own) = entries.iter().find(|e| e.op == op) else { return false };
+        let ended = |e: &Entry| e.closed.is_some_and(|closed| closed < own.begun);
+        entries.iter().all(|e| e.op == op || ended(e))
+    }
+
     /// A flush that began at `begun` has made durable what was done by then.
     pub(crate) fn flushed(&mut self, span: Span, begun: Tick) {
         for (_, register) in self.registers(span) {
@@ -209,9 +236,17 @@ impl History {
         }
     }
 
+    /// A volume has lost everything that was in it: it is all zeros.
+    pub(crate) fn lost(&mut self, volume: usize, now: Tick) {
+        self.found.retain(|&(of, _, _), _| of != volume);
+        for register in &mut self.volumes[volume] {
+            register.entries = vec![Entry::settled(0, ZEROS, now)];
+        }
+    }
+
     /// The node has crashed: checks what is left, which from now on is all that there was.
     pub(crate) fn crashed(&mut self, volume: usize, data: &[u8], now: Tick) -> Result<(), String> {
-        self.found.clear();
+        self.found.retain(|&(of, _, _), _| of != volume);
         for (sector, register) in (0_u64..).zip(&mut self.volumes[volume]) {
             let at = size(sector) * SECTOR;
             let mark = Mark::of(&data[at..at + SECTOR]);
@@ -278,6 +313,10 @@ mod tests {
         history
     }
 
+    fn when(begun: Tick, now: Tick) -> When {
+        When { begun, now }
+    }
+
     fn mark(value: u64) -> Mark {
         Mark { value, place: 3 }
     }
@@ -288,20 +327,20 @@ mod tests {
         h.begin(ONE, 1, 1, 10);
         h.end(ONE, 1, End::Done { durable: false }, 20);
         h.begin(ONE, 2, 2, 30);
-        assert!(h.read(0, 3, mark(1), Period { begun: 31, ended: 35 }).is_ok());
-        assert!(h.read(0, 3, Mark::ZERO, Period { begun: 31, ended: 36 }).is_err());
+        assert!(h.read(0, 3, mark(1), when(31, 35)).is_ok());
+        assert!(h.read(0, 3, Mark::ZERO, when(31, 36)).is_err());
         h.end(ONE, 2, End::Done { durable: false }, 40);
-        assert!(h.read(0, 3, mark(1), Period { begun: 39, ended: 45 }).is_ok());
-        assert!(h.read(0, 3, mark(1), Period { begun: 41, ended: 45 }).is_err());
-        assert!(h.read(0, 3, mark(2), Period { begun: 41, ended: 45 }).is_ok());
+        assert!(h.read(0, 3, mark(1), when(39, 45)).is_ok());
+        assert!(h.read(0, 3, mark(1), when(41, 45)).is_err());
+        assert!(h.read(0, 3, mark(2), when(41, 45)).is_ok());
     }
 
     #[test]
     fn what_was_read_once_cannot_be_taken_back() {
         let mut h = history();
         h.begin(ONE, 1, 1, 10);
-        assert!(h.read(0, 3, mark(1), Period { begun: 11, ended: 12 }).is_ok());
-        assert!(h.read(0, 3, Mark::ZERO, Period { begun: 13, ended: 14 }).is_err());
+        assert!(h.read(0, 3, mark(1), when(11, 12)).is_ok());
+        assert!(h.read(0, 3, Mark::ZERO, when(13, 14)).is_err());
     }
 
     #[test]
@@ -340,7 +379,7 @@ mod tests {
         assert!(h.replaced(ONE, 2, &[mark(1)], 40).is_ok());
         h.end(ONE, 2, End::Done { durable: false }, 40);
         // Write 1 was done before write 3 began, so 2 came before 3 too.
-        assert!(h.read(0, 3, mark(2), Period { begun: 41, ended: 42 }).is_err());
-        assert!(h.read(0, 3, mark(3), Period { begun: 41, ended: 42 }).is_ok());
+        assert!(h.read(0, 3, mark(2), when(41, 42)).is_err());
+        assert!(h.read(0, 3, mark(3), when(41, 42)).is_ok());
     }
 }
