@@ -35,7 +35,8 @@ pub struct Options {
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.toml"))]
     file: PathBuf,
     /// Count reads and writes of this size instead of 4 KiB, for example 64KiB
-    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = control_api::parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "4KiB")]
+    #[arg(value_parser = control_api::parse_size)]
     block: u64,
     /// Also print the functions and the source files with the most instructions per command
     #[arg(long, value_name = "ROWS", default_value_t = 0, default_missing_value = "20")]
