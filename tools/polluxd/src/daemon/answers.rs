@@ -7,6 +7,7 @@ use control_api::{
     LunInfo, PortalInfo, Status, TargetInfo, Targets, VolumeInfo, VolumeState, Volumes,
 };
 use reactor::ReactorReport;
+use units::len_u32;
 use volume::Access;
 
 impl Daemon {
@@ -20,7 +21,7 @@ impl Daemon {
             config_is_master: self.followed.loaded.is_master,
             config_refused: self.refused.clone(),
             generation: self.followed.catalog.generation(),
-            cores: self.cores.iter().map(|&c| u32::try_from(c).unwrap_or(u32::MAX)).collect(),
+            cores: self.cores.iter().map(|&core| len_u32(core)).collect(),
             settings: self.settings.shown(),
             portals: self
                 .ground

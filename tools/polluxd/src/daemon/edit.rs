@@ -4,7 +4,7 @@
 use super::change::Edit;
 use crate::config::{RawConfig, RawLun, RawLunTable, RawTarget, RawVolume, unplaced};
 use control_api::{ErrorCode, LunMap, LunUnmap, RpcError, TargetCreate, VolumeCreate};
-use units::limits;
+use units::{len_u16, limits};
 
 impl Edit {
     /// Changes a configuration.
@@ -104,7 +104,7 @@ fn find<'a>(raw: &'a mut RawConfig, name: &str) -> Result<&'a mut RawTarget, Rpc
 
 fn lowest_free_lun(target: &RawTarget) -> Result<u16, RpcError> {
     let taken = |lun: &u16| target.luns.contains_key(&unplaced(lun.to_string()));
-    let most = u16::try_from(limits::LUNS_PER_TARGET_MAX).unwrap_or(u16::MAX);
+    let most = len_u16(limits::LUNS_PER_TARGET_MAX);
     (0..most).find(|lun| !taken(lun)).ok_or_else(|| {
         let name = target.name.get_ref();
         let sentence = format!("target {name} has {most} logical units, which is the most");

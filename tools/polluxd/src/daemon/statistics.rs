@@ -9,7 +9,7 @@ use reactor::stats::{Latency, OperationStats as Recorded, Snapshot, Stage};
 use shard::Operation;
 use std::collections::BTreeMap;
 use std::time::Instant;
-use units::{ReactorId, VolumeId};
+use units::{ReactorId, VolumeId, len_u32, nanoseconds};
 
 /// What the statistics were when a connection last asked for them.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Daemon {
                 None => r.snapshot.clone(),
             })
             .collect();
-        let period_ns = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
+        let period_ns = nanoseconds(now - since);
         let stats = Stats {
             period_ns,
             volumes: volume_stats(&snapshots, query, |id| self.names_of(id)),
@@ -131,7 +131,7 @@ fn reactor_stats(report: &ReactorReport, snapshot: &Snapshot) -> ReactorStats {
     let counters = snapshot.counters();
     ReactorStats {
         reactor: u16::from(report.reactor.0),
-        core: u32::try_from(report.core).unwrap_or(u32::MAX),
+        core: len_u32(report.core),
         busy_ns: counters.busy_ns,
         idle_ns: counters.idle_ns,
         bytes_copied: counters.bytes_copied,

@@ -133,6 +133,8 @@ fn open_patiently(
     loop {
         match open_direct(path, options) {
             Err(OpenError::InUse { .. }) if Instant::now() < patience => {
+                // No event: a lock is asked for without blocking, so that the wait has an end,
+                // and the kernel does not report when another process drops its lock.
                 std::thread::park_timeout(TRY_AGAIN_AFTER);
             }
             opened => return opened,
