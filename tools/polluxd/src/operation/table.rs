@@ -228,6 +228,24 @@ mod tests {
         assert_eq!(table.infos(Instant::now()).len(), OPERATIONS_KEPT_MAX);
     }
 
+    /// The one that began first went first, however late it ended: nobody learned of its end.
+    #[test]
+    fn an_operation_that_took_long_is_known_when_it_ends_after_many_others() {
+        let mut table = OperationTable::default();
+        let long = accept(&mut table, volume("long"));
+        let others: Vec<_> = (0..OPERATIONS_KEPT_MAX)
+            .map(|_| {
+                let id = accept(&mut table, volume("a"));
+                table.end(id, Ok(Value::Null), Instant::now());
+                id
+            })
+            .collect();
+        table.end(long, Ok(Value::Null), Instant::now());
+        assert!(table.get(long).is_some());
+        assert!(table.get(others[0]).is_none());
+        assert!(table.get(others[1]).is_some());
+    }
+
     #[test]
     fn no_more_operations_are_accepted_than_the_limit_says() {
         let mut table = OperationTable::default();
