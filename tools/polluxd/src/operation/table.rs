@@ -3,7 +3,7 @@
 use super::Claims;
 use control_api::{OperationInfo, OperationState, RpcError};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Instant;
 use units::limits::{OPERATIONS_KEPT_MAX, OPERATIONS_MAX};
@@ -75,6 +75,8 @@ pub(crate) struct OperationTable {
     last: u64,
     under_way: BTreeMap<OperationId, Operation>,
     ended: BTreeMap<OperationId, Operation>,
+    /// Those that have ended, in the order of their ends.
+    ends: VecDeque<OperationId>,
 }
 
 impl OperationTable {
@@ -117,7 +119,7 @@ impl OperationTable {
         self.under_way_mut(id).claims = Claims::Nothing;
     }
 
-    /// Notes the end of an operation. The oldest of those that ended before may be forgotten.
+    /// Notes the end of an operation. The one that ended first may be forgotten.
     pub(crate) fn end(&mut self, id: OperationId, result: Result<Value, RpcError>, now: Instant) {
         let Some(mut operation) = self.under_way.remove(&id) else {
             unreachable!("operation {} ends, but is not under way", id.0)
@@ -125,8 +127,11 @@ impl OperationTable {
         operation.progress = Progress::Ended(result);
         operation.ended_at = Some(now);
         self.ended.insert(id, operation);
-        if self.ended.len() > OPERATIONS_KEPT_MAX {
-            self.ended.pop_first();
+        self.ends.push_back(id);
+        if self.ends.len() > OPERATIONS_KEPT_MAX
+            && let Some(first) = self.ends.pop_front()
+        {
+            self.ended.remove(&first);
         }
     }
 
