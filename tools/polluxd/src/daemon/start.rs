@@ -335,4 +335,35 @@ name = \"iqn.2026-11.local.pollux:demo\"
         assert_eq!(loaded.config.targets.len(), 1);
         assert!(!directory.exists());
     }
+
+    /// The rename had failed, and a new volume took over the file: the next start removed it.
+    #[test]
+    fn a_file_that_another_volume_has_taken_over_survives_the_rest_of_a_deletion() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&dir.path().join("state")).unwrap();
+        let file = dir.path().join("a.raw");
+        std::fs::write(&file, "of b now").unwrap();
+        let record = crate::state::Record {
+            name: "a".into(),
+            uuid: "u1".into(),
+            wwid: volume::Wwid { naa: volume::Naa::LocallyAssigned([0x30; 8]), serial: "1".into() },
+            kind: VolumeKind::File,
+            path: file.clone(),
+            size_bytes: 512,
+            block_size: units::BlockSize::B512,
+        };
+        state.keep_record(&record).unwrap();
+        let no_id = || unreachable!("the record has one");
+        let removal = Removal::new("a", Some(&record), Some(file.clone()), no_id).unwrap();
+        removal.note(&state).unwrap();
+        let text = format!("[[volume]]\nname = \"b\"\nkind = \"file\"\npath = {file:?}\n");
+        let loaded = load_text(&state.catalog_path(), false, &text).unwrap();
+        let mut warnings = Vec::new();
+        for removal in resume_removals(&state, &loaded, &mut warnings) {
+            removal.finish(&state).unwrap();
+        }
+        assert_eq!(warnings, [] as [String; 0]);
+        assert_eq!(std::fs::read(&file).unwrap(), b"of b now");
+        assert_eq!(std::fs::read_dir(state.volume_dir()).unwrap().count(), 0);
+    }
 }

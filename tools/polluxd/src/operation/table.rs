@@ -3,7 +3,7 @@
 use super::Claims;
 use control_api::{OperationInfo, OperationState, RpcError};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::Instant;
 use units::limits::{OPERATIONS_KEPT_MAX, OPERATIONS_MAX};
@@ -75,6 +75,8 @@ pub(crate) struct OperationTable {
     last: u64,
     under_way: BTreeMap<OperationId, Operation>,
     ended: BTreeMap<OperationId, Operation>,
+    /// Those that have ended, in the order of their ends.
+    ends: VecDeque<OperationId>,
 }
 
 impl OperationTable {
@@ -117,7 +119,7 @@ impl OperationTable {
         self.under_way_mut(id).claims = Claims::Nothing;
     }
 
-    /// Notes the end of an operation. The oldest of those that ended before may be forgotten.
+    /// Notes the end of an operation. The one that ended first may be forgotten.
     pub(crate) fn end(&mut self, id: OperationId, result: Result<Value, RpcError>, now: Instant) {
         let Some(mut operation) = self.under_way.remove(&id) else {
             unreachable!("operation {} ends, but is not under way", id.0)
@@ -125,8 +127,11 @@ impl OperationTable {
         operation.progress = Progress::Ended(result);
         operation.ended_at = Some(now);
         self.ended.insert(id, operation);
-        if self.ended.len() > OPERATIONS_KEPT_MAX {
-            self.ended.pop_first();
+        self.ends.push_back(id);
+        if self.ends.len() > OPERATIONS_KEPT_MAX
+            && let Some(first) = self.ends.pop_front()
+        {
+            self.ended.remove(&first);
         }
     }
 
@@ -226,6 +231,24 @@ mod tests {
         assert!(table.get(ids[0]).is_none());
         assert!(ids[1..].iter().all(|id| table.get(*id).is_some()));
         assert_eq!(table.infos(Instant::now()).len(), OPERATIONS_KEPT_MAX);
+    }
+
+    /// The one that began first went first, however late it ended: nobody learned of its end.
+    #[test]
+    fn an_operation_that_took_long_is_known_when_it_ends_after_many_others() {
+        let mut table = OperationTable::default();
+        let long = accept(&mut table, volume("long"));
+        let others: Vec<_> = (0..OPERATIONS_KEPT_MAX)
+            .map(|_| {
+                let id = accept(&mut table, volume("a"));
+                table.end(id, Ok(Value::Null), Instant::now());
+                id
+            })
+            .collect();
+        table.end(long, Ok(Value::Null), Instant::now());
+        assert!(table.get(long).is_some());
+        assert!(table.get(others[0]).is_none());
+        assert!(table.get(others[1]).is_some());
     }
 
     #[test]
