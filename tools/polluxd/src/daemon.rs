@@ -12,7 +12,6 @@ mod catalog;
 mod change;
 mod deletion;
 mod edit;
-mod ending;
 mod followed;
 mod operations;
 mod sessions;
@@ -23,53 +22,141 @@ pub(crate) use calls::{Awaited, Outcome, Reply};
 pub(crate) use start::{look, open};
 pub(crate) use statistics::StatsMark;
 
-use crate::operation::{OperationId, OperationTable};
+use crate::greeting::Greeting;
+use crate::operation::OperationId;
 use crate::settings::Settings;
 use crate::storage::Identity;
-use crate::workers::Workers;
 use calls::Reporting;
-use control_api::{ErrorCode, RpcError};
-use followed::{Followed, Ground};
-use operations::{Completion, Work};
-use reactor::Node;
+use control_api::{ErrorCode, PortalInfo, RpcError, Status};
+use followed::Ground;
+use operations::Operations;
+use reactor::{Node, ReactorReport};
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
-use std::time::Instant;
-use units::VolumeId;
+use std::time::{Duration, Instant};
+use units::len_u32;
+use units::limits::ASYNC_LOGOUT_TIME;
 
 /// The daemon while it serves.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     settings: Settings,
     ground: Arc<Ground>,
-    followed: Arc<Followed>,
     cores: Vec<usize>,
     node: Node,
     started_at: Instant,
     /// What was less than it could be at the start.
     start_warnings: Vec<String>,
-    /// The faults of the last configuration, where it was refused.
-    refused: Vec<String>,
-    operations: OperationTable,
-    work: BTreeMap<OperationId, Work>,
+    /// The changes of what is served.
+    operations: Operations,
     /// Operations that wait for reports of the reactors.
     reporting: BTreeMap<OperationId, Reporting>,
-    /// Operations whose change is to be tried.
-    turns: BTreeSet<OperationId>,
-    /// A change is being tried.
-    is_trying: bool,
-    /// Deletions that wait until their volume is closed.
-    closing: BTreeMap<VolumeId, OperationId>,
-    /// The worker that tries changes and writes what must survive.
-    journal: Workers<Completion>,
-    /// The workers for volumes and other files.
-    files: Workers<Completion>,
-    completions: Receiver<Completion>,
     /// When the daemon ends, once it has begun to.
     ends_at: Option<Instant>,
+}
+
+/// How long the disks may take for what they have begun, once the last session is dropped.
+const LAST_ANSWERS_TIME: Duration = Duration::from_secs(3);
+
+impl Daemon {
+    /// Reads the configuration again and follows it. A bad one is refused as a whole, and what
+    /// runs goes on.
+    ///
+    /// # Errors
+    /// The operation cannot begin.
+    pub(crate) fn reload(&mut self) -> Result<(), RpcError> {
+        self.operations.reload()
+    }
+
+    /// Takes in what jobs have returned and what the reactors have reported.
+    pub(crate) fn handle_events(&mut self) {
+        for closed in self.node.handle_notices() {
+            self.operations.close(closed);
+        }
+        self.operations.handle_completions(&mut self.node, &mut self.settings);
+        self.handle_reports(Instant::now());
+    }
+
+    /// The daemon as a whole.
+    fn status(&self, reports: &[&ReactorReport]) -> Status {
+        let followed = self.operations.followed();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            uptime_s: self.started_at.elapsed().as_secs(),
+            state_dir: self.ground.state.path().display().to_string(),
+            config_file: followed.loaded.file.display().to_string(),
+            config_is_master: followed.loaded.is_master,
+            config_refused: self.operations.refused().to_vec(),
+            generation: followed.catalog.generation(),
+            cores: self.cores.iter().map(|&core| len_u32(core)).collect(),
+            settings: self.settings.shown(),
+            portals: self
+                .ground
+                .portals
+                .iter()
+                .map(|p| PortalInfo {
+                    address: p.address.to_string(),
+                    portal_group: p.portal_group_tag,
+                })
+                .collect(),
+            sessions: sessions::count(reports),
+            operations: self.operations.table.under_way().len() as u64,
+            volumes: followed.volume_list().volumes,
+            targets: followed.loaded.config.targets.len() as u64,
+            warnings: self.warnings().cloned().collect(),
+        }
+    }
+
+    /// What is slower or less than configured.
+    fn warnings(&self) -> impl Iterator<Item = &String> {
+        self.start_warnings.iter().chain(&self.operations.followed().warnings)
+    }
+
+    /// The startup message.
+    pub(crate) fn greeting(&self, perfctl: &str) -> String {
+        let followed = self.operations.followed();
+        let perfctl = if self.settings.control_is_default {
+            perfctl.to_owned()
+        } else {
+            format!("{perfctl} --control {}", self.settings.control.display())
+        };
+        Greeting {
+            state_dir: self.ground.state.path(),
+            volumes: &followed.volume_list().volumes,
+            targets: &followed.targets().targets,
+            portals: &self.ground.portals,
+            perfctl: &perfctl,
+        }
+        .text()
+    }
+
+    /// Asks initiators to log out, and begins no change any more. The daemon goes on until
+    /// [`Self::is_over`].
+    pub(crate) fn begin_end(&mut self, now: Instant) {
+        if self.ends_at.is_none() {
+            self.ends_at = Some(now + ASYNC_LOGOUT_TIME + LAST_ANSWERS_TIME);
+            self.node.begin_shutdown();
+            self.operations.begin_end();
+        }
+    }
+
+    /// Whether nothing is left to wait for, or the time for it is over.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        let Some(ends_at) = self.ends_at else { return false };
+        let is_done = self.node.is_drained() && self.operations.table.under_way().len() == 0;
+        is_done || now >= ends_at
+    }
+
+    /// Names what ends with the process. Nothing of it can leave a state that is half of two:
+    /// what is on the disk is that of before or after each step.
+    pub(crate) fn log_unfinished(&self) {
+        for (id, operation) in self.operations.table.under_way() {
+            tracing::warn!(operation = id.0, "stopping while this is in progress: {operation}");
+        }
+    }
 }
 
 /// Where the identities of new volumes come from.

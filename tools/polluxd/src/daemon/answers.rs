@@ -1,73 +1,19 @@
-//! What the daemon tells of itself: status, volumes, targets, sessions.
+//! The volumes and targets of the configuration in force, as the control interface shows them.
 
-use super::{Daemon, sessions};
-use crate::greeting::Greeting;
+use super::followed::Followed;
 use crate::storage::Volume;
-use control_api::{
-    LunInfo, PortalInfo, Status, TargetInfo, Targets, VolumeInfo, VolumeState, Volumes,
-};
-use reactor::ReactorReport;
-use units::len_u32;
+use control_api::{LunInfo, TargetInfo, Targets, VolumeInfo, VolumeState, Volumes};
 use volume::Access;
 
-impl Daemon {
-    pub(super) fn status(&self, reports: &[&ReactorReport]) -> Status {
-        Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            pid: std::process::id(),
-            uptime_s: self.started_at.elapsed().as_secs(),
-            state_dir: self.ground.state.path().display().to_string(),
-            config_file: self.followed.loaded.file.display().to_string(),
-            config_is_master: self.followed.loaded.is_master,
-            config_refused: self.refused.clone(),
-            generation: self.followed.catalog.generation(),
-            cores: self.cores.iter().map(|&core| len_u32(core)).collect(),
-            settings: self.settings.shown(),
-            portals: self
-                .ground
-                .portals
-                .iter()
-                .map(|p| PortalInfo {
-                    address: p.address.to_string(),
-                    portal_group: p.portal_group_tag,
-                })
-                .collect(),
-            sessions: sessions::count(reports),
-            operations: self.operations.under_way().len() as u64,
-            volumes: self.volume_list().volumes,
-            targets: self.followed.loaded.config.targets.len() as u64,
-            warnings: self.warnings().cloned().collect(),
-        }
-    }
-
-    /// What is less than it could be.
-    pub(super) fn warnings(&self) -> impl Iterator<Item = &String> {
-        self.start_warnings.iter().chain(&self.followed.warnings)
-    }
-
-    /// What the daemon says when it serves.
-    pub(crate) fn greeting(&self, perfctl: &str) -> String {
-        let perfctl = if self.settings.control_is_default {
-            perfctl.to_owned()
-        } else {
-            format!("{perfctl} --control {}", self.settings.control.display())
-        };
-        Greeting {
-            state_dir: self.ground.state.path(),
-            volumes: &self.volume_list().volumes,
-            targets: &self.targets().targets,
-            portals: &self.ground.portals,
-            perfctl: &perfctl,
-        }
-        .text()
-    }
-
+impl Followed {
+    /// All volumes.
     pub(super) fn volume_list(&self) -> Volumes {
-        Volumes { volumes: self.followed.volumes.iter().map(|v| self.describe(v)).collect() }
+        Volumes { volumes: self.volumes.iter().map(|v| self.describe(v)).collect() }
     }
 
+    /// The volume of a name.
     pub(super) fn volume_info(&self, name: &str) -> Option<VolumeInfo> {
-        self.followed.volumes.find(name).map(|v| self.describe(v))
+        self.volumes.find(name).map(|v| self.describe(v))
     }
 
     fn describe(&self, volume: &Volume) -> VolumeInfo {
@@ -96,22 +42,24 @@ impl Daemon {
             wwid: wwid.map(|w| w.naa.bytes().iter().map(|b| format!("{b:02x}")).collect()),
             serial: wwid.map(|w| w.serial.clone()),
             state,
-            luns: self.followed.luns_of(&volume.config.name),
+            luns: self.luns_of(&volume.config.name),
         }
     }
 
+    /// All targets.
     pub(super) fn targets(&self) -> Targets {
-        let names = self.followed.loaded.config.targets.iter().map(|t| &t.name);
+        let names = self.loaded.config.targets.iter().map(|t| &t.name);
         Targets { targets: names.filter_map(|name| self.target_info(name)).collect() }
     }
 
+    /// The target of a name.
     pub(super) fn target_info(&self, name: &str) -> Option<TargetInfo> {
-        let target = self.followed.target(name)?;
+        let target = self.target(name)?;
         let luns = target.luns.iter().map(|(&lun, mapping)| LunInfo {
             lun,
             volume: mapping.volume.clone(),
             read_only: mapping.read_only,
-            served: self.followed.volumes.find(&mapping.volume).is_some_and(|v| v.served.is_ok()),
+            served: self.volumes.find(&mapping.volume).is_some_and(|v| v.served.is_ok()),
         });
         Some(TargetInfo {
             name: target.name.clone(),

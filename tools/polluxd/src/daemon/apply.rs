@@ -35,9 +35,18 @@ pub(super) enum Step {
     /// The change is good; nothing was to be changed.
     Checked(ConfigApplied),
     /// These volumes must be opened first.
-    Open { change: Change, volumes: Vec<VolumeConfig>, naa_oui: Option<[u8; 3]> },
+    Open(Wanted),
     /// All that must survive is written.
     Written(Box<Written>),
+}
+
+/// Volumes that a change needs.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// The change, which is tried again with them.
+    pub(super) change: Change,
+    pub(super) volumes: Vec<VolumeConfig>,
+    pub(super) naa_oui: Option<[u8; 3]>,
 }
 
 /// A change that the reactors are to learn of.
@@ -91,7 +100,8 @@ impl Attempt {
         if !missing.is_empty() {
             assert!(self.opened.is_empty(), "what must be opened changed between two tries");
             let naa_oui = proposal.loaded.config.node.naa_oui;
-            return Ok(Step::Open { change: self.change, volumes: missing, naa_oui });
+            let wanted = Wanted { change: self.change, volumes: missing, naa_oui };
+            return Ok(Step::Open(wanted));
         }
         self.write(proposal).map(|written| Step::Written(Box::new(written)))
     }

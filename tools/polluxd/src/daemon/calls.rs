@@ -2,6 +2,8 @@
 //! reported or an operation has ended.
 
 use super::change::Edit;
+use super::sessions::{count as session_count, drop_session, sessions};
+use super::statistics::stats;
 use super::{Daemon, StatsMark, json};
 use crate::operation::{Claims, OperationId, Progress};
 use control_api::{
@@ -74,9 +76,9 @@ impl Daemon {
     pub(crate) fn call(&mut self, call: Call) -> Reply {
         let method = call.name();
         let begun = match call {
-            Call::ConfigApply(params) => self.begin_apply(&params),
-            Call::LunMap(params) => self.begin_edit(Edit::LunMap(params)),
-            Call::LunUnmap(params) => self.begin_edit(Edit::LunUnmap(params)),
+            Call::ConfigApply(params) => self.operations.begin_apply(&params),
+            Call::LunMap(params) => self.operations.begin_edit(Edit::LunMap(params)),
+            Call::LunUnmap(params) => self.operations.begin_edit(Edit::LunUnmap(params)),
             Call::OperationList(_) => return self.now(method, self.operation_list()),
             Call::OperationShow(params) => {
                 let info = self.operation(OperationId(params.id));
@@ -90,12 +92,16 @@ impl Daemon {
             Call::Shutdown(_) => return self.ask(method, Question::Shutdown),
             Call::StatsQuery(params) => return self.ask(method, Question::Stats(params)),
             Call::StatusQuery(_) => return self.ask(method, Question::Status),
-            Call::TargetCreate(params) => self.begin_edit(Edit::TargetCreate(params)),
-            Call::TargetDelete(params) => self.begin_edit(Edit::TargetDelete(params)),
-            Call::TargetList(_) => return self.now(method, json(&self.targets())),
-            Call::VolumeCreate(params) => self.begin_edit(Edit::VolumeCreate(params)),
-            Call::VolumeDelete(params) => self.begin_edit(Edit::VolumeDelete(params)),
-            Call::VolumeList(_) => return self.now(method, json(&self.volume_list())),
+            Call::TargetCreate(params) => self.operations.begin_edit(Edit::TargetCreate(params)),
+            Call::TargetDelete(params) => self.operations.begin_edit(Edit::TargetDelete(params)),
+            Call::TargetList(_) => {
+                return self.now(method, json(&self.operations.followed().targets()));
+            }
+            Call::VolumeCreate(params) => self.operations.begin_edit(Edit::VolumeCreate(params)),
+            Call::VolumeDelete(params) => self.operations.begin_edit(Edit::VolumeDelete(params)),
+            Call::VolumeList(_) => {
+                return self.now(method, json(&self.operations.followed().volume_list()));
+            }
         };
         match begun {
             Ok(id) => self.later(method, Event::Outcome(id)),
@@ -134,7 +140,7 @@ impl Daemon {
         let answer = match &awaited.event {
             // The end of an operation was logged when it came.
             Event::Outcome(id) => {
-                return match self.operations.get(*id).map(|operation| &operation.progress) {
+                return match self.operations.table.get(*id).map(|operation| &operation.progress) {
                     Some(Progress::Ended(result)) => Some(result.clone()),
                     Some(_) if !is_late => None,
                     Some(_) | None => Some(json(&Started { operation: id.0 })),
@@ -143,7 +149,8 @@ impl Daemon {
             }
             Event::End(id) => {
                 let info = self.operation(*id);
-                let goes_on = self.operations.under_way().any(|(under_way, _)| under_way == *id);
+                let goes_on =
+                    self.operations.table.under_way().any(|(under_way, _)| under_way == *id);
                 if goes_on && !is_late {
                     return None;
                 }
@@ -180,8 +187,9 @@ impl Daemon {
             Question::Shutdown | Question::Stats(_) | Question::Status => return None,
             Question::Drop(_) | Question::Sessions => {}
         }
-        let id = self.operations.accept(method, "of all reactors".into(), Claims::Nothing, now)?;
-        self.operations.run(id, "waiting for a busy reactor");
+        let id =
+            self.operations.table.accept(method, "of all reactors".into(), Claims::Nothing, now)?;
+        self.operations.table.run(id, "waiting for a busy reactor");
         let until = now + REPORT_TIME_MAX;
         self.reporting.insert(id, Reporting { round, question: question.clone(), until });
         Some(id)
@@ -197,7 +205,7 @@ impl Daemon {
             let Some(reporting) = self.reporting.remove(&id) else { unreachable!("listed above") };
             // Of these questions, none is about what has changed since the last one.
             let result = self.reported(&reporting.question, &mut None);
-            self.operations.end(id, result, now);
+            self.operations.table.end(id, result, now);
         }
     }
 
@@ -212,22 +220,23 @@ impl Daemon {
         mark: &mut Option<StatsMark>,
     ) -> Result<Value, RpcError> {
         if let Question::Drop(params) = question {
-            return json(&self.session_drop(params)?);
+            return json(&drop_session(&mut self.node, params)?);
         }
         let reports: Vec<&ReactorReport> = self.node.known_reports();
         match question {
             Question::Drop(_) => unreachable!("handled above"),
-            Question::Sessions => json(&super::sessions::sessions(&reports)),
-            Question::Shutdown => {
-                json(&ShutdownStarted { sessions: super::sessions::count(&reports) })
+            Question::Sessions => json(&sessions(&reports)),
+            Question::Shutdown => json(&ShutdownStarted { sessions: session_count(&reports) }),
+            Question::Stats(query) => {
+                let followed = self.operations.followed();
+                json(&stats(followed, self.started_at, query, &reports, mark))
             }
-            Question::Stats(query) => json(&self.stats(query, &reports, mark)),
             Question::Status => json(&self.status(&reports)),
         }
     }
 
     fn operation(&self, id: OperationId) -> Result<OperationInfo, RpcError> {
-        let operation = self.operations.get(id).map(|o| o.info(id, Instant::now()));
+        let operation = self.operations.table.get(id).map(|o| o.info(id, Instant::now()));
         operation.ok_or_else(|| {
             let sentence = format!("operation {} does not exist or ended long ago", id.0);
             RpcError::new(ErrorCode::NotFound, sentence)
@@ -237,7 +246,7 @@ impl Daemon {
     }
 
     fn operation_list(&self) -> Result<Value, RpcError> {
-        json(&Operations { operations: self.operations.infos(Instant::now()) })
+        json(&Operations { operations: self.operations.table.infos(Instant::now()) })
     }
 }
 

@@ -2,20 +2,26 @@
 //! removed, and its last close waited for.
 
 use super::apply::Deleted;
-use super::operations::{Completion, Work};
-use super::{Daemon, json};
-use crate::operation::{Claims, OperationId};
+use super::json;
+use crate::operation::OperationId;
 use crate::state::Removal;
 use control_api::{ErrorCode, RpcError, VolumeDeleted};
-use reactor::ClosedVolume;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
-use std::time::Instant;
 use units::VolumeId;
+
+/// The deletions that are under way.
+#[derive(Debug, Default)]
+pub(super) struct Deletions {
+    under_way: BTreeMap<OperationId, Deletion>,
+    /// Those that wait until their volume is closed.
+    closing: BTreeMap<VolumeId, OperationId>,
+}
 
 /// The rest of a deletion.
 #[derive(Debug)]
-pub(super) struct Deletion {
+struct Deletion {
     answer: VolumeDeleted,
     /// What is removed, as it is shown; `None` when that is done.
     removing: Option<String>,
@@ -24,63 +30,50 @@ pub(super) struct Deletion {
     fault: Option<RpcError>,
 }
 
-impl Daemon {
+/// What the operation of a deletion does next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// It waits for this.
+    Wait(String),
+    /// It ends.
+    End(Result<Value, RpcError>),
+}
+
+impl Deletions {
     /// Goes on with the deletion of a volume that an earlier daemon began.
-    pub(super) fn resume_removal(&mut self, removal: Removal) {
-        let (claims, now) = (Claims::Nothing, Instant::now());
-        let volume = removal.volume.clone();
-        // At the start there are no others.
-        let Some(id) = self.operations.accept("volume.delete", volume, claims, now) else { return };
+    pub(super) fn resume(&mut self, id: OperationId, removal: &Removal) {
         let answer = VolumeDeleted { name: removal.volume.clone(), file_left: None };
         let removing = removal.file.as_deref().map(|file| file.display().to_string());
         let deletion = Deletion { answer, removing, is_open: false, fault: None };
-        let mut work = Work::new(None);
-        work.deletion = Some(deletion);
-        self.work.insert(id, work);
-        self.remove(id, removal);
+        self.under_way.insert(id, deletion);
     }
 
-    pub(super) fn delete(&mut self, id: OperationId, name: String, deleted: Deleted) {
+    /// The catalog has dropped a volume. Returns what is to be removed of it.
+    pub(super) fn begin(
+        &mut self,
+        id: OperationId,
+        name: String,
+        deleted: Deleted,
+    ) -> Option<Removal> {
         let Deleted { served, removal, file_left } = deleted;
         let shown = |removal: &Removal| match &removal.file {
             Some(file) => file.display().to_string(),
             None => format!("the record of volume {}", removal.volume),
         };
-        self.work(id).deletion = Some(Deletion {
+        let deletion = Deletion {
             answer: VolumeDeleted { name, file_left },
             removing: removal.as_ref().map(shown),
             is_open: served.is_some(),
             fault: None,
-        });
+        };
+        self.under_way.insert(id, deletion);
         if let Some(volume) = served {
             self.closing.insert(volume, id);
         }
-        if let Some(removal) = removal {
-            let ground = Arc::clone(&self.ground);
-            self.files.run(move || {
-                let result = removal.release(&ground.state);
-                Completion::Released { id, removal, result }
-            });
-        }
-        self.go_on_deleting(id);
+        removal
     }
 
-    pub(super) fn released(&mut self, id: OperationId, removal: Removal, result: io::Result<()>) {
-        if let Err(error) = result {
-            return self.removed(id, Err(error));
-        }
-        // A new volume may have the name now.
-        self.operations.release(id);
-        self.remove(id, removal);
-        self.start_operations();
-    }
-
-    fn remove(&mut self, id: OperationId, removal: Removal) {
-        let ground = Arc::clone(&self.ground);
-        self.files.run(move || Completion::Removed { id, result: removal.finish(&ground.state) });
-        self.go_on_deleting(id);
-    }
-
+    /// What was to be removed is gone, or cannot be removed.
     pub(super) fn removed(&mut self, id: OperationId, result: io::Result<()>) {
         let deletion = self.deletion(id);
         let removed = deletion.removing.take().unwrap_or_default();
@@ -89,47 +82,36 @@ impl Daemon {
             let sentence =
                 format!("volume {name} is deleted, but {removed} could not be removed: {error}");
             let fault = RpcError::new(ErrorCode::Environment, sentence).on(name);
-            deletion.fault = Some(fault.hint("polluxd tries again when it starts the next time."));
+            deletion.fault = Some(fault.hint("polluxd retries at its next start."));
         }
-        self.go_on_deleting(id);
     }
 
-    fn go_on_deleting(&mut self, id: OperationId) {
+    /// A volume is closed, and its blocks are free. Returns the operation that waited for that;
+    /// volumes that a configuration dropped have none.
+    pub(super) fn closed(&mut self, volume: VolumeId) -> Option<OperationId> {
+        let id = self.closing.remove(&volume)?;
+        self.deletion(id).is_open = false;
+        Some(id)
+    }
+
+    /// What is next. A deletion that ends is forgotten.
+    pub(super) fn next(&mut self, id: OperationId) -> Next {
         let deletion = self.deletion(id);
         if let Some(removed) = &deletion.removing {
-            let step = format!("removing {removed}");
-            self.operations.run(id, step);
+            Next::Wait(format!("removing {removed}"))
         } else if deletion.is_open {
-            self.operations.run(id, "closing the volume");
+            Next::Wait("closing the volume".into())
         } else {
             let result = deletion.fault.take().map_or_else(|| json(&deletion.answer), Err);
-            self.end(id, result);
+            self.under_way.remove(&id);
+            Next::End(result)
         }
     }
 
     fn deletion(&mut self, id: OperationId) -> &mut Deletion {
-        let Some(deletion) = &mut self.work(id).deletion else {
+        let Some(deletion) = self.under_way.get_mut(&id) else {
             unreachable!("operation {} deletes no volume", id.0)
         };
         deletion
-    }
-
-    /// Closes a volume that no reactor has open any more. The last close of a removed file frees
-    /// its blocks, and that of a device writes its caches: both may take seconds.
-    pub(super) fn close(&mut self, closed: ClosedVolume) {
-        self.files.run(move || {
-            let id = closed.id;
-            drop(closed);
-            Completion::Closed(id)
-        });
-    }
-
-    /// A volume is closed, and its blocks are free.
-    pub(super) fn closed(&mut self, volume: VolumeId) {
-        // Volumes that a configuration dropped have no operation any more.
-        if let Some(id) = self.closing.remove(&volume) {
-            self.deletion(id).is_open = false;
-            self.go_on_deleting(id);
-        }
     }
 }

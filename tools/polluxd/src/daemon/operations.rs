@@ -4,20 +4,25 @@
 //! before has written. Volumes are opened and files removed on the other workers, so that a
 //! device that hangs holds up nothing but what needs it.
 
-use super::apply::{Attempt, Step, Written, master_refusal};
+use super::apply::{Attempt, Deleted, Step, Wanted, Written, master_refusal};
 use super::change::{Apply, Change, Edit};
-use super::deletion::Deletion;
-use super::{Daemon, identity, json};
+use super::deletion::{Deletions, Next};
+use super::followed::{Followed, Ground};
+use super::{identity, json};
 use crate::config::VolumeConfig;
-use crate::operation::{OperationId, Progress};
+use crate::operation::{Claims, OperationId, OperationTable, Progress};
+use crate::settings::Settings;
 use crate::state::Removal;
 use crate::storage::{IN_USE_TIME_MAX, Outcome, try_open};
+use crate::workers::Workers;
 use control_api::{ConfigApply, ErrorCode, RpcError, TargetDeleted};
+use reactor::{ClosedVolume, Node};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 use units::VolumeId;
 use units::limits::OPERATIONS_MAX;
@@ -52,16 +57,44 @@ pub(super) enum Completion {
     },
 }
 
+/// The operations, and what only they change: the configuration in force.
+#[derive(Debug)]
+pub(super) struct Operations {
+    /// All operations; those that wait for reports of the reactors have no work here.
+    pub(super) table: OperationTable,
+    followed: Arc<Followed>,
+    /// The faults of the last configuration, where it was refused.
+    refused: Vec<String>,
+    ground: Arc<Ground>,
+    work: BTreeMap<OperationId, Work>,
+    /// Operations whose change is to be tried.
+    turns: BTreeSet<OperationId>,
+    /// A change is being tried.
+    is_trying: bool,
+    /// The daemon ends: no change begins any more.
+    is_ending: bool,
+    deletions: Deletions,
+    workers: OperationWorkers,
+}
+
+/// The workers that run the steps of operations.
+#[derive(Debug)]
+pub(super) struct OperationWorkers {
+    /// The worker that tries changes and writes what must survive.
+    pub(super) journal: Workers<Completion>,
+    /// The workers for volumes and other files.
+    pub(super) files: Workers<Completion>,
+    pub(super) completions: Receiver<Completion>,
+}
+
 /// An operation that is under way.
 #[derive(Debug)]
-pub(super) struct Work {
+struct Work {
     /// What is to be changed; with the worker while it tries.
     change: Option<Change>,
     /// Volumes that are being opened, as they are shown.
     opening: BTreeMap<String, String>,
     opened: BTreeMap<String, Outcome>,
-    /// After the catalog has dropped a volume.
-    pub(super) deletion: Option<Deletion>,
     /// SIGHUP began it, and the service manager is to hear of its end.
     is_reload: bool,
     /// It changes the configuration as a whole.
@@ -69,26 +102,55 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub(super) fn new(change: Option<Change>) -> Self {
+    fn new(change: Option<Change>) -> Self {
         let is_apply = matches!(change, Some(Change::Apply(Apply { check_only: false, .. })));
         Self {
             change,
             opening: BTreeMap::new(),
             opened: BTreeMap::new(),
-            deletion: None,
             is_reload: false,
             is_apply,
         }
     }
 }
 
-impl Daemon {
+impl Operations {
+    /// None yet.
+    pub(super) fn new(
+        ground: Arc<Ground>,
+        followed: Arc<Followed>,
+        workers: OperationWorkers,
+    ) -> Self {
+        Self {
+            table: OperationTable::default(),
+            followed,
+            refused: Vec::new(),
+            ground,
+            work: BTreeMap::new(),
+            turns: BTreeSet::new(),
+            is_trying: false,
+            is_ending: false,
+            deletions: Deletions::default(),
+            workers,
+        }
+    }
+
+    /// The configuration in force.
+    pub(super) fn followed(&self) -> &Followed {
+        &self.followed
+    }
+
+    /// The faults of the last configuration, where it was refused.
+    pub(super) fn refused(&self) -> &[String] {
+        &self.refused
+    }
+
     /// Reads the configuration again and follows it. A bad one is refused as a whole, and what
     /// runs goes on.
     ///
     /// # Errors
     /// The operation cannot begin.
-    pub(crate) fn reload(&mut self) -> Result<(), RpcError> {
+    pub(super) fn reload(&mut self) -> Result<(), RpcError> {
         let id = self.begin_apply(&ConfigApply::default())?;
         // Nothing ends an operation before the next turn of the control thread.
         if let Some(work) = self.work.get_mut(&id) {
@@ -112,27 +174,27 @@ impl Daemon {
     }
 
     fn begin(&mut self, change: Change) -> Result<OperationId, RpcError> {
-        if self.ends_at.is_some() {
+        if self.is_ending {
             return Err(shutting_down());
         }
         let claims = change.claims(&self.followed);
         let (method, subject, now) = (change.method(), change.subject(), Instant::now());
-        let Some(id) = self.operations.accept(method, subject, claims, now) else {
+        let Some(id) = self.table.accept(method, subject, claims, now) else {
             let sentence = format!("{OPERATIONS_MAX} operations are under way");
             return Err(RpcError::new(ErrorCode::TooMany, sentence)
                 .hint("Run \"perfctl operation list\" to see them, and try again."));
         };
         self.work.insert(id, Work::new(Some(change)));
-        self.start_operations();
+        self.start();
         Ok(id)
     }
 
     /// Starts what waits for nothing any more.
-    pub(super) fn start_operations(&mut self) {
-        if self.ends_at.is_some() {
-            return self.abandon_operations();
+    fn start(&mut self) {
+        if self.is_ending {
+            return self.abandon();
         }
-        for id in self.operations.startable() {
+        for id in self.table.startable() {
             let Some(work) = self.work.get(&id) else {
                 unreachable!("operation {} waits without anything to do", id.0)
             };
@@ -141,12 +203,13 @@ impl Daemon {
                     let master = self.followed.loaded.is_master && !apply.check_only;
                     let master = master.then(|| self.followed.loaded.file.clone());
                     let file = apply.file.clone();
-                    self.operations.run(id, format!("reading {}", file.display()));
-                    self.files
+                    self.table.run(id, format!("reading {}", file.display()));
+                    self.workers
+                        .files
                         .run(move || Completion::Read { id, text: read(&file, master.as_deref()) });
                 }
                 Some(Change::Edit(_)) => {
-                    self.operations.run(id, "checking the change");
+                    self.table.run(id, "checking the change");
                     self.turns.insert(id);
                 }
                 None => unreachable!("operation {} has begun already", id.0),
@@ -157,8 +220,8 @@ impl Daemon {
 
     /// Tries the oldest change that is ready, if no other is being tried.
     fn take_turn(&mut self) {
-        if self.ends_at.is_some() {
-            return self.abandon_operations();
+        if self.is_ending {
+            return self.abandon();
         }
         if self.is_trying {
             return;
@@ -177,23 +240,32 @@ impl Daemon {
             opened: std::mem::take(&mut work.opened),
         };
         self.is_trying = true;
-        self.operations.run(id, "writing the configuration");
-        self.journal.run(move || Completion::Attempted { id, step: attempt.run() });
+        self.table.run(id, "writing the configuration");
+        self.workers.journal.run(move || Completion::Attempted { id, step: attempt.run() });
     }
 
-    /// Takes in what jobs have returned and what the reactors have reported.
-    pub(crate) fn handle_events(&mut self) {
-        for closed in self.node.handle_notices() {
-            self.close(closed);
-        }
-        while let Ok(completion) = self.completions.try_recv() {
+    /// Takes in what jobs have returned. A change that was written is brought into force.
+    pub(super) fn handle_completions(&mut self, node: &mut Node, settings: &mut Settings) {
+        while let Ok(completion) = self.workers.completions.try_recv() {
             match completion {
                 Completion::Attempted { id, step } => {
                     self.is_trying = false;
-                    self.attempted(id, step);
+                    match step {
+                        Ok(Step::Checked(applied)) => self.end(id, json(&applied)),
+                        Ok(Step::Open(wanted)) => self.open_all(id, wanted),
+                        Ok(Step::Written(written)) => {
+                            settings.follow(&written.followed.loaded.config);
+                            self.bring_into_force(id, *written, node);
+                        }
+                        Err(error) => self.end(id, Err(error)),
+                    }
                     self.take_turn();
                 }
-                Completion::Closed(volume) => self.closed(volume),
+                Completion::Closed(volume) => {
+                    if let Some(id) = self.deletions.closed(volume) {
+                        self.go_on_deleting(id);
+                    }
+                }
                 Completion::Discarded => {}
                 Completion::Opened { id, volume, outcome } => self.opened(id, volume, *outcome),
                 Completion::Read { id, text } => self.read(id, text),
@@ -201,10 +273,9 @@ impl Daemon {
                 Completion::Removed { id, result } => self.removed(id, result),
             }
         }
-        self.handle_reports(Instant::now());
     }
 
-    pub(super) fn work(&mut self, id: OperationId) -> &mut Work {
+    fn work(&mut self, id: OperationId) -> &mut Work {
         let Some(work) = self.work.get_mut(&id) else {
             unreachable!("a job of operation {}, which has ended", id.0)
         };
@@ -224,20 +295,15 @@ impl Daemon {
         }
     }
 
-    fn attempted(&mut self, id: OperationId, step: Result<Step, RpcError>) {
-        match step {
-            Ok(Step::Checked(applied)) => self.end(id, json(&applied)),
-            Ok(Step::Open { .. }) if self.ends_at.is_some() => self.end(id, Err(shutting_down())),
-            Ok(Step::Open { change, volumes, naa_oui }) => {
-                self.work(id).change = Some(change);
-                for config in volumes {
-                    self.open(id, config, naa_oui);
-                }
-                self.show_opening(id);
-            }
-            Ok(Step::Written(written)) => self.bring_into_force(id, *written),
-            Err(error) => self.end(id, Err(error)),
+    fn open_all(&mut self, id: OperationId, wanted: Wanted) {
+        if self.is_ending {
+            return self.end(id, Err(shutting_down()));
         }
+        self.work(id).change = Some(wanted.change);
+        for config in wanted.volumes {
+            self.open(id, config, wanted.naa_oui);
+        }
+        self.show_opening(id);
     }
 
     fn open(&mut self, id: OperationId, config: VolumeConfig, naa_oui: Option<[u8; 3]>) {
@@ -245,7 +311,7 @@ impl Daemon {
         let shown = place.unwrap_or_else(|| format!("volume {}", config.name));
         self.work(id).opening.insert(config.name.clone(), shown);
         let ground = Arc::clone(&self.ground);
-        self.files.run(move || {
+        self.workers.files.run(move || {
             let patience = Instant::now() + IN_USE_TIME_MAX;
             let outcome = try_open(&config, &ground.state, identity(naa_oui), patience);
             Completion::Opened { id, volume: config.name, outcome: Box::new(outcome) }
@@ -268,13 +334,12 @@ impl Daemon {
         let shown: Vec<_> = self.work(id).opening.values().take(SHOWN_MAX).cloned().collect();
         let more = self.work(id).opening.len() - shown.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        self.operations.run(id, format!("opening {}{more}", shown.join(", ")));
+        self.table.run(id, format!("opening {}{more}", shown.join(", ")));
     }
 
-    fn bring_into_force(&mut self, id: OperationId, written: Written) {
+    fn bring_into_force(&mut self, id: OperationId, written: Written, node: &mut Node) {
         let Written { change, followed, stores, applied, deleted } = written;
-        self.node.apply(Arc::clone(&followed.catalog), stores);
-        self.settings.follow(&followed.loaded.config);
+        node.apply(Arc::clone(&followed.catalog), stores);
         self.followed = Arc::new(followed);
         for change in &applied.changes {
             tracing::info!("{change}");
@@ -285,7 +350,7 @@ impl Daemon {
         match change {
             Change::Apply(_) => self.end(id, json(&applied)),
             Change::Edit(Edit::VolumeCreate(params)) => {
-                self.end(id, json(&self.volume_info(&params.name)));
+                self.end(id, json(&self.followed.volume_info(&params.name)));
             }
             Change::Edit(Edit::VolumeDelete(params)) => {
                 let Some(deleted) = deleted else {
@@ -303,21 +368,88 @@ impl Daemon {
     }
 
     fn end_with_target(&mut self, id: OperationId, name: &str) {
-        self.end(id, json(&self.target_info(name)));
+        self.end(id, json(&self.followed.target_info(name)));
     }
 
-    /// While the daemon ends: what has no job under way gets none any more.
-    pub(super) fn abandon_operations(&mut self) {
-        let waiting = self.operations.under_way().filter(|(_, o)| o.progress == Progress::Waiting);
+    /// Goes on with the deletion of a volume that an earlier daemon began.
+    pub(super) fn resume_removal(&mut self, removal: Removal) {
+        let (claims, now) = (Claims::Nothing, Instant::now());
+        let volume = removal.volume.clone();
+        // At the start there are no others.
+        let Some(id) = self.table.accept("volume.delete", volume, claims, now) else { return };
+        self.work.insert(id, Work::new(None));
+        self.deletions.resume(id, &removal);
+        self.remove(id, removal);
+    }
+
+    fn delete(&mut self, id: OperationId, name: String, deleted: Deleted) {
+        if let Some(removal) = self.deletions.begin(id, name, deleted) {
+            let ground = Arc::clone(&self.ground);
+            self.workers.files.run(move || {
+                let result = removal.release(&ground.state);
+                Completion::Released { id, removal, result }
+            });
+        }
+        self.go_on_deleting(id);
+    }
+
+    fn released(&mut self, id: OperationId, removal: Removal, result: io::Result<()>) {
+        if let Err(error) = result {
+            return self.removed(id, Err(error));
+        }
+        // A new volume may have the name now.
+        self.table.release(id);
+        self.remove(id, removal);
+        self.start();
+    }
+
+    fn remove(&mut self, id: OperationId, removal: Removal) {
+        let ground = Arc::clone(&self.ground);
+        let job = move || Completion::Removed { id, result: removal.finish(&ground.state) };
+        self.workers.files.run(job);
+        self.go_on_deleting(id);
+    }
+
+    fn removed(&mut self, id: OperationId, result: io::Result<()>) {
+        self.deletions.removed(id, result);
+        self.go_on_deleting(id);
+    }
+
+    fn go_on_deleting(&mut self, id: OperationId) {
+        match self.deletions.next(id) {
+            Next::Wait(step) => self.table.run(id, step),
+            Next::End(result) => self.end(id, result),
+        }
+    }
+
+    /// Closes a volume that no reactor has open any more. The last close of a removed file frees
+    /// its blocks, and that of a device writes its caches: both may take seconds.
+    pub(super) fn close(&mut self, closed: ClosedVolume) {
+        self.workers.files.run(move || {
+            let id = closed.id;
+            drop(closed);
+            Completion::Closed(id)
+        });
+    }
+
+    /// The daemon ends: no change begins any more.
+    pub(super) fn begin_end(&mut self) {
+        self.is_ending = true;
+        self.abandon();
+    }
+
+    /// What has no job under way gets none any more.
+    fn abandon(&mut self) {
+        let waiting = self.table.under_way().filter(|(_, o)| o.progress == Progress::Waiting);
         let waiting: Vec<_> = waiting.map(|(id, _)| id).collect();
         for id in std::mem::take(&mut self.turns).into_iter().chain(waiting) {
             self.finish(id, Err(shutting_down()));
         }
     }
 
-    pub(super) fn end(&mut self, id: OperationId, result: Result<Value, RpcError>) {
+    fn end(&mut self, id: OperationId, result: Result<Value, RpcError>) {
         self.finish(id, result);
-        self.start_operations();
+        self.start();
     }
 
     fn finish(&mut self, id: OperationId, result: Result<Value, RpcError>) {
@@ -325,7 +457,7 @@ impl Daemon {
             unreachable!("operation {} ends twice", id.0)
         };
         if let Err(error) = &result
-            && let Some(operation) = self.operations.get(id)
+            && let Some(operation) = self.table.get(id)
         {
             tracing::info!(method = operation.method, operation = id.0, %error, "rejected");
         }
@@ -336,12 +468,12 @@ impl Daemon {
             reloaded(&result);
         }
         if !work.opened.is_empty() {
-            self.files.run(move || {
+            self.workers.files.run(move || {
                 drop(work.opened);
                 Completion::Discarded
             });
         }
-        self.operations.end(id, result, Instant::now());
+        self.table.end(id, result, Instant::now());
     }
 }
 

@@ -1,8 +1,7 @@
-//! Who is logged in, and sending somebody away.
+//! The sessions that the reactors reported.
 
-use super::Daemon;
 use control_api::{ErrorCode, RpcError, SessionDrop, SessionDropped, SessionInfo, Sessions};
-use reactor::ReactorReport;
+use reactor::{Node, ReactorReport};
 use units::{ConnId, ReactorId};
 
 /// All sessions.
@@ -15,23 +14,25 @@ pub(super) fn count(reports: &[&ReactorReport]) -> u64 {
     reports.iter().map(|report| report.sessions.len() as u64).sum()
 }
 
-impl Daemon {
-    pub(super) fn session_drop(
-        &mut self,
-        params: &SessionDrop,
-    ) -> Result<SessionDropped, RpcError> {
-        let reports = self.node.known_reports();
-        let mut sessions = reports.iter().flat_map(|report| sessions_of(report));
-        let Some(((reactor, conn), _)) = sessions.find(|(_, s)| s.id == params.id) else {
-            let sentence = format!("there is no session {}", params.id);
-            return Err(RpcError::new(ErrorCode::NotFound, sentence)
-                .on(&*params.id)
-                .hint("perfctl session list shows those that there are."));
-        };
-        drop(sessions);
-        self.node.drop_session(reactor, conn);
-        Ok(SessionDropped { id: params.id.clone() })
-    }
+/// Drops a session.
+///
+/// # Errors
+/// There is none with this name.
+pub(super) fn drop_session(
+    node: &mut Node,
+    params: &SessionDrop,
+) -> Result<SessionDropped, RpcError> {
+    let reports = node.known_reports();
+    let mut sessions = reports.iter().flat_map(|report| sessions_of(report));
+    let Some(((reactor, conn), _)) = sessions.find(|(_, s)| s.id == params.id) else {
+        let sentence = format!("session {:?} does not exist", params.id);
+        return Err(RpcError::new(ErrorCode::NotFound, sentence)
+            .on(&*params.id)
+            .hint("Run \"perfctl session list\" to see the existing sessions."));
+    };
+    drop(sessions);
+    node.drop_session(reactor, conn);
+    Ok(SessionDropped { id: params.id.clone() })
 }
 
 /// The sessions of a reactor, with what names them to the node.

@@ -1,11 +1,11 @@
 //! From flags to a daemon that serves.
 
 use super::followed::{Followed, Ground};
+use super::operations::{OperationWorkers, Operations};
 use super::{Daemon, identity};
 use crate::config::{NodeConfig, Poll, RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced};
 use crate::flags::Flags;
 use crate::listen::listen_on;
-use crate::operation::OperationTable;
 use crate::settings::{Loaded, Settings, load, load_text, state_dir};
 use crate::start_fault::StartFault;
 use crate::state::{Removal, StateDir, TargetPorts, durable};
@@ -13,7 +13,7 @@ use crate::storage::VolumeTable;
 use crate::workers::Workers;
 use control_api::VolumeKind;
 use reactor::{Alarm, Napi, Node, NodeOptions, PollMode};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -65,32 +65,28 @@ impl Daemon {
             Workers::start(name, threads_max, sender.clone(), Arc::clone(&alarm))
                 .map_err(StartFault::Workers)
         };
-        let mut daemon = Self {
-            settings,
-            ground,
-            followed: Arc::new(followed),
-            cores,
-            node,
-            started_at: Instant::now(),
-            start_warnings: warnings,
-            refused: Vec::new(),
-            operations: OperationTable::default(),
-            work: BTreeMap::new(),
-            reporting: BTreeMap::new(),
-            turns: BTreeSet::new(),
-            is_trying: false,
-            closing: BTreeMap::new(),
+        let workers = OperationWorkers {
             // One, because each change builds on the one before.
             journal: pool("journal", 1)?,
             files: pool("files", limits::CONTROL_WORKERS_MAX)?,
             completions,
+        };
+        let mut daemon = Self {
+            settings,
+            operations: Operations::new(Arc::clone(&ground), Arc::new(followed), workers),
+            ground,
+            cores,
+            node,
+            started_at: Instant::now(),
+            start_warnings: warnings,
+            reporting: BTreeMap::new(),
             ends_at: None,
         };
         for warning in daemon.warnings() {
             tracing::warn!("{warning}");
         }
         for removal in removals {
-            daemon.resume_removal(removal);
+            daemon.operations.resume_removal(removal);
         }
         // From the first call on, every reactor has reported once, however busy it is.
         daemon.node.request_reports();

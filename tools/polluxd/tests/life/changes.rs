@@ -96,7 +96,7 @@ fn a_change_that_cannot_be_made_changes_nothing() {
             -32001,
             "target iqn.2026-11.local.pollux:demo has no LUN 9",
         ),
-        ("session.drop", json!({"id": "0.0.0"}), -32001, "there is no session 0.0.0"),
+        ("session.drop", json!({"id": "0.0.0"}), -32001, "session \"0.0.0\" does not exist"),
     ] {
         assert_eq!(daemon.refused(method, &params), (code, sentence.to_owned()), "{method}");
     }
