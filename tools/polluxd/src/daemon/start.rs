@@ -9,7 +9,7 @@ use crate::listen::listen_on;
 use crate::settings::{Loaded, Settings, load, load_text, state_dir};
 use crate::start_fault::StartFault;
 use crate::state::{Removal, StateDir, TargetPorts, durable};
-use crate::storage::VolumeTable;
+use crate::storage::{VolumeTable, path_of};
 use crate::workers::Workers;
 use control_api::VolumeKind;
 use reactor::{Alarm, Napi, Node, NodeOptions, PollMode};
@@ -112,9 +112,13 @@ fn resume_removals(state: &StateDir, loaded: &Loaded, warnings: &mut Vec<String>
     warnings.extend(faults);
     let mut resumed = Vec::new();
     for removal in removals {
-        let is_in_catalog = loaded.config.volumes.iter().any(|v| v.name == removal.volume);
+        let mut volumes = loaded.config.volumes.iter();
+        let is_in_catalog = volumes.clone().any(|v| v.name == removal.volume);
+        let is_file_taken = volumes.any(|v| {
+            v.kind == VolumeKind::File && removal.file.as_ref() == Some(&path_of(v, state))
+        });
         let result = if removal.is_decided(is_in_catalog, state) {
-            removal.resume(state).map(|()| resumed.push(removal.clone()))
+            removal.resume(state, is_file_taken).map(|()| resumed.push(removal.clone()))
         } else {
             removal.forget(state)
         };

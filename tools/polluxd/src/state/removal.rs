@@ -68,13 +68,19 @@ impl Removal {
         durable::remove(&self.path(state))
     }
 
-    /// Step 3 after a crash. The file of a volume without a record keeps its name if it has it
-    /// still: it could be that of a newer volume.
+    /// Step 3 at a later start. A file that has its name still keeps it where it is, or could be,
+    /// that of a newer volume: where the catalog says so, or where the volume has no record.
     ///
     /// # Errors
     /// What the operating system says.
-    pub(crate) fn resume(&self, state: &StateDir) -> io::Result<()> {
-        if self.is_recorded { self.release(state) } else { Ok(()) }
+    pub(crate) fn resume(&self, state: &StateDir, is_file_taken: bool) -> io::Result<()> {
+        if !self.is_recorded {
+            return Ok(());
+        }
+        if !is_file_taken {
+            return self.release(state);
+        }
+        if self.has_record(state) { state.forget_record(&self.volume) } else { Ok(()) }
     }
 
     /// Step 3: frees the volume's name and path. Does no harm where that is done already.
@@ -225,7 +231,7 @@ mod tests {
             assert_eq!(faults, [] as [String; 0]);
             for removal in removals {
                 if removal.is_decided(is_in_catalog, &self.state) {
-                    removal.resume(&self.state).unwrap();
+                    removal.resume(&self.state, false).unwrap();
                     removal.finish(&self.state).unwrap();
                 } else {
                     removal.forget(&self.state).unwrap();
