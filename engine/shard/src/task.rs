@@ -339,7 +339,8 @@ impl Task {
     }
 
     /// The home of a logical unit begins a job for it.
-    pub(crate) const fn begin_job(&mut self) {
+    pub(crate) fn begin_job(&mut self) {
+        assert!(self.phase != Phase::Finished, "a finished task asks for nothing");
         self.jobs_in_flight += 1;
     }
 

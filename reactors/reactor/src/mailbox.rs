@@ -11,7 +11,7 @@ mod doorbell;
 use crossbeam_queue::ArrayQueue;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use units::{ReactorId, limits};
+use units::{ReactorId, len_u8, limits};
 
 pub(crate) use doorbell::Doorbell;
 #[cfg(test)]
@@ -77,7 +77,7 @@ impl<M> Inboxes<M> {
 
     /// Every reactor that can send mail here.
     pub(crate) fn senders(&self) -> impl Iterator<Item = ReactorId> + use<M> {
-        let count = u8::try_from(self.queues.len()).unwrap_or(u8::MAX);
+        let count = len_u8(self.queues.len());
         (0..count).map(ReactorId)
     }
 

@@ -24,7 +24,7 @@ use shard::{Actions, IoResult, Message, OpId, Shard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use units::{BufId, Instant, ReactorId};
+use units::{BufId, Instant, ReactorId, nanoseconds};
 use uring::{Completion, Driver, Wait, Waker};
 
 impl Bell for Waker {
@@ -169,7 +169,7 @@ impl Reactor {
 
     /// Counts the time since the last turn began, the kernel's part included, as what that was.
     fn account(&mut self, now: Instant) {
-        let took = ns(now.since(self.now));
+        let took = nanoseconds(now.since(self.now));
         let counters = &mut self.recorder.counters;
         let counter = if self.worked { &mut counters.busy_ns } else { &mut counters.idle_ns };
         *counter += took;
@@ -369,10 +369,6 @@ impl Reactor {
             warnings: self.warnings.clone(),
         }
     }
-}
-
-fn ns(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

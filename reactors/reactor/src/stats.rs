@@ -8,7 +8,7 @@
 use hdrhistogram::Histogram;
 use shard::{Operation, Sample};
 use std::time::Duration;
-use units::{Instant, VolumeId, limits};
+use units::{Instant, VolumeId, limits, nanoseconds};
 
 /// The stages in which the time of a command goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Latency {
     }
 
     fn record(&mut self, took: Duration, count: u64) {
-        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).min(Self::LONGEST_NS);
+        let ns = nanoseconds(took).min(Self::LONGEST_NS);
         self.histogram.saturating_record_n(ns, count);
         self.sum_ns = self.sum_ns.saturating_add(ns.saturating_mul(count));
     }

@@ -177,7 +177,8 @@ impl Registry {
             return;
         }
         let record = self.records.remove(nexus);
-        self.handles.remove(&tsih);
+        let was_given = self.handles.remove(&tsih);
+        assert!(was_given, "a registered session has a handle of its registrar");
         if let Some(Successor { applicant, .. }) = record.and_then(|r| r.successor) {
             self.enrol(applicant, nexus.clone(), turn);
         }

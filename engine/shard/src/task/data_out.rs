@@ -274,6 +274,7 @@ fn count_received(task: &mut Task, offset: u32, len: u32) {
     }
     let useful = len.min(task.data_out.total.saturating_sub(offset));
     task.data_out.received += useful;
+    debug_assert!(task.data_out.received <= task.data_out.total, "useful bytes are counted once");
     if let Some(burst) = task.burst_at(offset) {
         burst.received = (burst.received + useful).min(burst.len);
     }
@@ -319,6 +320,7 @@ fn buffer_wanted(task: &Task, offset: u32) -> u32 {
 }
 
 fn send_r2t(task: &mut Task, len: u32, session: &mut Session, turn: &mut crate::turn::Turn<'_>) {
+    assert!(len > 0, "an R2T asks for data (RFC 7143 11.8.5)");
     let tag = session.new_transfer_tag();
     let offset = task.data_out.requested;
     let Stamp { stat_sn, exp_cmd_sn, max_cmd_sn } = session.stamp_without_status();

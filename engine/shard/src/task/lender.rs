@@ -44,6 +44,7 @@ impl Lender {
     pub(crate) fn lend(&mut self, bytes: u32) -> Option<BufId> {
         let smallest = self.layout.class_for(bytes)?;
         let buf = self.free[smallest..].iter_mut().find_map(Vec::pop)?;
+        debug_assert!(!self.lent[buf.0 as usize], "a free buffer is not lent");
         self.lent[buf.0 as usize] = true;
         self.lent_count += 1;
         Some(buf)
@@ -111,6 +112,7 @@ impl Lender {
             return None;
         }
         let key = self.hungry[class].pop_front()?;
+        debug_assert!(self.hungry_count > 0, "waiting tasks are counted");
         self.hungry_count -= 1;
         Some(key)
     }
@@ -136,6 +138,8 @@ impl Lender {
 
     /// The bytes of a buffer are on the wire for a task that has more to send.
     pub(crate) fn put_on_wire(&mut self, buf: BufId, sender: Key) {
+        debug_assert!(self.lent[buf.0 as usize], "only a lent buffer is sent");
+        assert!(self.sender[buf.0 as usize].is_none(), "a buffer is on the wire once");
         self.sender[buf.0 as usize] = Some(sender);
     }
 

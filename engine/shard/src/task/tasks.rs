@@ -183,6 +183,7 @@ impl Tasks {
 
     #[inline]
     fn forget(&mut self, key: Key, turn: &mut Turn<'_>) {
+        debug_assert!(self.get(key).is_some_and(|t| t.phase == Phase::Finished), "it has ended");
         self.table.discard(key);
         if !self.waits.is_empty() {
             turn.wake(Wake::TaskQuiet(key));

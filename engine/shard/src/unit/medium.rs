@@ -135,6 +135,10 @@ impl Medium {
         number: u64,
         turn: &mut Turn<'_>,
     ) {
+        debug_assert!(
+            !self.held.overlaps(range) || Mutant::HomeRunsTwoJobs.is_active(),
+            "the home lets no two held ranges overlap"
+        );
         self.held.hold(range, ticket_key(holder));
         self.draining.push(Draining { number, range });
         self.poll_draining(turn);

@@ -81,6 +81,7 @@ impl Units {
 
     /// Handles [`Note::Cancel`] at the home.
     pub(crate) fn handle_cancel(&mut self, volume: VolumeId, ticket: Ticket, turn: &mut Turn<'_>) {
+        debug_assert_eq!(turn.cores.home_of(volume), turn.cores.own, "asked at the home");
         // The volume may have gone, and the job may have begun: then its end answers the asker.
         if self.get_mut(volume).is_some_and(|unit| unit.home.cancel(ticket)) {
             answer(Some(ticket), Outcome::Done, turn);
@@ -90,6 +91,7 @@ impl Units {
 
     /// Starts the jobs of a home that may start.
     pub(crate) fn poll_home(&mut self, volume: VolumeId, turn: &mut Turn<'_>) {
+        debug_assert_eq!(turn.cores.home_of(volume), turn.cores.own, "jobs start at the home");
         // The volume may have gone before its first job.
         let Some(unit) = self.get_mut(volume) else { return };
         while let Some(decision) = unit.home.poll(&unit.standing, turn.cores.count) {
@@ -108,6 +110,7 @@ impl Units {
 
     /// Handles [`Note::Done`] at the home.
     pub(crate) fn handle_done(&mut self, volume: VolumeId, number: u64, turn: &mut Turn<'_>) {
+        debug_assert_eq!(turn.cores.home_of(volume), turn.cores.own, "jobs end at the home");
         let Some(unit) = self.get_mut(volume) else {
             unreachable!("a unit never goes while the node runs: {volume:?}")
         };

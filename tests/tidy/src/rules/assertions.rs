@@ -13,7 +13,8 @@ const SILENT_RETURNS_END: usize = 40;
 pub struct Counts {
     /// Lines that start a function: `^ *(pub(\([a-z]+\))? )?(const )?fn `.
     pub functions: usize,
-    /// Lines with an assertion: `(debug_)?assert(_eq|_ne)?!`.
+    /// Lines with an assertion: `(debug_)?assert(_eq|_ne)?!`, or `unreachable!`, which asserts that
+    /// an arm or an `else` is never taken.
     pub assertions: usize,
     /// Lines with `else { return`.
     pub silent_returns: usize,
@@ -76,7 +77,7 @@ fn starts_function(line: &str) -> bool {
 }
 
 fn asserts(line: &str) -> bool {
-    ["assert!", "assert_eq!", "assert_ne!"].iter().any(|name| line.contains(name))
+    ["assert!", "assert_eq!", "assert_ne!", "unreachable!"].iter().any(|name| line.contains(name))
 }
 
 #[cfg(test)]
