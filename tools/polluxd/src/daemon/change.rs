@@ -88,3 +88,48 @@ impl Change {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::followed::Ground;
+    use super::super::identity;
+    use super::*;
+    use crate::settings::load_text;
+    use crate::state::{StateDir, TargetPorts};
+    use crate::storage::VolumeTable;
+    use control_api::VolumeKind;
+
+    fn create(name: &str, path: &str) -> Change {
+        Change::Edit(Edit::VolumeCreate(VolumeCreate {
+            name: name.into(),
+            kind: VolumeKind::File,
+            path: Some(path.into()),
+            size: None,
+            block_size: None,
+            read_only: false,
+        }))
+    }
+
+    /// The new volume could open the file just before the deletion of the old one renamed it.
+    #[test]
+    fn a_volume_is_made_of_a_file_only_after_the_deletion_that_removes_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&dir.path().join("state")).unwrap();
+        let file = dir.path().join("a.raw");
+        let text = format!(
+            "[[volume]]\nname = \"a\"\nkind = \"file\"\nsize = \"1MiB\"\npath = {file:?}\n"
+        );
+        let loaded = load_text(&state.catalog_path(), false, &text).unwrap();
+        let volumes = &loaded.config.volumes;
+        let planned = VolumeTable::default().plan(volumes, &state, identity(None));
+        let ground = Ground { state, portals: Vec::new() };
+        let ports = TargetPorts::default();
+        let (followed, _) = Followed::new(1, loaded, planned, ports, &ground).unwrap();
+        let delete = VolumeDelete { name: "a".into(), remove_file: true };
+        let delete = Change::Edit(Edit::VolumeDelete(delete)).claims(&followed);
+        let claims = |path: &str| create("b", path).claims(&followed);
+        assert!(claims(file.to_str().unwrap()).conflict(&delete));
+        assert!(claims("../a.raw").conflict(&claims("../a.raw")));
+        assert!(!claims("/elsewhere/a.raw").conflict(&delete));
+    }
+}
