@@ -66,7 +66,7 @@ impl Change {
     }
 
     /// What it is about. A LUN that goes is about its volume too: the volume can be deleted only
-    /// then.
+    /// then. A volume is about its file: a deletion may be about to remove it.
     pub(super) fn claims(&self, followed: &Followed) -> Claims {
         let target = |name: &str| Object::Target(name.to_ascii_lowercase());
         let volume = |name: &str| Object::Volume(name.to_owned());
@@ -83,8 +83,14 @@ impl Change {
                 let mapped = followed.volumes_of(&p.name, None);
                 Claims::on(mapped.map(volume).chain([target(&p.name)]))
             }
-            Self::Edit(Edit::VolumeCreate(p)) => Claims::on([volume(&p.name)]),
-            Self::Edit(Edit::VolumeDelete(p)) => Claims::on([volume(&p.name)]),
+            Self::Edit(Edit::VolumeCreate(p)) => {
+                let file = p.path.as_ref().map(|path| Object::File(followed.resolve(path)));
+                Claims::on(file.into_iter().chain([volume(&p.name)]))
+            }
+            Self::Edit(Edit::VolumeDelete(p)) => {
+                let file = followed.volumes.find(&p.name).and_then(|v| v.path.clone());
+                Claims::on(file.map(Object::File).into_iter().chain([volume(&p.name)]))
+            }
         }
     }
 }
