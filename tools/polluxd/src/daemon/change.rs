@@ -66,7 +66,7 @@ impl Change {
     }
 
     /// What it is about. A LUN that goes is about its volume too: the volume can be deleted only
-    /// then.
+    /// then. A volume is about its file: a deletion may be about to remove it.
     pub(super) fn claims(&self, followed: &Followed) -> Claims {
         let target = |name: &str| Object::Target(name.to_ascii_lowercase());
         let volume = |name: &str| Object::Volume(name.to_owned());
@@ -83,8 +83,59 @@ impl Change {
                 let mapped = followed.volumes_of(&p.name, None);
                 Claims::on(mapped.map(volume).chain([target(&p.name)]))
             }
-            Self::Edit(Edit::VolumeCreate(p)) => Claims::on([volume(&p.name)]),
-            Self::Edit(Edit::VolumeDelete(p)) => Claims::on([volume(&p.name)]),
+            Self::Edit(Edit::VolumeCreate(p)) => {
+                let file = p.path.as_ref().map(|path| Object::File(followed.resolve(path)));
+                Claims::on(file.into_iter().chain([volume(&p.name)]))
+            }
+            Self::Edit(Edit::VolumeDelete(p)) => {
+                let file = followed.volumes.find(&p.name).and_then(|v| v.path.clone());
+                Claims::on(file.map(Object::File).into_iter().chain([volume(&p.name)]))
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::followed::Ground;
+    use super::super::identity;
+    use super::*;
+    use crate::settings::load_text;
+    use crate::state::{StateDir, TargetPorts};
+    use crate::storage::VolumeTable;
+    use control_api::VolumeKind;
+
+    fn create(name: &str, path: &str) -> Change {
+        Change::Edit(Edit::VolumeCreate(VolumeCreate {
+            name: name.into(),
+            kind: VolumeKind::File,
+            path: Some(path.into()),
+            size: None,
+            block_size: None,
+            read_only: false,
+        }))
+    }
+
+    /// The new volume could open the file just before the deletion of the old one renamed it.
+    #[test]
+    fn a_volume_is_made_of_a_file_only_after_the_deletion_that_removes_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&dir.path().join("state")).unwrap();
+        let file = dir.path().join("a.raw");
+        let text = format!(
+            "[[volume]]\nname = \"a\"\nkind = \"file\"\nsize = \"1MiB\"\npath = {file:?}\n"
+        );
+        let loaded = load_text(&state.catalog_path(), false, &text).unwrap();
+        let volumes = &loaded.config.volumes;
+        let planned = VolumeTable::default().plan(volumes, &state, identity(None));
+        let ground = Ground { state, portals: Vec::new() };
+        let ports = TargetPorts::default();
+        let (followed, _) = Followed::new(1, loaded, planned, ports, &ground).unwrap();
+        let delete = VolumeDelete { name: "a".into(), remove_file: true };
+        let delete = Change::Edit(Edit::VolumeDelete(delete)).claims(&followed);
+        let claims = |path: &str| create("b", path).claims(&followed);
+        assert!(claims(file.to_str().unwrap()).conflict(&delete));
+        assert!(claims("../a.raw").conflict(&claims("../a.raw")));
+        assert!(!claims("/elsewhere/a.raw").conflict(&delete));
     }
 }

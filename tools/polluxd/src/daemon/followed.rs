@@ -10,6 +10,7 @@ use crate::state::{StateDir, TargetPorts};
 use crate::storage::{Planned, VolumeTable};
 use control_api::LunName;
 use reactor::Store;
+use std::path::PathBuf;
 use std::sync::Arc;
 use units::VolumeId;
 use volume::{Catalog, CatalogFault, Portal};
@@ -74,6 +75,11 @@ impl Followed {
         let luns = self.target(target).into_iter().flat_map(|t| &t.luns);
         let wanted = luns.filter(move |(at, _)| lun.is_none_or(|lun| lun == **at));
         wanted.map(|(_, mapping)| mapping.volume.as_str())
+    }
+
+    /// A path as the catalog means it: relative ones are relative to its directory.
+    pub(super) fn resolve(&self, path: &str) -> PathBuf {
+        self.loaded.file.with_file_name("").join(path)
     }
 
     /// The target of a name.

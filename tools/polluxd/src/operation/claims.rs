@@ -1,10 +1,13 @@
 //! What an operation is about, which decides the operations that it must wait for.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-/// A part of the configuration.
+/// A part of the configuration, or what it names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Object {
+    /// The file or device of a volume.
+    File(PathBuf),
     /// A target, by its name in lower case.
     Target(String),
     /// A volume, by its name.
