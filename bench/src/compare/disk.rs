@@ -84,7 +84,7 @@ impl Disk {
     /// The same load by fio on the file itself, from the core of the daemon.
     pub(crate) fn raw(&self, workload: &Workload, seconds: f64) -> Result<Report> {
         let kind = if workload.read_percent == 100 { "read" } else { "write" };
-        let bytes = crate::size::parse(&workload.block).map_err(anyhow::Error::msg)?;
+        let bytes = control_api::parse_size(&workload.block)?;
         let file = self.files.first().context("no file to compare")?;
         let mut command = Command::new(&self.options.fio);
         command

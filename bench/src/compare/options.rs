@@ -45,7 +45,7 @@ pub struct Options {
     #[arg(long, default_value = "target/bench", value_name = "FOLDER")]
     pub(crate) disk: PathBuf,
     /// Size of each file on that disk
-    #[arg(long, default_value = "1GiB", value_parser = crate::size::parse)]
+    #[arg(long, default_value = "1GiB", value_parser = control_api::parse_size)]
     pub(crate) disk_size: u64,
     /// How the reactor waits while the disk works: see docs/TUNING.md
     #[arg(long, value_enum, default_value_t = Poll::Adaptive)]

@@ -130,6 +130,7 @@ fn memory_with(place: &Place, luns: usize) -> Result<u64> {
 fn memory(target: &Target) -> Result<u64> {
     let mut last = 0;
     for _ in 0..SETTLE_STEPS_MAX {
+        // No event: that memory use no longer grows is seen only by looking twice.
         std::thread::park_timeout(Duration::from_millis(300));
         let now = memory_bytes(target.pid()).context("polluxd has ended")?;
         if now.abs_diff(last) < SETTLED_BYTES {

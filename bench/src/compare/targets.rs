@@ -166,6 +166,7 @@ impl Target {
             if ended || Instant::now() > until {
                 bail!("{name} does not listen on {address}; its log:\n{}", target.log());
             }
+            // No event: the kernel does not report that a port is being listened on.
             std::thread::park_timeout(Duration::from_millis(20));
         }
         Ok(target)
@@ -226,6 +227,7 @@ impl Target {
             Calls::Printed => (0..SETTLE_STEPS_MAX).find_map(|_| {
                 let after = self.syscalls();
                 if after == before {
+                    // No event: the count is appended to a log file.
                     std::thread::park_timeout(SETTLE_STEP);
                 }
                 after.filter(|_| after != before)

@@ -114,7 +114,7 @@ impl Workload {
     /// Bytes of the working set on a LUN of this size.
     pub(crate) fn working_set_bytes(&self, lun_bytes: u64) -> Result<u64> {
         let Some(text) = &self.working_set else { return Ok(lun_bytes) };
-        let bytes = crate::size::parse(text).map_err(anyhow::Error::msg)?;
+        let bytes = control_api::parse_size(text)?;
         ensure!(bytes <= lun_bytes, "{}: the working set is larger than the LUN", self.title());
         Ok(bytes)
     }

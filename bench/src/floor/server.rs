@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
     /// Size of the LUN
-    #[arg(long, default_value = "512MiB", value_parser = crate::size::parse)]
+    #[arg(long, default_value = "512MiB", value_parser = control_api::parse_size)]
     pub size: u64,
     /// How to receive
     #[arg(long, value_enum, default_value_t = Receive::Multishot)]
@@ -58,7 +58,7 @@ pub struct Options {
     #[arg(long)]
     pub core: Option<usize>,
     /// Size of each receive buffer
-    #[arg(long, default_value = "64KiB", value_parser = crate::size::parse)]
+    #[arg(long, default_value = "64KiB", value_parser = control_api::parse_size)]
     pub recv_buffer: u64,
 }
 

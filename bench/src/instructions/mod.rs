@@ -35,7 +35,8 @@ pub struct Options {
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.toml"))]
     file: PathBuf,
     /// Count reads and writes of this size instead of 4 KiB, for example 64KiB
-    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = crate::size::parse)]
+    #[arg(long, value_name = "SIZE", default_value = "4KiB")]
+    #[arg(value_parser = control_api::parse_size)]
     block: u64,
     /// Also print the functions and the source files with the most instructions per command
     #[arg(long, value_name = "ROWS", default_value_t = 0, default_missing_value = "20")]
@@ -120,6 +121,7 @@ fn start(options: &Options, place: &Place, daemon: &Daemon) -> Result<(Target, u
         let begin = Instant::now();
         let mut ended = None;
         while ended.is_none() && begin.elapsed() < TRIAL_TIME_MAX {
+            // No event: the standard library cannot wait for a child for a limited time.
             std::thread::park_timeout(Duration::from_millis(20));
             ended = load.try_wait()?;
         }
@@ -243,6 +245,7 @@ impl Runs<'_> {
                     self.target.log()
                 );
             }
+            // No event: the last profile is known only by the silence after it.
             std::thread::park_timeout(Duration::from_millis(10));
         }
         Ok(sum)

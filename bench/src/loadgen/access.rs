@@ -22,6 +22,7 @@ impl Random {
     /// A number below `limit`, by the upper half of a wide product.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         let wide = u128::from(self.next()) * u128::from(limit);
+        // What is left of 128 bits are 64.
         u64::try_from(wide >> 64).unwrap_or(0)
     }
 

@@ -77,6 +77,7 @@ impl Blocks {
 }
 
 fn place(block: u64) -> usize {
+    // A block beyond the address space has no version, as any beyond the end of the table.
     usize::try_from(block).unwrap_or(usize::MAX)
 }
 

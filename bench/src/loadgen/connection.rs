@@ -69,7 +69,19 @@ pub(crate) struct Connection {
     cmd_sn: Serial32,
     first_buf: u32,
     block_bytes: u32,
-    blocks_per_io: u64,
+    blocks_per_io: u32,
+}
+
+/// Data of a write that goes out as one sequence (RFC 7143 4.2.5.2).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DataSequence {
+    /// The command.
+    pub(crate) slot: u16,
+    /// Of the R2T that asks for it; reserved for unsolicited data.
+    pub(crate) tag: TargetTransferTag,
+    /// The offset of its first byte in the data of the command.
+    pub(crate) from: u32,
+    pub(crate) len: u32,
 }
 
 /// Where the buffers of a connection are, and what its commands look like.
@@ -81,7 +93,7 @@ pub(crate) struct Shape {
     /// Bytes of one command.
     pub(crate) io_bytes: u32,
     /// Logical blocks of one command.
-    pub(crate) blocks_per_io: u64,
+    pub(crate) blocks_per_io: u32,
     pub(crate) drops: bool,
 }
 
@@ -170,8 +182,13 @@ impl Connection {
         let data = (immediate > 0).then(|| self.place(slot, 0, immediate));
         self.queue.push(driver, &header, data);
         if unsolicited > immediate {
-            let tag = TargetTransferTag::RESERVED;
-            self.send_data(driver, (slot, tag), immediate, unsolicited - immediate);
+            let sequence = DataSequence {
+                slot,
+                tag: TargetTransferTag::RESERVED,
+                from: immediate,
+                len: unsolicited - immediate,
+            };
+            self.send_data(driver, sequence);
         }
     }
 
@@ -179,21 +196,15 @@ impl Connection {
     fn cdb(&self, wanted: Slot) -> [u8; 16] {
         let mut cdb = [0; 16];
         cdb[0] = if wanted.is_write { 0x8a } else { 0x88 };
-        let address = wanted.block * self.blocks_per_io;
+        let address = wanted.block * u64::from(self.blocks_per_io);
         cdb[2..10].copy_from_slice(&address.to_be_bytes());
-        let blocks = u32::try_from(self.blocks_per_io).unwrap_or(0);
-        cdb[10..14].copy_from_slice(&blocks.to_be_bytes());
+        cdb[10..14].copy_from_slice(&self.blocks_per_io.to_be_bytes());
         cdb
     }
 
     /// Queues the Data-Out PDUs of one sequence (RFC 7143 11.7).
-    pub(crate) fn send_data(
-        &mut self,
-        driver: &Driver,
-        (slot, target_transfer_tag): (u16, TargetTransferTag),
-        from: u32,
-        len: u32,
-    ) {
+    pub(crate) fn send_data(&mut self, driver: &Driver, sequence: DataSequence) {
+        let DataSequence { slot, tag, from, len } = sequence;
         let mut data_sn = Serial32(0);
         let mut done = 0;
         while done < len {
@@ -203,7 +214,7 @@ impl Connection {
                 data_segment_length: piece,
                 lun: self.lun,
                 initiator_task_tag: self.tag_of(slot),
-                target_transfer_tag,
+                target_transfer_tag: tag,
                 exp_stat_sn: self.exp_stat_sn,
                 data_sn: data_sn.take_next(),
                 buffer_offset: from + done,

@@ -1,11 +1,11 @@
 //! What a target answers: headers are read, data goes to its place or nowhere.
 
-use super::connection::{Connection, Incoming};
+use super::connection::{Connection, DataSequence, Incoming};
 use super::runner::Runner;
 use anyhow::{Context, Result, bail, ensure};
 use iscsi::pdu::{DataIn, NopIn, NopOut, ReadyToTransfer, ScsiResponse, ServiceResponse};
 use iscsi::{BHS_BYTES, Bhs, InitiatorTaskTag, Opcode, Piece, TargetTransferTag, pad_bytes};
-use units::Serial32;
+use units::{Serial32, len_u32};
 use uring::RecvBuffer;
 
 impl Runner {
@@ -77,8 +77,8 @@ impl Runner {
             from.checked_add(len).is_some_and(|end| end <= self.io_bytes),
             "the target asked for data past the end of a write"
         );
-        let task = (slot, r2t.target_transfer_tag);
-        connection.send_data(&self.driver, task, from, len);
+        let tag = r2t.target_transfer_tag;
+        connection.send_data(&self.driver, DataSequence { slot, tag, from, len });
         Ok(())
     }
 
@@ -201,7 +201,7 @@ impl Runner {
             return dropping.owed;
         }
         let others = connection.order.len().saturating_sub(1);
-        dropping.owed + u32::try_from(others).unwrap_or(0) * self.stride()
+        dropping.owed + len_u32(others) * self.stride()
     }
 }
 

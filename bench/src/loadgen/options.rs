@@ -51,7 +51,7 @@ pub struct Options {
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub depth: u16,
     /// Bytes of each read and write
-    #[arg(long, default_value = "4KiB", value_parser = crate::size::parse)]
+    #[arg(long, default_value = "4KiB", value_parser = control_api::parse_size)]
     pub block: u64,
     /// Percentage of reads
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
@@ -63,7 +63,7 @@ pub struct Options {
     #[arg(long, default_value_t = 0.99)]
     pub zipf_theta: f64,
     /// Working set: bytes from the start of the logical unit [default: all of it]
-    #[arg(long, value_parser = crate::size::parse)]
+    #[arg(long, value_parser = control_api::parse_size)]
     pub size: Option<u64>,
     /// Seconds to measure
     #[arg(long, default_value_t = 5.0)]

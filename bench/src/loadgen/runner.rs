@@ -409,18 +409,18 @@ impl Runner {
 }
 
 /// How many commands' worth of blocks there are, and how many logical blocks each has.
-fn blocks_of(options: &Options, capacity: Capacity) -> Result<(u64, u64)> {
+fn blocks_of(options: &Options, capacity: Capacity) -> Result<(u64, u32)> {
     let block_bytes = u64::from(capacity.block_bytes);
     ensure!(
         options.block.is_multiple_of(block_bytes),
-        "--block {} is no multiple of the logical unit's {block_bytes} bytes",
+        "--block {} is not a multiple of the logical unit's block size of {block_bytes} bytes",
         options.block
     );
     let unit_bytes = capacity.blocks.saturating_mul(block_bytes);
     let bytes = options.size.unwrap_or(unit_bytes).min(unit_bytes);
     let count = bytes / options.block;
-    ensure!(count > 0, "the logical unit has {unit_bytes} bytes: less than one --block");
-    Ok((count, options.block / block_bytes))
+    ensure!(count > 0, "the working set of {bytes} bytes is smaller than one --block");
+    Ok((count, u32::try_from(options.block / block_bytes)?))
 }
 
 fn make_driver(options: &Options) -> Result<Driver> {

@@ -36,7 +36,7 @@ impl Command {
             Self::Release | Self::Reserve => Access::Reservation,
             Self::StartStopUnit(request) if request.only_starts() => Access::Always,
             Self::StartStopUnit(_) => Access::Write,
-            Self::CompareAndWrite(_)
+            Self::AtomicUpdate(_)
             | Self::ModeSelect(_)
             | Self::SendDiagnostic
             | Self::SynchronizeCache { .. }
@@ -59,7 +59,7 @@ impl Command {
             | Self::ReportLuns { .. }
             | Self::RequestSense { .. } => true,
             Self::StartStopUnit(request) => request.only_starts(),
-            Self::CompareAndWrite(_)
+            Self::AtomicUpdate(_)
             | Self::GetLbaStatus { .. }
             | Self::ModeSelect(_)
             | Self::ModeSense(_)

@@ -50,22 +50,6 @@ pub(crate) fn write_and_verify(
     Ok(unless_empty(extent, Plan::WriteAndVerify { extent, bytes, dpo }))
 }
 
-/// SBC-3, COMPARE AND WRITE. A unit whose limit is zero does not have the command (SBC-3, Block
-/// Limits VPD page).
-pub(crate) fn compare_and_write(access: MediumAccess, lu: &UnitModel) -> Result<Plan, Sense> {
-    let MediumAccess { extent, fua, dpo } = access;
-    let blocks_max = u64::from(lu.limits.compare_and_write_blocks_max);
-    if blocks_max == 0 {
-        return Err(Sense::INVALID_COMMAND_OPERATION_CODE);
-    }
-    check_writable(lu)?;
-    check_range(extent, lu)?;
-    if extent.blocks.0 > blocks_max {
-        return Err(Sense::invalid_field_in_cdb(13, None));
-    }
-    Ok(unless_empty(extent, Plan::CompareAndWrite { extent, fua, dpo }))
-}
-
 /// SBC-3, WRITE SAME.
 pub(crate) fn write_same(request: WriteSame, lu: &UnitModel) -> Result<Plan, Sense> {
     check_writable(lu)?;
@@ -169,6 +153,6 @@ fn to_the_end_if_empty(extent: BlockRange, lu: &UnitModel) -> BlockRange {
     BlockRange { lba: extent.lba, blocks: BlockCount(lu.blocks.0.saturating_sub(extent.lba.0)) }
 }
 
-fn unless_empty(extent: BlockRange, plan: Plan) -> Plan {
+pub(crate) fn unless_empty(extent: BlockRange, plan: Plan) -> Plan {
     if extent.blocks.0 == 0 { Plan::Good } else { plan }
 }

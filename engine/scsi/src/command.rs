@@ -5,6 +5,8 @@
 
 use units::{BlockCount, BlockSize, Lba};
 
+use crate::atomic_update::AtomicUpdate;
+
 /// A run of consecutive logical blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockRange {
@@ -17,8 +19,8 @@ pub struct BlockRange {
 /// One command, ready to be planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// COMPARE AND WRITE (SBC-3).
-    CompareAndWrite(MediumAccess),
+    /// COMPARE AND WRITE and its like (SBC-3): the kind tells which.
+    AtomicUpdate(AtomicUpdate),
     /// GET LBA STATUS (SBC-3).
     GetLbaStatus {
         /// The first block to report.
@@ -292,7 +294,9 @@ impl Command {
         // At most 2^32 - 1 blocks of at most 4096 bytes, twice: far below 64 bits.
         let bytes = |blocks: BlockCount| blocks.0.saturating_mul(u64::from(block_size.bytes()));
         match *self {
-            Self::CompareAndWrite(access) => Transfer::data_out(bytes(access.extent.blocks) * 2),
+            Self::AtomicUpdate(AtomicUpdate { kind, access }) => {
+                Transfer::data_out(kind.data_out_bytes(bytes(access.extent.blocks)))
+            }
             Self::Read(access) => Transfer::data_in(bytes(access.extent.blocks)),
             Self::Write(access) => Transfer::data_out(bytes(access.extent.blocks)),
             Self::WriteAndVerify { extent, .. } => Transfer::data_out(bytes(extent.blocks)),

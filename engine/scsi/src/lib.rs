@@ -10,6 +10,7 @@
 //! clause by its title, because its number differs from draft to draft.
 
 mod access;
+mod atomic_update;
 mod block_plan;
 mod capacity;
 mod command;
@@ -29,6 +30,7 @@ mod unmap;
 mod vpd;
 
 pub use access::Access;
+pub use atomic_update::{AtomicUpdate, UpdateKind};
 pub use command::{
     BlockRange, Command, Inquiry, MediumAccess, ModeSelect, ModeSense, OperationCodesReport,
     PageControl, PowerCondition, ReportingOptions, StartStopUnit, Transfer, VerifyBytes, WriteSame,

@@ -57,7 +57,7 @@ pub(crate) fn with_operation_code(code: u8) -> &'static [CdbFormat] {
 /// Usage data as hexadecimal text. In byte 1: the protection field E0h and the NACA bit 04h of
 /// the last byte are looked at to refuse what is not zero; GROUP NUMBER, FUA_NV, RARC and
 /// SYNC_NV are ignored, so they are zero here.
-const FORMATS: [CdbFormat; 41] = [
+const FORMATS: [CdbFormat; 42] = [
     plain("00 00000000 04", parse::test_unit_ready),
     plain("03 01 0000 ff 04", parse::request_sense),
     plain("08 1fffff ff 04", parse::read_6),
@@ -85,6 +85,7 @@ const FORMATS: [CdbFormat; 41] = [
     plain("88 f8 ffffffffffffffff ffffffff 00 04", parse::read_16),
     plain("89 f8 ffffffffffffffff 000000 ff 00 04", parse::compare_and_write),
     plain("8a f8 ffffffffffffffff ffffffff 00 04", parse::write_16),
+    plain("8b f8 ffffffffffffffff ffffffff 00 04", parse::or_write),
     plain("8e f6 ffffffffffffffff ffffffff 00 04", parse::write_and_verify_16),
     plain("8f f6 ffffffffffffffff ffffffff 00 04", parse::verify_16),
     plain("90 02 ffffffffffffffff ffffffff 00 04", parse::pre_fetch_16),

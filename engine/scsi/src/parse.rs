@@ -6,6 +6,7 @@
 
 use units::{BlockCount, Lba};
 
+use crate::atomic_update::{AtomicUpdate, UpdateKind};
 use crate::command::{
     BlockRange, Command, Inquiry, MediumAccess, ModeSelect, ModeSense, OperationCodesReport,
     PageControl, PowerCondition, ReportingOptions, StartStopUnit, VerifyBytes, WriteSame,
@@ -218,7 +219,16 @@ pub(crate) fn write_16(cdb: &[u8; 16]) -> Parsed {
 pub(crate) fn compare_and_write(cdb: &[u8; 16]) -> Parsed {
     let BlockRange { lba, blocks: _ } = extent_16(cdb);
     let extent = BlockRange { lba, blocks: BlockCount(cdb[13].into()) };
-    Ok(Command::CompareAndWrite(medium_access(cdb, extent)?))
+    atomic_update(UpdateKind::CompareAndWrite, cdb, extent)
+}
+
+pub(crate) fn or_write(cdb: &[u8; 16]) -> Parsed {
+    atomic_update(UpdateKind::OrWrite, cdb, extent_16(cdb))
+}
+
+fn atomic_update(kind: UpdateKind, cdb: &[u8; 16], extent: BlockRange) -> Parsed {
+    let access = medium_access(cdb, extent)?;
+    Ok(Command::AtomicUpdate(AtomicUpdate { kind, access }))
 }
 
 pub(crate) fn verify_10(cdb: &[u8; 16]) -> Parsed {
@@ -342,8 +352,8 @@ fn medium_access(cdb: &[u8; 16], extent: BlockRange) -> Result<MediumAccess, Sen
     Ok(MediumAccess { extent, fua: bit(cdb[1], 3), dpo: bit(cdb[1], 4) })
 }
 
-/// RDPROTECT, WRPROTECT or VRPROTECT: no unit is formatted with protection information, so only
-/// zero is right (SBC-3, protection types).
+/// RDPROTECT, WRPROTECT, ORPROTECT or VRPROTECT: no unit is formatted with protection
+/// information, so only zero is right (SBC-3, protection types).
 fn refuse_protection(cdb: &[u8; 16]) -> Result<(), Sense> {
     if cdb[1] & 0xe0 == 0 { Ok(()) } else { Err(Sense::invalid_field_in_cdb(1, Some(7))) }
 }

@@ -5,6 +5,7 @@
 
 use units::{Lba, limits};
 
+use crate::atomic_update::{self, UpdateKind};
 use crate::block_plan;
 use crate::capacity;
 use crate::command::{BlockRange, Command, ModeSelect, VerifyBytes};
@@ -19,11 +20,11 @@ use crate::unmap;
 /// and not empty: a transfer of zero blocks is [`Plan::Good`] at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Status CHECK CONDITION with this sense, before any data.
-    CheckCondition(Sense),
-    /// Compare, and write if equal, atomically. Data-out is twice the extent: first what to
-    /// compare with, then what to write. A difference is [`Sense::miscompare`].
-    CompareAndWrite {
+    /// Read the blocks, combine them with data-out and write the result, as one uninterrupted
+    /// series.
+    AtomicUpdate {
+        /// How to combine them.
+        kind: UpdateKind,
         /// The blocks.
         extent: BlockRange,
         /// Durable before status.
@@ -31,6 +32,8 @@ pub enum Plan {
         /// Do not keep the blocks in a cache.
         dpo: bool,
     },
+    /// Status CHECK CONDITION with this sense, before any data.
+    CheckCondition(Sense),
     /// Parameter data, cut to the allocation length already; then status GOOD.
     DataIn(Vec<u8>),
     /// Find the allocation of the blocks from `lba` on, then answer with
@@ -146,7 +149,7 @@ pub fn plan(command: &Command, lu: &UnitModel) -> Plan {
 
 fn checked_plan(command: &Command, lu: &UnitModel) -> Result<Plan, Sense> {
     match *command {
-        Command::CompareAndWrite(access) => block_plan::compare_and_write(access, lu),
+        Command::AtomicUpdate(update) => atomic_update::plan(update, lu),
         Command::GetLbaStatus { lba, allocation_length } => {
             block_plan::lba_status(lba, allocation_length, lu)
         }
@@ -208,7 +211,7 @@ pub fn plan_without_logical_unit(command: &Command) -> Plan {
             let format = request_format(descriptor_format);
             Plan::DataIn(request_sense(format, absent, allocation_length))
         }
-        Command::CompareAndWrite(_)
+        Command::AtomicUpdate(_)
         | Command::GetLbaStatus { .. }
         | Command::ModeSelect(_)
         | Command::ModeSense(_)

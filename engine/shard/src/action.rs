@@ -1,7 +1,9 @@
 //! What a shard asks the reactor to do, as values.
 
+use crate::combine::Combination;
 use crate::message::{HandedOver, Message};
 use crate::operation::{OpId, Operation};
+use std::collections::VecDeque;
 use units::{BufId, BufSlice, ConnId, Instant, ReactorId, VolumeId};
 use volume::BlockRequest;
 
@@ -80,14 +82,16 @@ pub enum Action {
     /// Close a connection, after what is queued to be sent has left. The shard has forgotten it:
     /// no `handle_*` for it follows but `handle_buffer_returned` and backend completions.
     Close(ConnId),
-    /// Compare the bytes of two buffers; answer with `handle_io`.
-    Compare {
+    /// Combine the bytes of two buffers; answer with `handle_io`.
+    Combine {
         /// The operation.
         op: OpId,
-        /// What the initiator sent.
-        expected: BufSlice,
-        /// What the medium holds.
-        actual: BufSlice,
+        /// What makes the answer of the bytes, and may change `second`.
+        by: Combination,
+        /// The bytes that only go in, such as those that the initiator sent.
+        first: BufSlice,
+        /// The bytes that go in and come out, such as those that the medium holds.
+        second: BufSlice,
     },
     /// From here on the connection's PDUs carry these digests, both ways, behind everything that
     /// is queued to be sent now.
@@ -160,58 +164,87 @@ pub enum Action {
 /// The queue of actions: owned by the reactor, filled by the shard, drained after each call.
 #[derive(Debug, Default)]
 pub struct Actions {
-    /// Those from `first` on; the ones before have been carried out.
-    queue: Vec<Option<Action>>,
-    first: usize,
+    /// The oldest. Most often it is the only one, so that the queue behind it is not touched.
+    first: Option<Action>,
+    /// Those behind it; none where there is no first.
+    rest: VecDeque<Action>,
 }
 
 impl Actions {
     /// An empty queue with room for `capacity` actions, so that steady state never grows it.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { queue: Vec::with_capacity(capacity), first: 0 }
+        Self { first: None, rest: VecDeque::with_capacity(capacity) }
     }
 
     /// Puts an action behind the others.
     #[inline]
     pub fn push(&mut self, action: Action) {
-        self.queue.push(Some(action));
+        if self.first.is_none() {
+            self.first = Some(action);
+        } else {
+            self.rest.push_back(action);
+        }
     }
 
     /// The oldest action. What does not have to own it reads it in place: an action is large.
     #[inline]
-    pub fn front(&self) -> Option<&Action> {
-        self.queue.get(self.first)?.as_ref()
+    pub const fn front(&self) -> Option<&Action> {
+        self.first.as_ref()
     }
 
     /// Drops the oldest action, which has been carried out.
     #[inline]
     pub fn drop_front(&mut self) {
-        if let Some(action) = self.queue.get_mut(self.first) {
-            *action = None;
-            self.advance();
+        if self.rest.is_empty() {
+            self.first = None;
+        } else {
+            self.first = self.rest.pop_front();
         }
     }
 
     /// Takes the oldest action.
     #[inline]
     pub fn pop(&mut self) -> Option<Action> {
-        let action = self.queue.get_mut(self.first)?.take();
-        self.advance();
-        action
+        std::mem::replace(&mut self.first, self.rest.pop_front())
     }
 
     /// Whether there is nothing to do.
     #[inline]
     pub const fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.first.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn action(number: u32) -> Action {
+        let key = units::Key { index: number, generation: 0 };
+        Action::Close(ConnId(key))
     }
 
-    #[inline]
-    fn advance(&mut self) {
-        self.first += 1;
-        if self.first == self.queue.len() {
-            self.queue.clear();
-            self.first = 0;
-        }
+    fn number(action: &Action) -> u32 {
+        let Action::Close(conn) = action else { unreachable!("only those are pushed") };
+        conn.0.index
+    }
+
+    #[test]
+    fn actions_come_out_in_the_order_in_which_they_went_in() {
+        let mut actions = Actions::with_capacity(2);
+        assert!(actions.is_empty() && actions.front().is_none() && actions.pop().is_none());
+        actions.push(action(1));
+        actions.push(action(2));
+        assert_eq!(actions.pop().as_ref().map(number), Some(1));
+        // Carrying an action out may ask for further ones.
+        actions.push(action(3));
+        assert_eq!(actions.front().map(number), Some(2));
+        actions.drop_front();
+        assert_eq!(actions.pop().as_ref().map(number), Some(3));
+        assert!(actions.is_empty() && actions.front().is_none());
+        actions.drop_front();
+        actions.push(action(4));
+        assert_eq!(actions.pop().as_ref().map(number), Some(4));
+        assert!(actions.pop().is_none());
     }
 }

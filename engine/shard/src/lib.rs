@@ -5,6 +5,7 @@
 //! names of the buffers that hold them.
 
 mod action;
+mod combine;
 mod message;
 mod operation;
 mod session;
@@ -18,6 +19,7 @@ mod wake;
 pub mod wire;
 
 pub use action::{Action, Actions, IoResult, Placement, Sample, SendData};
+pub use combine::Combination;
 pub use message::{HandedOver, Message};
 pub use operation::{OpId, Operation};
 pub use session::directory::SessionInfo;

@@ -54,7 +54,7 @@ pub(crate) struct Ticket {
 pub(crate) enum Job {
     /// CLEAR TASK SET (SAM-5 7.5): abort the tasks of all nexuses.
     ClearTaskSet { by: Nexus, asker: Ticket },
-    /// Hold a range for COMPARE AND WRITE: what overlaps it ends first or waits.
+    /// Hold a range for an atomic update: what overlaps it ends first or waits.
     HoldRange { range: ByteRange, holder: Ticket },
     /// Change the mode parameters.
     Mode { by: Nexus, parameters: ModeParameters },

@@ -34,7 +34,7 @@ impl OpId {
 pub enum Operation {
     /// READ (6), (10), (12), (16).
     Read,
-    /// WRITE and WRITE AND VERIFY.
+    /// WRITE, WRITE AND VERIFY and ORWRITE.
     Write,
     /// SYNCHRONIZE CACHE.
     Flush,

@@ -21,10 +21,12 @@ pub(crate) mod management;
 pub(crate) mod respond;
 pub(crate) mod steps;
 pub(crate) mod tasks;
+pub(crate) mod update;
 pub(crate) mod waiting;
 pub(crate) mod work;
 
 use crate::action::Action;
+use crate::combine::Combination;
 use crate::operation::{OpId, Operation};
 use crate::session::Session;
 use crate::turn::Turn;
@@ -152,10 +154,18 @@ pub(crate) enum Fault {
 enum Under {
     /// Nothing.
     Nothing,
-    /// Two buffers are compared.
-    Comparison,
+    /// Two buffers are combined.
+    Combination,
     /// A request is at the medium.
     Medium(Slot),
+}
+
+/// Two buffers to combine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair {
+    pub(crate) by: Combination,
+    pub(crate) first: BufSlice,
+    pub(crate) second: BufSlice,
 }
 
 /// Data on its way to the initiator.
@@ -294,17 +304,12 @@ impl Task {
         submitted
     }
 
-    /// Compares two buffers as the operation of `part`.
-    pub(crate) fn compare(
-        &mut self,
-        part: usize,
-        expected: BufSlice,
-        actual: BufSlice,
-        reach: &mut Reach<'_, '_>,
-    ) {
-        self.begin(part, Under::Comparison, reach.turn.now);
+    /// Combines two buffers as the operation of `part`.
+    pub(crate) fn combine(&mut self, part: usize, pair: Pair, reach: &mut Reach<'_, '_>) {
+        let Pair { by, first, second } = pair;
+        self.begin(part, Under::Combination, reach.turn.now);
         let op = op_of(reach.key, part);
-        reach.turn.push(Action::Compare { op, expected, actual });
+        reach.turn.push(Action::Combine { op, by, first, second });
     }
 
     #[inline]

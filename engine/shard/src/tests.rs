@@ -1,5 +1,6 @@
 //! Scenarios: whole shards, driven PDU by PDU, with a backend and a wire in memory.
 
+mod atomic_updates;
 mod buffers;
 mod data_forms;
 mod framing;

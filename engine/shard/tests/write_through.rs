@@ -27,11 +27,42 @@ const UNMAP: [u8; 10] = [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0];
 const UNMAP_LIST: [u8; 24] =
     [0, 22, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0, 64, 0, 0, 0, 0];
 
+/// COMPARE AND WRITE and ORWRITE of block 0, with these flags in byte 1.
+fn atomic_updates(flags: u8) -> [([u8; 16], usize); 2] {
+    [(0x89, 1024), (0x8b, 512)]
+        .map(|(code, bytes)| ([code, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], bytes))
+}
+
+/// What follows the read of an atomic update.
+fn words_of_update(world: &mut World, cdb: &[u8; 16], bytes: usize) -> Vec<String> {
+    assert_eq!(world.execute(cdb, 0xa0, &vec![0; bytes]).0, ["read"]);
+    let op = world.reads.pop().unwrap();
+    world.shard.handle_io(world::NOW, op, shard::IoResult::Done, &mut world.actions);
+    world.carry_out().0
+}
+
+#[test]
+fn an_atomic_update_is_durable_where_fua_or_the_lack_of_a_write_cache_demands_it() {
+    let mut world = World::log_in();
+    for (cdb, bytes) in atomic_updates(0x00) {
+        let words = words_of_update(&mut world, &cdb, bytes);
+        assert_eq!(words, ["combine", "write", "PDU 0x21 status 0"], "{cdb:x?}");
+    }
+    let durable = ["combine", "durable write", "PDU 0x21 status 0"];
+    for (cdb, bytes) in atomic_updates(0x08) {
+        assert_eq!(words_of_update(&mut world, &cdb, bytes), durable, "{cdb:x?}");
+    }
+    switch_write_cache_off(&mut world);
+    for (cdb, bytes) in atomic_updates(0x00) {
+        assert_eq!(words_of_update(&mut world, &cdb, bytes), durable, "{cdb:x?}");
+    }
+}
+
 #[test]
 fn with_a_write_cache_zeros_and_unmapped_blocks_wait_for_a_flush_command() {
     let mut world = World::log_in();
     let (words, _) = world.execute(&WRITE_SAME, 0xa0, &[0; 512]);
-    assert_eq!(words, ["compare", "Zero", "PDU 0x21 status 0"]);
+    assert_eq!(words, ["combine", "Zero", "PDU 0x21 status 0"]);
     let (words, _) = world.execute(&UNMAP, 0xa0, &UNMAP_LIST);
     assert_eq!(words, ["Unmap", "PDU 0x21 status 0"]);
 }
@@ -42,7 +73,7 @@ fn without_a_write_cache_zeros_and_unmapped_blocks_are_durable_before_their_stat
     let mut world = World::log_in();
     switch_write_cache_off(&mut world);
     let (words, _) = world.execute(&WRITE_SAME, 0xa0, &[0; 512]);
-    assert_eq!(words, ["compare", "Zero", "flush", "PDU 0x21 status 0"]);
+    assert_eq!(words, ["combine", "Zero", "flush", "PDU 0x21 status 0"]);
     let (words, _) = world.execute(&UNMAP, 0xa0, &UNMAP_LIST);
     assert_eq!(words, ["Unmap", "flush", "PDU 0x21 status 0"]);
 }

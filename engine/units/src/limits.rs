@@ -131,3 +131,35 @@ pub const CONTROL_CLIENTS_MAX: usize = 32;
 
 /// Messages between two reactors that wait to be read.
 pub const MAILBOX_MESSAGES_MAX: usize = 1024;
+
+/// Commands of the control thread that wait for one reactor; more wait in the control thread. A
+/// reactor takes them all in each turn.
+pub const REACTOR_COMMANDS_MAX: usize = 64;
+
+/// Notices of all reactors that wait for the control thread; more wait in their reactors. One
+/// report and one change of state of each of 64 reactors fit, with room for closed volumes.
+pub const CONTROL_NOTICES_MAX: usize = 256;
+
+/// Threads that open, create, sync, close and remove files. One that hangs in a device holds one;
+/// 32 devices that hang at once are an outage of the storage, and what comes then waits.
+pub const CONTROL_WORKERS_MAX: usize = 32;
+
+/// Operations that are under way or wait. Nobody makes that many changes by hand, and a program
+/// that does must wait for some of them.
+pub const OPERATIONS_MAX: usize = 256;
+
+/// Ended operations whose outcome can still be read: whoever follows one reads its outcome within
+/// seconds.
+pub const OPERATIONS_KEPT_MAX: usize = 256;
+
+/// How long a control call is held back because what it began may end at once; then it is answered
+/// with an operation to follow. The rest of the promised 100 ms is for the way.
+pub const CONTROL_ANSWER_TIME: Duration = Duration::from_millis(50);
+
+/// How long the sessions of a reactor are waited for that is too busy to report them at once: a
+/// turn is far shorter.
+pub const REPORT_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long one `operation.wait` is held back at most. A client that waits longer calls again, so
+/// that one that has gone is noticed.
+pub const OPERATION_WAIT_TIME_MAX: Duration = Duration::from_secs(5);

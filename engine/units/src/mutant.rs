@@ -27,9 +27,9 @@ pub enum Mutant {
     HomeRunsTwoJobs,
     /// A held range does not hold up an overlapping WRITE.
     HeldRangeIgnored,
-    /// COMPARE AND WRITE releases its range before its write has completed.
+    /// An atomic update releases its range before its write has completed.
     RangeReleasedEarly,
-    /// COMPARE AND WRITE does not wait for overlapping writes that began before it.
+    /// An atomic update does not wait for overlapping writes that began before it.
     RangeHeldTooEarly,
     /// The door forgets one waiter when a range is released.
     WaiterForgotten,

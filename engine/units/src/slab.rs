@@ -41,8 +41,8 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Puts in the entry that `make` returns, built where it stays: cheaper than [`Self::insert`] for
-    /// large ones. `None`, and `make` is not called, where the table is full.
+    /// Puts in the entry that `make` returns, built where it stays: cheaper than
+    /// [`Self::insert`] for large ones. `None`, and `make` is not called, where the table is full.
     #[inline(always)]
     pub fn insert_with(&mut self, make: impl FnOnce() -> T) -> Option<(Key, &mut T)> {
         let index = match self.free.pop() {

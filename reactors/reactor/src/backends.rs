@@ -16,7 +16,7 @@ use shard::{IoResult, OpId};
 use std::sync::Arc;
 use units::{PoolLayout, VolumeId};
 use uring::{Errno, MemoryStore};
-use volume::{BlockRequest, Catalog};
+use volume::BlockRequest;
 
 /// The volumes of one reactor, and what is under way on them.
 pub(crate) struct Backends {
@@ -123,18 +123,19 @@ impl Backends {
                 SharedStore::Null => Some(Backend::Null),
             };
             if let Some(Backend::File(file)) = self.volumes.replace(volume, backend) {
-                self.files.retire(file.id);
+                self.files.retire(volume, file.id);
             }
         }
     }
 
-    /// Lets go of the volumes that a new catalog does not have.
-    pub(crate) fn retire_missing(&mut self, catalog: &Catalog) {
-        for (index, slot) in self.volumes.table.iter_mut().enumerate() {
-            let id = u16::try_from(index).map(VolumeId);
-            let is_known = id.is_ok_and(|id| catalog.volume(id).is_some());
-            if !is_known && let Some(Backend::File(file)) = slot.take() {
-                self.files.retire(file.id);
+    /// Lets go of the volumes that a new catalog does not have. `closed` is told of those that
+    /// have nothing under way; of files, [`FileIos::close_retired`] tells.
+    pub(crate) fn retire(&mut self, gone: &[VolumeId], mut closed: impl FnMut(VolumeId)) {
+        for &volume in gone {
+            match self.volumes.replace(volume, None) {
+                Some(Backend::File(file)) => self.files.retire(volume, file.id),
+                // `None` where there was no room for its file, or it went before it came.
+                Some(Backend::Memory(_) | Backend::Null) | None => closed(volume),
             }
         }
     }

@@ -12,8 +12,8 @@ pub(crate) use parcel::Parcel;
 pub(crate) use ring::Ring;
 
 use crate::backends::Volumes;
-use shard::IoResult;
 use shard::wire::{Contents, Unplaced, Whereabouts};
+use shard::{Combination, IoResult};
 use std::sync::Arc;
 use units::{BufId, BufSlice, VolumeId};
 use uring::{Driver, FileId, FileWrite, MemoryStore, RecvBuffer, RecvSlice, Refusal, SocketId};
@@ -216,25 +216,21 @@ impl Buffers {
         self.bytes_copied += u64::from(into.len);
     }
 
-    /// Compares two buffers.
-    pub(crate) fn compare(
+    /// Combines two buffers. What comes out is in the second.
+    pub(crate) fn combine(
         &mut self,
-        expected: BufSlice,
-        actual: BufSlice,
+        by: Combination,
+        first: BufSlice,
+        second: BufSlice,
         volumes: &Volumes,
     ) -> IoResult {
         // Both, so that a failure of each is reported once.
-        let [one, two] = [expected, actual].map(|slice| self.bring(slice, volumes));
-        let pool = self.ring.pool();
-        let (true, Some(expected), Some(actual)) =
-            (one && two, pool.bytes(expected), pool.bytes(actual))
-        else {
-            return IoResult::Failed(crate::backends::EIO);
-        };
-        match expected.iter().zip(actual).position(|(e, a)| e != a) {
-            // A buffer is at most as long as a burst.
-            Some(at) => IoResult::Differs { at: u32::try_from(at).unwrap_or(u32::MAX) },
-            None => IoResult::Done,
+        let [one, two] = [first, second].map(|slice| self.bring(slice, volumes));
+        let unplaced = self.contents.overwrite(second.buf);
+        self.place(unplaced);
+        match self.ring.pool_mut().pair(first, second) {
+            Some((first, second)) if one && two => by.apply(first, second),
+            _ => IoResult::Failed(crate::backends::EIO),
         }
     }
 

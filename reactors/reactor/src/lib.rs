@@ -5,17 +5,22 @@
 
 mod backends;
 mod buffers;
+mod commands;
+mod control_link;
 mod handover;
 mod initiator_link;
 mod listeners;
 mod mailbox;
 mod node;
 mod reactor;
+mod report;
 pub mod stats;
 mod streams;
 mod token;
 
 pub use backends::Store;
-pub use node::{Node, NodeOptions, PollMode, ReactorReport, StartError, default_layout};
+pub use control_link::Alarm;
+pub use node::{ClosedVolume, Node, NodeOptions, PollMode, StartError, default_layout};
+pub use report::{ReactorReport, ReportRound};
 /// What a daemon needs to open volumes and listening sockets, so that it need not know the ring.
 pub use uring::{MemoryStore, Napi, affinity, file, limits, socket};

@@ -1,17 +1,19 @@
 //! The node: all reactors of this machine, as the control thread sees them.
 
 use crate::backends::{SharedStore, Store, with_zero_buffer};
+use crate::commands::{Command, Commands};
+use crate::control_link::{Alarm, ControlLink, Notice, Notices};
 use crate::mailbox::{Doorbell, PostOffice};
 use crate::reactor::{Mail, Parts, Reactor};
-use crate::stats::Snapshot;
-use crossbeam_queue::ArrayQueue;
-use shard::{Entropy, SessionInfo, Shard, ShardOptions};
+use crate::report::{Questions, ReactorReport, ReportRound};
+use shard::{Entropy, Shard, ShardOptions};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use units::{ConnId, PoolLayout, ReactorId, SizeClass, VolumeId, limits};
 use uring::{Driver, DriverOptions, Napi, SetupError, Waker};
 use volume::Catalog;
@@ -122,64 +124,66 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// What the control thread tells a reactor.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Apply { catalog: Arc<Catalog>, opened: Vec<(VolumeId, SharedStore)> },
-    DropSession(ConnId),
-    Listen(Vec<OwnedFd>),
-    Report(Sender<ReactorReport>),
-    Shutdown,
-    Stop,
-}
-
-/// What a reactor says of itself.
-#[derive(Debug)]
-pub struct ReactorReport {
-    /// Which reactor.
-    pub reactor: ReactorId,
-    /// Its core.
-    pub core: usize,
-    /// Its statistics since it began.
-    pub snapshot: Snapshot,
-    /// Its sessions.
-    pub sessions: Vec<SessionInfo>,
-    /// Its connections, logins included.
-    pub connections: u32,
-    /// Buffers of its pool that are lent.
-    pub buffers_in_use: u32,
-    /// Buffers of its pool.
-    pub buffers_total: u32,
-    /// Nothing is under way and nobody is connected.
-    pub is_idle: bool,
-    /// What was missing when it was set up, in sentences.
-    pub warnings: Vec<String>,
-}
-
 struct Handle {
     thread: Option<JoinHandle<()>>,
-    commands: Arc<ArrayQueue<Command>>,
+    commands: Commands,
     doorbell: Arc<Doorbell<Waker>>,
+    questions: Questions,
+    is_drained: bool,
 }
 
 impl Handle {
-    fn tell(&self, command: Command) {
-        // Questions that a reactor which hangs has not answered must not take the room of what
-        // it has to know when it goes on, such as a catalog that admits fewer initiators.
-        let is_question = matches!(command, Command::Report(_));
-        if is_question && self.commands.len() >= QUESTIONS_MAX {
-            return;
-        }
-        if self.commands.push(command).is_err() {
-            tracing::error!("a reactor does not take commands");
-        }
+    fn tell(&mut self, command: Command) {
+        self.commands.send(command);
         self.doorbell.ring();
+    }
+
+    /// Sends what waits for room.
+    fn retry(&mut self) {
+        if self.commands.retry() {
+            self.doorbell.ring();
+        }
+    }
+
+    /// Makes it answer a question of this round or a later one.
+    fn ask(&mut self, round: u64) {
+        if self.questions.ask(round) {
+            self.tell(Command::Report(round));
+        }
+    }
+
+    fn reported(&mut self, round: u64, report: ReactorReport) {
+        if let Some(again) = self.questions.answered(round, report) {
+            self.tell(Command::Report(again));
+        }
     }
 }
 
-/// All reactors of a node.
+/// All reactors of a node. No method waits for a reactor, but the end of the node does.
 pub struct Node {
     reactors: Vec<Handle>,
+    notices: Notices,
+    /// The open volumes, so that a reactor's close is never the last one: the last close of a
+    /// removed file frees its blocks, which may take seconds.
+    held: BTreeMap<VolumeId, Held>,
+    round: u64,
+}
+
+/// A volume that reactors have open.
+struct Held {
+    store: SharedStore,
+    /// Reactors that have not closed it yet, once the catalog has dropped it.
+    closing: Option<usize>,
+}
+
+/// A volume that no reactor has open any more. Dropping it closes the file or frees the memory,
+/// which may take long.
+#[derive(Debug)]
+pub struct ClosedVolume {
+    /// Which.
+    pub id: VolumeId,
+    /// What is left of it, for [`Drop`].
+    _store: SharedStore,
 }
 
 impl fmt::Debug for Node {
@@ -195,8 +199,8 @@ type Rest = (crate::mailbox::Outboxes<Mail, Waker>, Arc<Doorbell<Waker>>);
 type Ready = Result<(Waker, Vec<String>), SetupError>;
 
 impl Node {
-    /// Starts a reactor on each core and serves `catalog` on these listening sockets. The
-    /// sentences are for the administrator.
+    /// Starts a reactor on each core and serves `catalog` on these listening sockets. `alarm`
+    /// wakes whoever is to call [`Self::handle_notices`]. The sentences are for the administrator.
     ///
     /// # Errors
     /// What any of the reactors lacks.
@@ -205,6 +209,7 @@ impl Node {
         listeners: Vec<OwnedFd>,
         catalog: Arc<Catalog>,
         stores: Vec<(VolumeId, Store)>,
+        alarm: Alarm,
     ) -> Result<(Self, Vec<String>), StartError> {
         let count = options.cores.len();
         if count == 0 || count > limits::REACTORS_MAX {
@@ -212,9 +217,15 @@ impl Node {
         }
         let options = Arc::new(options);
         let office = PostOffice::new(count);
+        let notices = Notices::new(alarm);
         let mut starting = Vec::new();
         for (at, &core) in options.cores.iter().enumerate() {
-            let thread = Starting::spawn(at, core, &options, office.inboxes(at), &catalog)?;
+            let given = Given {
+                inboxes: office.inboxes(at),
+                control: notices.link(),
+                catalog: Arc::clone(&catalog),
+            };
+            let thread = Starting::spawn(at, core, &options, given)?;
             starting.push(thread);
         }
         let mut doorbells = Vec::new();
@@ -238,15 +249,15 @@ impl Node {
         }
         warnings.sort();
         warnings.dedup();
-        let node = Self { reactors };
+        let mut node = Self { reactors, notices, held: BTreeMap::new(), round: 0 };
         node.apply(catalog, stores);
         node.listen(&listeners);
         Ok((node, warnings))
     }
 
     /// Every reactor accepts on every listening socket, so that logins spread over the cores.
-    fn listen(&self, listeners: &[OwnedFd]) {
-        for reactor in &self.reactors {
+    fn listen(&mut self, listeners: &[OwnedFd]) {
+        for reactor in &mut self.reactors {
             let own: Vec<OwnedFd> = listeners.iter().filter_map(|l| l.try_clone().ok()).collect();
             if own.len() < listeners.len() {
                 tracing::error!("cannot share a listening socket: too many open files?");
@@ -255,62 +266,116 @@ impl Node {
         }
     }
 
-    /// Makes every reactor switch to a new catalog. `opened` has the volumes that are new.
-    pub fn apply(&self, catalog: Arc<Catalog>, opened: Vec<(VolumeId, Store)>) {
+    /// Makes every reactor switch to a new catalog. `opened` has the volumes that are new. Each
+    /// volume that the catalog drops comes back from [`Self::handle_notices`] once it is closed.
+    pub fn apply(&mut self, catalog: Arc<Catalog>, opened: Vec<(VolumeId, Store)>) {
         let opened: Vec<(VolumeId, SharedStore)> =
             opened.into_iter().map(|(id, store)| (id, store.into())).collect();
-        for reactor in &self.reactors {
-            let (catalog, opened) = (Arc::clone(&catalog), opened.clone());
-            reactor.tell(Command::Apply { catalog, opened });
+        for (id, store) in &opened {
+            let held = Held { store: store.clone(), closing: None };
+            let before = self.held.insert(*id, held);
+            debug_assert!(before.is_none(), "volume {} is opened twice", id.0);
+        }
+        let reactors = self.reactors.len();
+        let mut gone = Vec::new();
+        for (id, held) in &mut self.held {
+            if held.closing.is_none() && catalog.volume(*id).is_none() {
+                held.closing = Some(reactors);
+                gone.push(*id);
+            }
+        }
+        for reactor in &mut self.reactors {
+            let catalog = Arc::clone(&catalog);
+            reactor.tell(Command::Apply { catalog, opened: opened.clone(), gone: gone.clone() });
         }
     }
 
     /// Ends the session of a connection; nothing happens where there is none any more.
-    pub fn drop_session(&self, reactor: ReactorId, conn: ConnId) {
-        if let Some(reactor) = self.reactors.get(usize::from(reactor.0)) {
+    pub fn drop_session(&mut self, reactor: ReactorId, conn: ConnId) {
+        if let Some(reactor) = self.reactors.get_mut(usize::from(reactor.0)) {
             reactor.tell(Command::DropSession(conn));
         }
     }
 
-    /// Asks every reactor how it is. One that does not answer within a second is left out.
-    pub fn report(&self) -> Vec<ReactorReport> {
-        let (sender, answers) = channel();
-        for reactor in &self.reactors {
-            reactor.tell(Command::Report(sender.clone()));
+    /// Makes every reactor report. [`Self::has_all_reports`] says when all have, and
+    /// [`Self::known_reports`] has what they said.
+    pub fn request_reports(&mut self) -> ReportRound {
+        self.round += 1;
+        for reactor in &mut self.reactors {
+            reactor.ask(self.round);
         }
-        drop(sender);
-        let until = Instant::now() + REPORT_TIME_MAX;
-        let mut reports = Vec::new();
-        while reports.len() < self.reactors.len() {
-            let left = until.saturating_duration_since(Instant::now());
-            match answers.recv_timeout(left) {
-                Ok(report) => reports.push(report),
-                Err(_) => break,
-            }
-        }
-        reports.sort_by_key(|r| r.reactor);
-        reports
+        ReportRound(self.round)
     }
 
-    /// Stops accepting, asks all initiators to log out, waits until they have or `grace` is
-    /// over, and ends the reactors.
-    pub fn shutdown(self, grace: Duration) {
-        for reactor in &self.reactors {
+    /// The last report of every reactor that has ever given one, by reactor.
+    pub fn known_reports(&self) -> Vec<&ReactorReport> {
+        self.reactors.iter().filter_map(|r| r.questions.answer(0)).collect()
+    }
+
+    /// Whether every reactor has reported in this round or a later one.
+    pub fn has_all_reports(&self, round: ReportRound) -> bool {
+        self.reactors.iter().all(|r| r.questions.answer(round.0).is_some())
+    }
+
+    /// Takes in what the reactors have reported since the last call. To be called whenever the
+    /// alarm has rung. Returns the volumes that are closed now.
+    pub fn handle_notices(&mut self) -> Vec<ClosedVolume> {
+        let mut closed = Vec::new();
+        while let Some(notice) = self.notices.take() {
+            match notice {
+                Notice::Closed(volume) => closed.extend(self.closed(volume)),
+                Notice::CommandsTaken(reactor) => self.reactor(reactor).retry(),
+                Notice::Drained { reactor, is_drained } => {
+                    self.reactor(reactor).is_drained = is_drained;
+                }
+                Notice::Report { round, report } => {
+                    self.reactor(report.reactor).reported(round, *report);
+                }
+            }
+        }
+        closed
+    }
+
+    /// One more reactor has closed a volume; the last one gives it back.
+    fn closed(&mut self, id: VolumeId) -> Option<ClosedVolume> {
+        let held = self.held.get_mut(&id);
+        let closing = held.and_then(|held| held.closing.as_mut());
+        let Some(closing) = closing else {
+            unreachable!("a reactor closed volume {}, which no catalog has dropped", id.0)
+        };
+        assert!(*closing > 0, "volume {} is closed by more reactors than there are", id.0);
+        *closing -= 1;
+        if *closing > 0 {
+            return None;
+        }
+        self.held.remove(&id).map(|held| ClosedVolume { id, _store: held.store })
+    }
+
+    fn reactor(&mut self, id: ReactorId) -> &mut Handle {
+        // Only our own reactors have an end of the queue.
+        &mut self.reactors[usize::from(id.0)]
+    }
+
+    /// Stops accepting and asks all initiators to log out; [`Self::is_drained`] says when they
+    /// have.
+    pub fn begin_shutdown(&mut self) {
+        for reactor in &mut self.reactors {
             reactor.tell(Command::Shutdown);
         }
-        let until = Instant::now() + grace;
-        while Instant::now() < until && !self.report().iter().all(|r| r.is_idle) {
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-        drop(self);
+    }
+
+    /// Whether, after [`Self::begin_shutdown`], nobody is connected and nothing is under way.
+    pub fn is_drained(&self) -> bool {
+        self.reactors.iter().all(|r| r.is_drained)
     }
 }
 
 impl Drop for Node {
     /// Ends the reactors at once; whoever is still connected is cut off.
     fn drop(&mut self) {
-        for reactor in &self.reactors {
-            reactor.tell(Command::Stop);
+        for reactor in &mut self.reactors {
+            reactor.commands.stop();
+            reactor.doorbell.ring();
         }
         for reactor in &mut self.reactors {
             if let Some(thread) = reactor.thread.take()
@@ -321,14 +386,6 @@ impl Drop for Node {
         }
     }
 }
-
-/// How long a report may take: a turn is far shorter.
-const REPORT_TIME_MAX: Duration = Duration::from_secs(1);
-
-/// Commands that wait for a reactor.
-const COMMANDS_MAX: usize = 64;
-/// How many of them may be questions.
-const QUESTIONS_MAX: usize = 16;
 
 /// Ends the process where a reactor panics. The other reactors would wait for its answers for
 /// ever, and with it all logins; a process that has ended is started again.
@@ -348,8 +405,15 @@ struct Starting {
     core: usize,
     ready: Receiver<Ready>,
     go: Sender<Rest>,
-    commands: Arc<ArrayQueue<Command>>,
+    commands: Commands,
     thread: JoinHandle<()>,
+}
+
+/// What a thread is given at its start.
+struct Given {
+    inboxes: crate::mailbox::Inboxes<Mail>,
+    control: ControlLink,
+    catalog: Arc<Catalog>,
 }
 
 impl Starting {
@@ -357,14 +421,13 @@ impl Starting {
         at: usize,
         core: usize,
         options: &Arc<NodeOptions>,
-        inboxes: crate::mailbox::Inboxes<Mail>,
-        catalog: &Arc<Catalog>,
+        given: Given,
     ) -> Result<Self, StartError> {
         let (say_ready, ready) = channel();
         let (go, wait_go) = channel();
-        let commands = Arc::new(ArrayQueue::new(COMMANDS_MAX));
-        let (options, catalog) = (Arc::clone(options), Arc::clone(catalog));
-        let own_commands = Arc::clone(&commands);
+        let commands = Commands::new();
+        let options = Arc::clone(options);
+        let own_commands = commands.reader();
         let body = move || {
             let (driver, warnings) = match set_up(core, &options) {
                 Ok(set_up) => set_up,
@@ -378,6 +441,7 @@ impl Starting {
                 return;
             }
             let Ok((outboxes, doorbell)) = wait_go.recv() else { return };
+            let Given { inboxes, control, catalog } = given;
             let shard = shard(at, &options, catalog);
             // There are at most REACTORS_MAX.
             let id = ReactorId(u8::try_from(at).unwrap_or(u8::MAX));
@@ -391,6 +455,7 @@ impl Starting {
                 outboxes,
                 doorbell,
                 commands,
+                control,
                 warnings,
             });
             let _whole = AllOrNothing;
@@ -412,7 +477,8 @@ impl Starting {
         if go.send((outboxes, Arc::clone(&doorbell))).is_err() {
             tracing::error!(core, "a reactor ended before it had begun");
         }
-        Handle { thread: Some(thread), commands, doorbell }
+        let questions = Questions::default();
+        Handle { thread: Some(thread), commands, doorbell, questions, is_drained: false }
     }
 }
 
@@ -476,25 +542,5 @@ mod tests {
         child.args(["--exact", "node::tests::a_panic_of_a_reactor_ends_the_process"]);
         let status = child.env(CHILD, "1").output().unwrap().status;
         assert_eq!(status.signal(), Some(6), "SIGABRT, not {status}");
-    }
-
-    /// Statistics that were asked for again and again filled the queue of a reactor that hung, and
-    /// the catalog that came then was lost.
-    #[test]
-    fn unanswered_questions_leave_room_for_a_catalog() {
-        let layout = PoolLayout::new(vec![SizeClass { bytes: 4096, count: 1 }]);
-        let (driver, _) = Driver::new(&DriverOptions::new(layout)).unwrap();
-        let handle = Handle {
-            thread: None,
-            commands: Arc::new(ArrayQueue::new(COMMANDS_MAX)),
-            doorbell: Arc::new(Doorbell::new(driver.waker())),
-        };
-        let (sender, _answers) = channel();
-        for _ in 0..1000 {
-            handle.tell(Command::Report(sender.clone()));
-        }
-        handle.tell(Command::Apply { catalog: Arc::default(), opened: Vec::new() });
-        let waiting = std::iter::from_fn(|| handle.commands.pop());
-        assert!(matches!(waiting.last(), Some(Command::Apply { .. })));
     }
 }

@@ -8,11 +8,14 @@ mod connections;
 
 use crate::backends::Backends;
 use crate::buffers::{Buffers, Parcel};
+use crate::commands::Command;
+use crate::control_link::{ControlLink, Notice};
 use crate::handover::Traveller;
 use crate::initiator_link::{InitiatorLink, Names};
 use crate::listeners::Listeners;
 use crate::mailbox::{Bell, Doorbell, Inboxes, Outboxes};
-use crate::node::{Command, NodeOptions, PollMode, ReactorReport};
+use crate::node::{NodeOptions, PollMode};
+use crate::report::ReactorReport;
 use crate::stats::Recorder;
 use crate::streams::Streams;
 use crate::token::key_of_token;
@@ -49,6 +52,7 @@ pub(crate) struct Parts {
     pub(crate) outboxes: Outboxes<Mail, Waker>,
     pub(crate) doorbell: Arc<Doorbell<Waker>>,
     pub(crate) commands: Arc<ArrayQueue<Command>>,
+    pub(crate) control: ControlLink,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -66,6 +70,7 @@ pub(crate) struct Reactor {
     outboxes: Outboxes<Mail, Waker>,
     doorbell: Arc<Doorbell<Waker>>,
     commands: Arc<ArrayQueue<Command>>,
+    control: ControlLink,
     /// What the shard asks for.
     actions: Actions,
     /// Requests that ended at once, to be told to the shard.
@@ -80,6 +85,8 @@ pub(crate) struct Reactor {
     /// The last turn found something to do.
     worked: bool,
     stopping: bool,
+    /// After the order to shut down: whether the control thread knows that nothing is left.
+    drained: Option<bool>,
     warnings: Vec<String>,
 }
 
@@ -112,6 +119,7 @@ impl Reactor {
             outboxes: parts.outboxes,
             doorbell: parts.doorbell,
             commands: parts.commands,
+            control: parts.control,
             actions: Actions::with_capacity(1024),
             done: VecDeque::new(),
             returned: VecDeque::new(),
@@ -121,6 +129,7 @@ impl Reactor {
             worked_at: now,
             worked: false,
             stopping: false,
+            drained: None,
             warnings: parts.warnings,
         }
     }
@@ -144,8 +153,11 @@ impl Reactor {
         worked |= self.listeners.retry(now, &mut self.buffers.ring);
         worked |= self.retry_deferred();
         worked |= self.serve_listed();
-        self.backends.files.close_retired(&mut self.buffers);
+        let control = &mut self.control;
+        let closed = |volume| control.post(Notice::Closed(volume));
+        self.backends.files.close_retired(&mut self.buffers, closed);
         self.outboxes.deliver();
+        self.notify_control();
         self.worked = worked;
         if worked {
             self.worked_at = now;
@@ -180,7 +192,8 @@ impl Reactor {
             return self.enter(Wait::No);
         }
         self.doorbell.prepare_sleep();
-        if self.inboxes.is_empty() && self.commands.is_empty() && !self.outboxes.has_backlog() {
+        let has_backlog = self.outboxes.has_backlog() || self.control.has_backlog();
+        if self.inboxes.is_empty() && self.commands.is_empty() && !has_backlog {
             self.enter(Wait::AtMost(self.sleep_time(now)));
         } else {
             self.enter(Wait::No);
@@ -290,10 +303,11 @@ impl Reactor {
         while let Some(command) = self.commands.pop() {
             worked = true;
             match command {
-                Command::Apply { catalog, opened } => {
+                Command::Apply { catalog, opened, gone } => {
                     self.backends.take_stores(opened, &mut self.buffers);
                     // First, so that what goes on because its volume is gone finds it gone.
-                    self.backends.retire_missing(&catalog);
+                    let control = &mut self.control;
+                    self.backends.retire(&gone, |volume| control.post(Notice::Closed(volume)));
                     self.shard.handle_catalog(self.now, catalog, &mut self.actions);
                     self.run_actions();
                 }
@@ -305,19 +319,39 @@ impl Reactor {
                 Command::Listen(listeners) => {
                     self.listeners.listen(listeners, self.now, &mut self.buffers.ring);
                 }
-                Command::Report(reply) => {
-                    // Whoever asked may have stopped waiting.
-                    let _sent = reply.send(self.report());
+                Command::Report(round) => {
+                    let report = Box::new(self.report());
+                    self.control.post(Notice::Report { round, report });
                 }
                 Command::Shutdown => {
                     self.listeners.close(&mut self.buffers.ring);
                     self.shard.handle_shutdown(self.now, &mut self.actions);
                     self.run_actions();
+                    self.drained = Some(false);
                 }
                 Command::Stop => self.stopping = true,
             }
         }
+        if worked {
+            self.control.post(Notice::CommandsTaken(self.id));
+        }
         worked
+    }
+
+    fn is_idle(&self) -> bool {
+        self.shard.is_idle() && self.streams.is_empty()
+    }
+
+    /// Sends the control thread what it is to know at the end of a turn.
+    fn notify_control(&mut self) {
+        if let Some(known) = self.drained {
+            let is_drained = self.is_idle();
+            if is_drained != known {
+                self.drained = Some(is_drained);
+                self.control.post(Notice::Drained { reactor: self.id, is_drained });
+            }
+        }
+        self.control.deliver();
     }
 
     fn report(&mut self) -> ReactorReport {
@@ -331,7 +365,7 @@ impl Reactor {
             connections: self.streams.count(),
             buffers_in_use: self.shard.buffers_in_use(),
             buffers_total: self.options.layout.buffer_count(),
-            is_idle: self.shard.is_idle() && self.streams.is_empty(),
+            is_idle: self.is_idle(),
             warnings: self.warnings.clone(),
         }
     }

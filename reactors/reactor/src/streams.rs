@@ -306,7 +306,7 @@ impl Stream {
     /// Whether so much waits to be sent that nothing more should be read.
     #[inline]
     pub(crate) fn is_backed_up(&self) -> bool {
-        self.out.waiting() >= PARCELS_MAX
+        self.out.backlog() >= PARCELS_MAX
     }
 
     /// Whether the next bytes of the peer are wanted and none are here.

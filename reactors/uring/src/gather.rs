@@ -235,11 +235,13 @@ impl Gather {
         let mut skip = this.cursor_bytes;
         for (index, part) in this.parts.iter().enumerate().skip(this.cursor) {
             // `wrapping_add` stays inside: a part was pushed together with its bytes.
-            let address = match *part {
-                Part::Inline { start, .. } => this.inline.as_ptr().wrapping_add(start as usize),
-                Part::Store { address, .. } => address,
+            let (address, len) = match *part {
+                Part::Inline { start, len } => {
+                    (this.inline.as_ptr().wrapping_add(start as usize), len)
+                }
+                Part::Store { address, len } => (address, len),
                 Part::Buffer { head, slice } => match pool.begin_read(slice, head) {
-                    Ok(address) => address,
+                    Ok(address) => (address, head + slice.len),
                     Err(reason) => {
                         this.end_parts(index, pool);
                         return Err(reason);
@@ -248,7 +250,7 @@ impl Gather {
             };
             this.iovecs.push(libc::iovec {
                 iov_base: address.wrapping_add(skip as usize).cast_mut().cast(),
-                iov_len: (part.bytes() - skip) as usize,
+                iov_len: (len - skip) as usize,
             });
             skip = 0;
         }

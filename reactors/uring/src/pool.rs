@@ -4,7 +4,7 @@
 //! kernel operations read and write each buffer, and hands out a reference only when no kernel
 //! access could overlap it in a way that Rust forbids:
 //!
-//! | in flight | `bytes` | `bytes_mut`, `fill`, `zero` |
+//! | in flight | `bytes`, the first of a `pair` | `bytes_mut`, `fill`, `zero`, the second |
 //! |---|---|---|
 //! | nothing | yes | yes |
 //! | kernel reads | yes | no |
@@ -213,16 +213,28 @@ impl PoolMut<'_> {
     /// Copies from one slice to another of the same length, which must be in another buffer.
     /// Returns whether that was possible.
     pub fn copy(&mut self, from: BufSlice, to: BufSlice) -> bool {
-        if from.buf == to.buf || from.len != to.len {
-            return false;
+        match self.pair(from, to) {
+            Some((source, target)) => {
+                target.copy_from_slice(source);
+                true
+            }
+            None => false,
         }
-        let Some(source) = self.bytes(from).map(<[u8]>::as_ptr) else { return false };
-        let Some(target) = self.bytes_mut(to) else { return false };
+    }
+
+    /// The bytes of a slice, and those of another one of the same length, to change them. `None`
+    /// where they are in one buffer, and while the kernel uses one in a way that forbids it.
+    pub fn pair(&mut self, read: BufSlice, changed: BufSlice) -> Option<(&[u8], &mut [u8])> {
+        if read.buf == changed.buf || read.len != changed.len {
+            return None;
+        }
+        let source = self.bytes(read)?.as_ptr();
+        let changed = self.bytes_mut(changed)?;
         // SAFETY: `bytes` has just proved that the source may be read: inside the memory and not
-        // written by the kernel. It lies in another buffer than the target, so they do not overlap.
-        let source = unsafe { std::slice::from_raw_parts(source, from.len as usize) };
-        target.copy_from_slice(source);
-        true
+        // written by the kernel, which can start nothing while this exclusive borrow lives. It lies
+        // in another buffer than `changed`, so they do not overlap.
+        let source = unsafe { std::slice::from_raw_parts(source, read.len as usize) };
+        Some((source, changed))
     }
 
     /// Writes `head` directly in front of a slice. Returns whether that was possible: not while
@@ -314,6 +326,21 @@ mod tests {
         pool.end_read(whole);
         assert!(pool.as_mut().bytes_mut(whole).is_some());
         assert!(!pool.is_in_kernel(BufId(0)));
+    }
+
+    #[test]
+    fn a_pair_is_two_buffers_of_which_the_kernel_may_read_the_first() {
+        let mut pool = pool();
+        let (first, second) = (slice(0, 0, 16), slice(1, 8, 16));
+        assert!(pool.as_mut().pair(first, slice(0, 16, 16)).is_none());
+        assert!(pool.as_mut().pair(first, slice(1, 8, 15)).is_none());
+        pool.begin_read(first, 0).unwrap();
+        assert!(pool.as_mut().pair(first, second).is_some());
+        assert!(pool.as_mut().pair(second, first).is_none());
+        pool.end_read(first);
+        pool.begin_write(first).unwrap();
+        assert!(pool.as_mut().pair(first, second).is_none());
+        pool.end_write(first);
     }
 
     #[test]

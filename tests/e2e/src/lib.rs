@@ -18,6 +18,7 @@
 mod blocks;
 mod daemon;
 mod dialogue;
+mod held;
 mod outcome;
 mod programs;
 mod random;
@@ -26,6 +27,7 @@ mod subject;
 pub use blocks::{BlockContent, fill_block, read_block};
 pub use daemon::{Daemon, Setup, perfctl};
 pub use dialogue::{inquiry_is_answered, pattern};
+pub use held::{Held, HeldFiles};
 pub use outcome::Outcome;
 pub use programs::{Program, limit_of_a_program};
 pub use random::{Random, number_from_environment, seed};

@@ -36,7 +36,7 @@ fn check(plan: &Plan, lu: &UnitModel) {
         assert!(lu.contains(*extent), "an extent outside of the unit in {plan:?}");
     };
     match plan {
-        Plan::CompareAndWrite { extent, .. }
+        Plan::AtomicUpdate { extent, .. }
         | Plan::Read { extent, .. }
         | Plan::Verify { extent, .. }
         | Plan::Write { extent, .. }

@@ -8,7 +8,7 @@ use crate::{Finding, Tree};
 /// The list.
 pub const LIST: &str = "tests/tidy/known-violations";
 /// How many violations all entries together may admit; lower it when some go, never raise it.
-const VIOLATIONS_MAX: usize = 46;
+const VIOLATIONS_MAX: usize = 26;
 
 /// The findings of a rule beyond those that the list admits.
 ///

@@ -1,10 +1,11 @@
 //! The list of methods.
 
 use crate::{
-    ConfigApplied, ConfigApply, ErrorCode, LunMap, LunUnmap, RpcError, SessionDrop, SessionDropped,
-    SessionList, Sessions, Shutdown, ShutdownStarted, Stats, StatsQuery, Status, StatusQuery,
-    TargetCreate, TargetDelete, TargetDeleted, TargetInfo, TargetList, Targets, VolumeCreate,
-    VolumeDelete, VolumeDeleted, VolumeInfo, VolumeList, Volumes,
+    ConfigApplied, ConfigApply, ErrorCode, LunMap, LunUnmap, OperationInfo, OperationList,
+    OperationShow, OperationWait, Operations, RpcError, SessionDrop, SessionDropped, SessionList,
+    Sessions, Shutdown, ShutdownStarted, Stats, StatsQuery, Status, StatusQuery, TargetCreate,
+    TargetDelete, TargetDeleted, TargetInfo, TargetList, Targets, VolumeCreate, VolumeDelete,
+    VolumeDeleted, VolumeInfo, VolumeList, Volumes,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,12 @@ methods! {
     LunMap = "lun.map" -> TargetInfo;
     /// Take a LUN away from a target.
     LunUnmap = "lun.unmap" -> TargetInfo;
+    /// List the operations.
+    OperationList = "operation.list" -> Operations;
+    /// Show one operation.
+    OperationShow = "operation.show" -> OperationInfo;
+    /// Wait for the end of an operation.
+    OperationWait = "operation.wait" -> OperationInfo;
     /// Close a session.
     SessionDrop = "session.drop" -> SessionDropped;
     /// List the sessions.

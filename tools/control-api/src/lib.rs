@@ -2,12 +2,15 @@
 //!
 //! One message is one line of JSON on a UNIX stream socket. A [`Request`] names a method of
 //! [`Call`]; each method has a parameter type (which implements [`Method`]) and an answer type.
+//! Every call is answered within 100 ms: one that is not done by then goes on as an operation,
+//! and [`Answered`] tells the two answers apart.
 //! Nothing here opens a socket or reads a clock.
 
 mod call;
 mod config;
 mod error;
 mod framing;
+mod operation;
 mod paths;
 mod rpc;
 mod session;
@@ -21,6 +24,10 @@ pub use call::{Call, Method};
 pub use config::{ConfigApplied, ConfigApply, Shutdown, ShutdownStarted};
 pub use error::{ErrorCode, ErrorData, RpcError};
 pub use framing::{ANSWER_BYTES_MAX, LineBuffer, LineTooLong, REQUEST_BYTES_MAX, encode_line};
+pub use operation::{
+    Answered, OperationInfo, OperationList, OperationShow, OperationState, OperationWait,
+    Operations, Started,
+};
 pub use paths::{CONTROL_SOCKET_NAME, default_state_dir};
 pub use rpc::{Id, Request, Response, Version};
 pub use session::{SessionDrop, SessionDropped, SessionInfo, SessionList, Sessions};

@@ -37,6 +37,9 @@ pub struct Status {
     pub portals: Vec<PortalInfo>,
     /// Sessions now.
     pub sessions: u64,
+    /// Operations that are under way or wait.
+    #[serde(default)]
+    pub operations: u64,
     /// The volumes and whether they are served.
     pub volumes: Vec<VolumeInfo>,
     /// Number of active targets.

@@ -1,6 +1,8 @@
 //! Command-line arguments.
 
-use crate::commands::{apply, bench, session, shutdown, stats, status, target, top, volume};
+use crate::commands::{
+    apply, bench, operation, session, shutdown, stats, status, target, top, volume,
+};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -27,6 +29,9 @@ pub(crate) struct Connection {
     /// Print the result as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Do not wait for operations that take longer: print the operation number
+    #[arg(long, global = true)]
+    pub(crate) no_wait: bool,
 }
 
 /// The subcommands, one file each.
@@ -46,6 +51,9 @@ pub(crate) enum Command {
     /// List, create and delete targets, and map volumes to their LUNs
     #[command(subcommand)]
     Target(target::TargetCommand),
+    /// List, show and wait for operations
+    #[command(subcommand)]
+    Operation(operation::OperationCommand),
     /// List and drop sessions
     #[command(subcommand)]
     Session(session::SessionCommand),
@@ -69,6 +77,7 @@ impl Command {
             Self::Status => status::run(client, output),
             Self::Volume(command) => volume::run(command, client, output),
             Self::Target(command) => target::run(command, client, output),
+            Self::Operation(command) => operation::run(command, client, output),
             Self::Session(command) => session::run(command, client, output),
             Self::Apply(args) => apply::run(args, client, output),
             Self::Shutdown => shutdown::run(client, output),

@@ -2,15 +2,17 @@
 
 use crate::failure::Failure;
 use control_api::{
-    ANSWER_BYTES_MAX, CONTROL_SOCKET_NAME, Id, LineBuffer, Method, Request, Response,
-    default_state_dir, encode_line,
+    ANSWER_BYTES_MAX, Answered, CONTROL_SOCKET_NAME, Call, Id, LineBuffer, Method, OperationInfo,
+    OperationState, OperationWait, Request, Response, default_state_dir, encode_line,
 };
-use std::io::{self, Read, Write};
+use serde_json::Value;
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Response timeout: creating a large volume is the slowest call.
+/// Response timeout. The daemon answers any call within 100 ms, and `operation.wait` within 5 s;
+/// the rest is for an overloaded machine.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A connection to polluxd.
@@ -20,6 +22,8 @@ pub(crate) struct Client {
     stream: UnixStream,
     received: LineBuffer,
     next_id: i64,
+    /// Operations are followed to their end.
+    waits: bool,
 }
 
 impl Client {
@@ -33,7 +37,13 @@ impl Client {
             stream,
             received: LineBuffer::new(ANSWER_BYTES_MAX),
             next_id: 1,
+            waits: true,
         })
+    }
+
+    /// Sets whether operations are followed to their end.
+    pub(crate) fn waiting(self, waits: bool) -> Self {
+        Self { waits, ..self }
     }
 
     /// The default control socket of a daemon run by this user.
@@ -46,11 +56,47 @@ impl Client {
             .ok_or(Failure::NoSocketName)
     }
 
-    /// Sends a request and waits for its response.
+    /// Sends a request and waits for its result, which is that of the operation if it started one.
     pub(crate) fn call<M: Method>(&mut self, method: M) -> Result<M::Answer, Failure> {
+        let unexpected =
+            |e: serde_json::Error| Failure::Answer(format!("{} answered {e}", M::NAME));
+        let result = self.exchange(method.into())?;
+        // `Answered` needs an owned type, which an answer is; its trait does not say so.
+        match Answered::<Value>::from_value(result).map_err(unexpected)? {
+            Answered::Done(result) => serde_json::from_value(result).map_err(unexpected),
+            Answered::Started(id) if self.waits => {
+                let result = self.follow(id)?;
+                serde_json::from_value(result).map_err(unexpected)
+            }
+            Answered::Started(id) => Err(Failure::GoesOn(id)),
+        }
+    }
+
+    /// Waits until an operation has completed; its steps are shown on a terminal.
+    pub(crate) fn follow(&mut self, id: u64) -> Result<Value, Failure> {
+        let mut printed = String::new();
+        loop {
+            let result = self.exchange(OperationWait { id }.into())?;
+            let info: OperationInfo = serde_json::from_value(result)
+                .map_err(|e| Failure::Answer(format!("operation.wait answered {e}")))?;
+            let step = match info.state {
+                OperationState::Done { result } => return Ok(result),
+                OperationState::Failed { error } => return Err(error.into()),
+                OperationState::Running { step } => step,
+                OperationState::Waiting => "waiting for an earlier operation".into(),
+            };
+            // Programs read the outcome; what is printed in between depends on time.
+            if step != printed && io::stderr().is_terminal() {
+                eprintln!("operation {id}: {step} (Ctrl-C leaves it running)");
+                printed = step;
+            }
+        }
+    }
+
+    fn exchange(&mut self, call: Call) -> Result<Value, Failure> {
         let id = Id::Number(self.next_id);
         self.next_id += 1;
-        let request = Request { id: id.clone(), call: method.into() };
+        let request = Request { id: id.clone(), call };
         let line = request.to_value().and_then(|v| encode_line(&v));
         let line = line.map_err(|e| Failure::Answer(e.to_string()))?;
         self.stream.write_all(&line).map_err(|e| self.lost(e))?;
@@ -62,8 +108,7 @@ impl Client {
             (None, Some(_)) if response.id != id => {
                 Err(Failure::Answer("the response id does not match the request".into()))
             }
-            (None, Some(result)) => serde_json::from_value(result)
-                .map_err(|e| Failure::Answer(format!("result of method {}: {e}", M::NAME))),
+            (None, Some(result)) => Ok(result),
             (None, None) => Err(Failure::Answer("neither result nor error is present".into())),
         }
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod bench;
+pub(crate) mod operation;
 pub(crate) mod session;
 pub(crate) mod shutdown;
 pub(crate) mod stats;
@@ -14,6 +15,7 @@ use crate::cli::Cli;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::Output;
+use control_api::Started;
 use std::path::Path;
 
 /// Connects and runs the command.
@@ -23,8 +25,16 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Some(socket) => socket,
         None => Client::default_socket()?,
     };
-    let mut client = Client::connect(&socket)?;
-    cli.command.run(&mut client, &mut output)
+    let mut client = Client::connect(&socket)?.waiting(!cli.connection.no_wait);
+    match cli.command.run(&mut client, &mut output) {
+        Err(Failure::GoesOn(id)) => output.answer(&Started { operation: id }, |started| {
+            let id = started.operation;
+            format!(
+                "operation {id} is in progress; run \"perfctl operation wait {id}\" to wait for it"
+            )
+        }),
+        ran => ran,
+    }
 }
 
 /// An absolute path: the daemon's working directory differs from ours.

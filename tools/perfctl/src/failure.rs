@@ -14,6 +14,8 @@ pub(crate) enum Failure {
     Connect { socket: PathBuf, source: io::Error },
     /// A file cannot be written.
     File { path: PathBuf, source: io::Error },
+    /// The call goes on as this operation, and nobody waits for it.
+    GoesOn(u64),
     /// The benchmark could not start, or some of its commands failed.
     Load(String),
     /// The connection was closed or timed out during a call.
@@ -65,6 +67,8 @@ impl Failure {
             Self::Terminal(error) => Some(format!(
                 "cannot use the terminal: {error}. Use `perfctl stats --watch` instead."
             )),
+            // Its number is the answer.
+            Self::GoesOn(_) => None,
             Self::Load(message) | Self::Usage(message) => Some(message.clone()),
         }
     }
@@ -73,6 +77,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Self::GoesOn(_) => ExitCode::SUCCESS,
             Self::Refused(_)
             | Self::Output(_)
             | Self::File { .. }

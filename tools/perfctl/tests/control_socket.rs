@@ -108,3 +108,56 @@ fn watching_requests_differences_on_one_connection() {
     let asked = r#""jsonrpc":"2.0","method":"stats","params":{"since_last":true}}"#;
     assert_eq!(requests, [format!("{{\"id\":1,{asked}"), format!("{{\"id\":2,{asked}")]);
 }
+
+/// A response to the call of this number.
+fn response(id: u32, result: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#) + "\n"
+}
+
+/// What `operation.wait` answers of a deletion.
+fn deletion(state: &str) -> String {
+    let head = r#""id":3,"method":"volume.delete","subject":"a","duration_ms":70"#;
+    format!("{{{head},{state}}}")
+}
+
+#[test]
+fn an_operation_is_followed_to_its_outcome() {
+    let running = deletion(r#""state":"running","step":"removing /srv/a.img""#);
+    let done = r#""state":"done","result":{"name":"a","file_left":null}"#;
+    let answers = [
+        response(1, r#"{"operation":3}"#),
+        response(2, &running),
+        response(3, &running),
+        response(4, &deletion(done)),
+    ];
+    let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
+    let (code, out, err, requests) = run(&["volume", "delete", "a"], &answers);
+    assert_eq!((code, &*out, &*err), (0, "volume a deleted\n", ""));
+    let wait = r#""jsonrpc":"2.0","method":"operation.wait","params":{"id":3}}"#;
+    let waits: Vec<_> = (2..5).map(|id| format!("{{\"id\":{id},{wait}")).collect();
+    assert_eq!(requests[1..], waits);
+}
+
+#[test]
+fn a_failed_operation_fails_as_the_call_would_have() {
+    let error = r#"{"code":-32006,"message":"volume a is stuck","data":{"hint":"Pull it."}}"#;
+    let failed = deletion(&format!(r#""state":"failed","error":{error}"#));
+    let answers = [response(1, r#"{"operation":3}"#), response(2, &failed)];
+    let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
+    let (code, out, err, _) = run(&["volume", "delete", "a"], &answers);
+    assert_eq!((code, &*out), (1, ""));
+    assert_eq!(err, "perfctl: volume a is stuck\nPull it.\n");
+}
+
+#[test]
+fn an_operation_that_nobody_waits_for_is_printed_by_its_number() {
+    let answer = response(1, r#"{"operation":3}"#);
+    let (code, out, err, requests) = run(&["volume", "delete", "a", "--no-wait"], &[&answer]);
+    assert_eq!((code, &*err, requests.len()), (0, "", 1));
+    assert_eq!(
+        out,
+        "operation 3 is in progress; run \"perfctl operation wait 3\" to wait for it\n"
+    );
+    let (code, out, _, _) = run(&["volume", "delete", "a", "--no-wait", "--json"], &[&answer]);
+    assert_eq!((code, &*out), (0, "{\"operation\":3}\n"));
+}

@@ -7,6 +7,7 @@
 mod check;
 mod diff;
 mod fault;
+mod faults;
 mod key;
 mod keys;
 mod names;

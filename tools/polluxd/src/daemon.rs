@@ -2,98 +2,160 @@
 //!
 //! A change goes one way: a text is checked, compared with what runs, its volumes are opened,
 //! the catalog is built and checked, what must survive is written, and only then the reactors
-//! get the new catalog. Whatever fails before that leaves everything as it was.
+//! get the new catalog. Whatever fails before that leaves everything as it was. All that may
+//! block runs on workers ([`operations`]): the control thread only takes in what they return.
 
 mod answers;
 mod apply;
+mod calls;
 mod catalog;
+mod change;
+mod deletion;
 mod edit;
+mod followed;
+mod operations;
 mod sessions;
 mod start;
 mod statistics;
 
+pub(crate) use calls::{Awaited, Outcome, Reply};
 pub(crate) use start::{look, open};
 pub(crate) use statistics::StatsMark;
 
-use crate::settings::{Loaded, Settings};
-use crate::state::{StateDir, TargetPorts};
-use crate::storage::{Identity, VolumeTable};
-use control_api::{Call, ErrorCode, RpcError, ShutdownStarted, TargetDeleted};
-use reactor::Node;
+use crate::greeting::Greeting;
+use crate::operation::OperationId;
+use crate::settings::Settings;
+use crate::storage::Identity;
+use calls::Reporting;
+use control_api::{ErrorCode, PortalInfo, RpcError, Status};
+use followed::Ground;
+use operations::Operations;
+use reactor::{Node, ReactorReport};
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use volume::{Catalog, Portal};
+use units::len_u32;
+use units::limits::ASYNC_LOGOUT_TIME;
 
 /// The daemon while it serves.
 #[derive(Debug)]
 pub(crate) struct Daemon {
-    state: StateDir,
     settings: Settings,
-    loaded: Loaded,
-    volumes: VolumeTable,
-    ports: TargetPorts,
-    portals: Vec<Portal>,
+    ground: Arc<Ground>,
     cores: Vec<usize>,
     node: Node,
-    catalog: Arc<Catalog>,
     started_at: Instant,
     /// What was less than it could be at the start.
     start_warnings: Vec<String>,
-    /// What is less than it could be in the configuration that is followed.
-    config_warnings: Vec<String>,
-    /// The faults of the last configuration, where it was refused.
-    refused: Vec<String>,
+    /// The changes of what is served.
+    operations: Operations,
+    /// Operations that wait for reports of the reactors.
+    reporting: BTreeMap<OperationId, Reporting>,
+    /// When the daemon ends, once it has begun to.
+    ends_at: Option<Instant>,
 }
 
-/// The answer to a call, and what the control thread must do beyond sending it.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    /// The answer.
-    pub(crate) answer: Result<Value, RpcError>,
-    /// The daemon is to end.
-    pub(crate) shutdown: bool,
-}
+/// How long the disks may take for what they have begun, once the last session is dropped.
+const LAST_ANSWERS_TIME: Duration = Duration::from_secs(3);
 
 impl Daemon {
-    /// Carries out a call. `mark` is where the caller's connection keeps what its last
-    /// statistics were.
-    pub(crate) fn call(&mut self, call: Call, mark: &mut Option<StatsMark>) -> Outcome {
-        let shutdown = matches!(call, Call::Shutdown(_));
-        let name = call.name();
-        let answer = self.answer(call, mark);
-        if let Err(error) = &answer {
-            tracing::info!(method = name, %error, "refused a call");
-        }
-        Outcome { answer, shutdown }
+    /// Reads the configuration again and follows it. A bad one is refused as a whole, and what
+    /// runs goes on.
+    ///
+    /// # Errors
+    /// The operation cannot begin.
+    pub(crate) fn reload(&mut self) -> Result<(), RpcError> {
+        self.operations.reload()
     }
 
-    fn answer(&mut self, call: Call, mark: &mut Option<StatsMark>) -> Result<Value, RpcError> {
-        match call {
-            Call::ConfigApply(params) => json(&self.config_apply(&params)?),
-            Call::LunMap(params) => json(&self.lun_map(params)?),
-            Call::LunUnmap(params) => json(&self.lun_unmap(&params)?),
-            Call::SessionDrop(params) => json(&self.session_drop(params)?),
-            Call::SessionList(params) => json(&self.sessions(params)),
-            Call::Shutdown(_) => json(&ShutdownStarted { sessions: self.session_count() }),
-            Call::StatsQuery(params) => json(&self.stats(&params, mark)),
-            Call::StatusQuery(_) => json(&self.status()),
-            Call::TargetCreate(params) => json(&self.target_create(params)?),
-            Call::TargetDelete(params) => {
-                self.target_delete(&params)?;
-                json(&TargetDeleted { name: params.name })
-            }
-            Call::TargetList(_) => json(&self.targets()),
-            Call::VolumeCreate(params) => json(&self.volume_create(params)?),
-            Call::VolumeDelete(params) => json(&self.volume_delete(params)?),
-            Call::VolumeList(_) => json(&self.volume_list()),
+    /// Takes in what jobs have returned and what the reactors have reported.
+    pub(crate) fn handle_events(&mut self) {
+        for closed in self.node.handle_notices() {
+            self.operations.close(closed);
+        }
+        self.operations.handle_completions(&mut self.node, &mut self.settings);
+        self.handle_reports(Instant::now());
+    }
+
+    /// The daemon as a whole.
+    fn status(&self, reports: &[&ReactorReport]) -> Status {
+        let followed = self.operations.followed();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            uptime_s: self.started_at.elapsed().as_secs(),
+            state_dir: self.ground.state.path().display().to_string(),
+            config_file: followed.loaded.file.display().to_string(),
+            config_is_master: followed.loaded.is_master,
+            config_refused: self.operations.refused().to_vec(),
+            generation: followed.catalog.generation(),
+            cores: self.cores.iter().map(|&core| len_u32(core)).collect(),
+            settings: self.settings.shown(),
+            portals: self
+                .ground
+                .portals
+                .iter()
+                .map(|p| PortalInfo {
+                    address: p.address.to_string(),
+                    portal_group: p.portal_group_tag,
+                })
+                .collect(),
+            sessions: sessions::count(reports),
+            operations: self.operations.table.under_way().len() as u64,
+            volumes: followed.volume_list().volumes,
+            targets: followed.loaded.config.targets.len() as u64,
+            warnings: self.warnings().cloned().collect(),
         }
     }
 
-    /// Asks initiators to log out, waits for them for a while, and ends the reactors.
-    pub(crate) fn shut_down(self, grace: Duration) {
-        self.node.shutdown(grace);
+    /// What is slower or less than configured.
+    fn warnings(&self) -> impl Iterator<Item = &String> {
+        self.start_warnings.iter().chain(&self.operations.followed().warnings)
+    }
+
+    /// The startup message.
+    pub(crate) fn greeting(&self, perfctl: &str) -> String {
+        let followed = self.operations.followed();
+        let perfctl = if self.settings.control_is_default {
+            perfctl.to_owned()
+        } else {
+            format!("{perfctl} --control {}", self.settings.control.display())
+        };
+        Greeting {
+            state_dir: self.ground.state.path(),
+            volumes: &followed.volume_list().volumes,
+            targets: &followed.targets().targets,
+            portals: &self.ground.portals,
+            perfctl: &perfctl,
+        }
+        .text()
+    }
+
+    /// Asks initiators to log out, and begins no change any more. The daemon goes on until
+    /// [`Self::is_over`].
+    pub(crate) fn begin_end(&mut self, now: Instant) {
+        if self.ends_at.is_none() {
+            self.ends_at = Some(now + ASYNC_LOGOUT_TIME + LAST_ANSWERS_TIME);
+            self.node.begin_shutdown();
+            self.operations.begin_end();
+        }
+    }
+
+    /// Whether nothing is left to wait for, or the time for it is over.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        let Some(ends_at) = self.ends_at else { return false };
+        let is_done = self.node.is_drained() && self.operations.table.under_way().len() == 0;
+        is_done || now >= ends_at
+    }
+
+    /// Names what ends with the process. Nothing of it can leave a state that is half of two:
+    /// what is on the disk is that of before or after each step.
+    pub(crate) fn log_unfinished(&self) {
+        for (id, operation) in self.operations.table.under_way() {
+            tracing::warn!(operation = id.0, "stopping while this is in progress: {operation}");
+        }
     }
 }
 

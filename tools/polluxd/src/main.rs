@@ -6,11 +6,13 @@ mod daemon;
 mod flags;
 mod greeting;
 mod listen;
+mod operation;
 mod run;
 mod settings;
 mod start_fault;
 mod state;
 mod storage;
+mod workers;
 
 use clap::Parser;
 use std::process::ExitCode;

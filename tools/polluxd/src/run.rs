@@ -6,12 +6,7 @@ use crate::flags::Flags;
 use crate::settings::Settings;
 use crate::start_fault::StartFault;
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
 use tracing_subscriber::EnvFilter;
-use units::limits;
-
-/// How long the disks may take for what they have begun, once the last session is dropped.
-const LAST_ANSWERS_TIME: Duration = Duration::from_secs(3);
 
 /// Does what the flags say.
 ///
@@ -27,13 +22,11 @@ pub(crate) fn run(flags: &Flags) -> Result<(), StartFault> {
     let (state, loaded) = open(flags)?;
     let settings = Settings::new(flags, &loaded.config, state.path());
     let mut server = Server::bind(&settings.control)?;
-    let mut daemon = Daemon::start(settings, state, loaded)?;
+    let mut daemon = Daemon::start(settings, state, loaded, server.alarm())?;
     say(&daemon.greeting(&perfctl()));
     notify(&[sd_notify::NotifyState::Ready]);
     let served = server.run(&mut daemon).map_err(StartFault::ControlLoop);
-    notify(&[sd_notify::NotifyState::Stopping]);
-    tracing::info!("ending: initiators are asked to log out; a second signal ends at once");
-    daemon.shut_down(limits::ASYNC_LOGOUT_TIME + LAST_ANSWERS_TIME);
+    daemon.log_unfinished();
     served
 }
 

@@ -37,6 +37,8 @@ pub(crate) enum StartFault {
     Step { step: &'static str, path: PathBuf, source: io::Error },
     /// The configuration cannot be serialized.
     Unwritable(toml::ser::Error),
+    /// No thread for what may block.
+    Workers(io::Error),
 }
 
 impl fmt::Display for StartFault {
@@ -69,6 +71,10 @@ impl fmt::Display for StartFault {
             Self::Step { step, path, source } => {
                 write!(f, "cannot {step} {}: {source}", path.display())
             }
+            Self::Workers(error) => write!(
+                f,
+                "cannot start a worker thread: {error}; is the limit on processes reached?"
+            ),
             Self::Unwritable(error) => write!(f, "cannot serialize the configuration: {error}"),
         }
     }

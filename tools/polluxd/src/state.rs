@@ -6,6 +6,7 @@
 //! target-ports.toml    the relative target port identifier of each target
 //! volumes/NAME.toml    the record of a volume: identity, size and path
 //! volumes/NAME.img     the data of a file volume without a path of its own
+//! volumes/.ID.removal  a deletion in progress, to be finished after a crash
 //! control.sock         the control socket
 //! ```
 //!
@@ -16,9 +17,11 @@ mod dir;
 pub(crate) mod durable;
 mod ports;
 mod record;
+mod removal;
 mod wwid;
 
 pub(crate) use dir::{StateDir, StateFault};
 pub(crate) use ports::TargetPorts;
 pub(crate) use record::{Record, RecordFault};
+pub(crate) use removal::Removal;
 pub(crate) use wwid::{new_uuid, new_wwid};

@@ -9,8 +9,8 @@ mod open;
 mod table;
 
 pub(crate) use fault::VolumeFault;
-pub(crate) use open::Identity;
-pub(crate) use table::{Volume, VolumeTable};
+pub(crate) use open::{IN_USE_TIME_MAX, Identity, path_of};
+pub(crate) use table::{Outcome, Planned, Volume, VolumeTable, try_open};
 
 #[cfg(test)]
 mod tests;

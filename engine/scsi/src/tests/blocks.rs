@@ -3,10 +3,10 @@
 use units::{BlockSize, Lba};
 
 use super::fixture::{
-    INVALID_FIELD_IN_CDB, INVALID_OPERATION_CODE, OUT_OF_RANGE, cdb, extent, logical_unit, refusal,
-    run,
+    INVALID_FIELD_IN_CDB, INVALID_OPERATION_CODE, OUT_OF_RANGE, cdb, codes, extent, logical_unit,
+    refusal, run,
 };
-use crate::{Command, MediumAccess, Plan, Transfer, VerifyBytes, parse};
+use crate::{AtomicUpdate, Command, MediumAccess, Plan, Transfer, UpdateKind, VerifyBytes, parse};
 
 #[test]
 fn read_fields_are_where_the_standard_puts_them() {
@@ -144,7 +144,8 @@ fn write_and_verify_compares_with_nothing_or_with_everything() {
 fn compare_and_write_keeps_to_its_limit() {
     let mut lu = logical_unit();
     let bytes = |blocks| [0x89, 0x08, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, blocks, 0, 0];
-    let longest = Plan::CompareAndWrite { extent: extent(1, 16), fua: true, dpo: false };
+    let kind = UpdateKind::CompareAndWrite;
+    let longest = Plan::AtomicUpdate { kind, extent: extent(1, 16), fua: true, dpo: false };
     assert_eq!(run(&bytes(16), &lu), longest);
     assert_eq!(refusal(&bytes(17), &lu), INVALID_FIELD_IN_CDB);
     assert_eq!(run(&bytes(0), &lu), Plan::Good);
@@ -155,10 +156,44 @@ fn compare_and_write_keeps_to_its_limit() {
 }
 
 #[test]
+fn or_write_fields_are_those_of_write_16() {
+    let or_write = |extent, fua, dpo| {
+        let access = MediumAccess { extent, fua, dpo };
+        Ok(Command::AtomicUpdate(AtomicUpdate { kind: UpdateKind::OrWrite, access }))
+    };
+    assert_eq!(
+        parse(&cdb(&[0x8b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 0])),
+        or_write(extent(0x0102_0304_0506_0708, 0x090a_0b0c), false, false)
+    );
+    let flags = |byte| parse(&cdb(&[0x8b, byte, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0]));
+    assert_eq!(flags(0x10), or_write(extent(1, 2), false, true));
+    assert_eq!(flags(0x08), or_write(extent(1, 2), true, false));
+    assert_eq!(flags(0x20).map_err(codes), Err(INVALID_FIELD_IN_CDB));
+}
+
+#[test]
+fn or_write_takes_at_most_one_burst() {
+    let mut lu = logical_unit();
+    let bytes = |blocks: u16| {
+        let [high, low] = blocks.to_be_bytes();
+        [0x8b, 0x08, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, high, low, 0, 0]
+    };
+    let plan =
+        |extent| Plan::AtomicUpdate { kind: UpdateKind::OrWrite, extent, fua: true, dpo: false };
+    assert_eq!(run(&bytes(512), &lu), plan(extent(1, 512)));
+    assert_eq!(refusal(&bytes(513), &lu), INVALID_FIELD_IN_CDB);
+    assert_eq!(refusal(&bytes(2048), &lu), OUT_OF_RANGE);
+    assert_eq!(run(&bytes(0), &lu), Plan::Good);
+    lu.block_size = BlockSize::B4096;
+    assert_eq!(run(&bytes(64), &lu), plan(extent(1, 64)));
+    assert_eq!(refusal(&bytes(65), &lu), INVALID_FIELD_IN_CDB);
+}
+
+#[test]
 fn writes_to_a_read_only_unit_are_refused() {
     let mut lu = logical_unit();
     lu.read_only = true;
-    for code in [0x0a, 0x2a, 0x2e, 0x41, 0x42, 0x89, 0x8a, 0x8e, 0x93, 0xaa, 0xae] {
+    for code in [0x0a, 0x2a, 0x2e, 0x41, 0x42, 0x89, 0x8a, 0x8b, 0x8e, 0x93, 0xaa, 0xae] {
         assert_eq!(refusal(&[code], &lu), (0x7, 0x27, 0x00), "{code:02x}");
     }
     for code in [0x28, 0x2f] {
@@ -248,6 +283,7 @@ fn the_transfer_of_a_command_is_what_its_cdb_says() {
     // COMPARE AND WRITE sends twice the blocks.
     let compare_and_write = [0x89, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
     assert_eq!(transfer(&compare_and_write), Transfer::Out(16384));
+    assert_eq!(transfer(&[0x8b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]), Transfer::Out(8192));
     // WRITE SAME sends one block, or none with NDOB.
     let write_same = |flags| [0x93, flags, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
     assert_eq!(transfer(&write_same(0x00)), Transfer::Out(4096));

@@ -6,7 +6,7 @@ use super::fixture::{
 use crate::{cdb_formats, parse};
 
 /// Operation code, service action and CDB length of everything that Pollux supports.
-const SUPPORTED: [(u8, Option<u8>, usize); 41] = [
+const SUPPORTED: [(u8, Option<u8>, usize); 42] = [
     (0x00, None, 6),
     (0x03, None, 6),
     (0x08, None, 6),
@@ -34,6 +34,7 @@ const SUPPORTED: [(u8, Option<u8>, usize); 41] = [
     (0x88, None, 16),
     (0x89, None, 16),
     (0x8a, None, 16),
+    (0x8b, None, 16),
     (0x8e, None, 16),
     (0x8f, None, 16),
     (0x90, None, 16),
@@ -153,8 +154,8 @@ fn bits_inside_of_the_usage_data_are_looked_at() {
 #[test]
 fn all_commands_are_reported_with_eight_bytes_each() {
     let answer = data(&rsoc(0x00, 0, 0), &logical_unit());
-    assert_eq!(answer.len(), 4 + 41 * 8);
-    assert_eq!(answer[..4], [0, 0, 0x01, 0x48]);
+    assert_eq!(answer.len(), 4 + 42 * 8);
+    assert_eq!(answer[..4], [0, 0, 0x01, 0x50]);
     assert_eq!(answer[4..12], [0x00, 0, 0, 0, 0, 0x00, 0, 6]);
     let service_action = [0x9e, 0, 0, 0x12, 0, 0x01, 0, 16];
     assert!(answer[4..].chunks(8).any(|descriptor| descriptor == service_action));
@@ -165,7 +166,7 @@ fn all_commands_are_reported_with_eight_bytes_each() {
 fn timeouts_are_reported_on_demand() {
     let lu = logical_unit();
     let answer = data(&rsoc(0x80, 0, 0), &lu);
-    assert_eq!(answer.len(), 4 + 41 * 20);
+    assert_eq!(answer.len(), 4 + 42 * 20);
     let first = [0x00, 0, 0, 0, 0, 0x02, 0, 6, 0, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     assert_eq!(answer[4..24], first);
     let with_action = [0xa3, 0, 0, 0x0d, 0, 0x03, 0, 12, 0, 0x0a];
@@ -213,7 +214,7 @@ fn commands_that_the_unit_lacks_are_not_reported() {
     let mut lu = logical_unit();
     lu.thin = false;
     lu.limits.compare_and_write_blocks_max = 0;
-    assert_eq!(data(&rsoc(0x00, 0, 0), &lu).len(), 4 + 39 * 8);
+    assert_eq!(data(&rsoc(0x00, 0, 0), &lu).len(), 4 + 40 * 8);
     assert_eq!(data(&rsoc(0x01, 0x42, 0), &lu), [0, 0x01, 0, 0]);
     assert_eq!(data(&rsoc(0x01, 0x89, 0), &lu), [0, 0x01, 0, 0]);
 }

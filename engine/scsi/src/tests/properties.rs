@@ -28,7 +28,7 @@ fn listed_cdbs() -> impl Strategy<Value = [u8; 16]> {
 /// The extent that a plan lets the executor touch.
 fn extents(plan: &Plan) -> Vec<BlockRange> {
     match plan {
-        Plan::CompareAndWrite { extent, .. }
+        Plan::AtomicUpdate { extent, .. }
         | Plan::Read { extent, .. }
         | Plan::SynchronizeCache { extent, .. }
         | Plan::Verify { extent, .. }

@@ -9,6 +9,7 @@ use crate::operation::Operation;
 use crate::session::Session;
 use crate::task::Fault;
 use crate::task::steps::byte_range;
+use crate::task::update::Update;
 use crate::task::work::{Planned, Work};
 use crate::unit::obstacles::{Obstacle, Obstacles};
 use crate::unit::units::Units;
@@ -208,7 +209,7 @@ fn plan_for_unit(
         Plan::Reserve => coordinate(session.holder().map(|by| Job::Reserve { by })),
         Plan::Release => coordinate(session.nexus().cloned().map(|by| Job::Release { by })),
         Plan::ModeChange(_) | Plan::Unmap(_) => unreachable!("only a parameter list leads to this"),
-        Plan::CompareAndWrite { .. }
+        Plan::AtomicUpdate { .. }
         | Plan::GetLbaStatus { .. }
         | Plan::Read { .. }
         | Plan::SynchronizeCache { .. }
@@ -244,14 +245,14 @@ fn medium_work(plan: &Plan, unit: &Unit) -> Planned {
             };
             (Work::Verify(bytes), extent, data, Operation::Compare)
         }
-        Plan::CompareAndWrite { extent, fua, .. } => {
-            // The device server bounds the blocks to one byte's worth, and their bytes to half
-            // of a burst.
-            let Ok(half) = u32::try_from(extent.blocks.0 * block) else {
-                unreachable!("COMPARE AND WRITE is limited to half of a burst")
+        Plan::AtomicUpdate { kind, extent, fua, .. } => {
+            // The device server bounds data-out to one burst, and the blocks with it.
+            let Ok(len) = u32::try_from(extent.blocks.0 * block) else {
+                unreachable!("an atomic update is limited to one burst")
             };
-            let work = Work::CompareAndWrite { half, fua: fua || through };
-            (work, extent, Some(u64::from(half) * 2), Operation::Compare)
+            let update = Update { kind, len, fua: fua || through };
+            let data = kind.data_out_bytes(len.into());
+            (Work::AtomicUpdate(update), extent, Some(data), update.operation())
         }
         Plan::WriteSame { extent, unmap, no_data_out } => {
             let data = if no_data_out { 0 } else { block };
@@ -284,7 +285,7 @@ fn medium_work(plan: &Plan, unit: &Unit) -> Planned {
     Planned { work, scsi_length: data.unwrap_or(range.len), range, operation, fault: None }
 }
 
-/// COMPARE AND WRITE and WRITE SAME make sense only with exactly the data that they ask for: an
+/// Atomic updates and WRITE SAME make sense only with exactly the data that they ask for: an
 /// initiator that expects to send more or less has made a mistake in the CDB.
 fn check_exact_length(
     command: &ScsiCommand,
@@ -292,7 +293,7 @@ fn check_exact_length(
     block_size: units::BlockSize,
     planned: Planned,
 ) -> Planned {
-    let exact = matches!(scsi_command, Command::CompareAndWrite(_) | Command::WriteSame(_));
+    let exact = matches!(scsi_command, Command::AtomicUpdate(_) | Command::WriteSame(_));
     if !exact || planned.fault.is_some() {
         return planned;
     }
@@ -312,20 +313,7 @@ fn check_direction(command: &ScsiCommand, planned: Planned) -> Planned {
     if planned.fault.is_some() || planned.scsi_length == 0 {
         return planned;
     }
-    let reads = match planned.work {
-        Work::Answer(_) | Work::LbaStatus { .. } | Work::Read => true,
-        Work::CompareAndWrite { .. }
-        | Work::Coordinate(_)
-        | Work::Flush
-        | Work::Management
-        | Work::Parameters { .. }
-        | Work::Unmap(_)
-        | Work::Verify(_)
-        | Work::Write { .. }
-        | Work::WriteAndVerify(_)
-        | Work::WriteSame { .. } => false,
-    };
-    let contrary = if reads { command.write } else { command.read };
+    let contrary = if planned.work.sends_data_in() { command.write } else { command.read };
     if contrary && command.expected_data_transfer_length > 0 {
         return Planned::check(Sense::invalid_field_in_cdb(0, None));
     }

@@ -6,7 +6,7 @@ use units::{BufId, limits};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Burst {
     pub(crate) buf: BufId,
-    /// A second buffer: what the medium holds, to compare with.
+    /// A second buffer: what the medium holds, to combine with the first.
     pub(crate) second: Option<BufId>,
     /// Bytes from the start of the task's data.
     pub(crate) offset: u32,
@@ -21,8 +21,8 @@ pub(crate) struct Burst {
 pub(crate) enum Step {
     /// For data from the initiator.
     Collect,
-    /// For the comparison of `buf` with `second`.
-    Compare,
+    /// For the combination of `buf` with `second`.
+    Combine,
     /// For the read of the medium.
     Read,
     /// For the range, to read back what was written.
@@ -31,6 +31,16 @@ pub(crate) enum Step {
     Send,
     /// For the write to the medium.
     Write,
+}
+
+impl Burst {
+    /// The second buffer of a burst whose work combines two.
+    pub(crate) fn second(&self) -> BufId {
+        match self.second {
+            Some(second) => second,
+            None => unreachable!("the second buffer is lent with the first"),
+        }
+    }
 }
 
 /// The bursts of one task, each in the part of the task that works on it.

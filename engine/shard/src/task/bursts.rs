@@ -2,13 +2,14 @@
 //! VERIFY and WRITE AND VERIFY with data.
 
 use crate::action::{Action, IoResult, Sample, SendData};
+use crate::combine::Combination;
 use crate::session::Stamp;
 use crate::task::burst::{Burst, Step};
 use crate::task::data_out::solicit;
 use crate::task::respond::{finish, residual, sample, status};
 use crate::task::steps;
 use crate::task::work::{Work, chunk_bytes};
-use crate::task::{Fault, Phase, Reach, Task};
+use crate::task::{Fault, Pair, Phase, Reach, Task};
 use crate::turn::Turn;
 use crate::unit::medium::Submitted;
 use crate::wake::Wake;
@@ -97,9 +98,7 @@ fn start_burst(task: &mut Task, slot: usize, burst: Burst, reach: &mut Reach<'_,
 /// Reads what the medium holds in place of a burst, to compare or just to see that it can.
 fn read_second(task: &mut Task, slot: usize, reach: &mut Reach<'_, '_>) {
     let burst = *task.burst_mut(slot);
-    // The second buffer was lent together with the first.
-    let buf = burst.second.unwrap_or(burst.buf);
-    let into = BufSlice { buf, offset: 0, len: burst.len };
+    let into = BufSlice { buf: burst.second(), offset: 0, len: burst.len };
     let offset = task.range_of(&burst).offset;
     let request = BlockRequest::Read { offset, into, only_to_send: false };
     if task.submit(slot, request, reach) != Submitted::Waits {
@@ -131,13 +130,12 @@ pub(crate) fn burst_done(
             read_second(task, slot, reach);
         }
         (Step::Read, Some(VerifyBytes::Compare)) => {
-            task.burst_mut(slot).step = Step::Compare;
-            let expected = BufSlice { buf: burst.buf, offset: 0, len: burst.len };
-            let second = burst.second.unwrap_or(burst.buf);
-            let actual = BufSlice { buf: second, offset: 0, len: burst.len };
-            task.compare(slot, expected, actual, reach);
+            task.burst_mut(slot).step = Step::Combine;
+            let first = BufSlice { buf: burst.buf, offset: 0, len: burst.len };
+            let second = BufSlice { buf: burst.second(), ..first };
+            task.combine(slot, Pair { by: Combination::Compare, first, second }, reach);
         }
-        (Step::Compare, _) => {
+        (Step::Combine, _) => {
             if let IoResult::Differs { at } = result {
                 let at = u64::from(burst.offset) + u64::from(at);
                 task.fail(Fault::Check(Sense::miscompare(at)));

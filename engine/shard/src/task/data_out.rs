@@ -8,7 +8,7 @@ use crate::session::{Session, Stamp};
 use crate::task::burst::{Burst, Step};
 use crate::task::bursts;
 use crate::task::steps::CHUNK;
-use crate::task::work::Work;
+use crate::task::work::{DataOutUse, Work};
 use crate::task::{Fault, Phase, Reach, Task};
 use iscsi::pdu::{DataOut as DataOutPdu, ReadyToTransfer, ScsiCommand};
 use iscsi::{Parameters, TargetTransferTag};
@@ -347,28 +347,17 @@ fn useful_bytes(task: &Task, block: u32) -> (u32, Option<Sense>) {
     let expected = task.expected_data_transfer_length;
     // A command that wants more than fits in 32 bits wants more than any initiator can send.
     let wanted = u32::try_from(task.scsi_length).unwrap_or(u32::MAX);
-    match &task.work {
-        Work::Answer(_)
-        | Work::Coordinate(_)
-        | Work::Flush
-        | Work::LbaStatus { .. }
-        | Work::Management
-        | Work::Read
-        | Work::Unmap(_) => (0, None),
-        Work::Parameters { .. } => (wanted.min(expected), None),
-        // Whole blocks only: a part of a block is never written.
-        Work::Write { .. } | Work::WriteAndVerify(_) | Work::Verify(scsi::VerifyBytes::Compare) => {
+    match task.work.data_out_use() {
+        DataOutUse::None => (0, None),
+        DataOutUse::WhatThereIs => (wanted.min(expected), None),
+        DataOutUse::WholeBlocks => {
             let total = wanted.min(expected);
             (total - total % block.max(1), None)
         }
-        // These make sense with all of their data only.
-        Work::CompareAndWrite { .. } | Work::Verify(_) | Work::WriteSame { .. } => {
-            if expected < wanted {
-                (0, Some(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT))
-            } else {
-                (wanted, None)
-            }
+        DataOutUse::All if expected < wanted => {
+            (0, Some(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT))
         }
+        DataOutUse::All => (wanted, None),
     }
 }
 

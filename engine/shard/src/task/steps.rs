@@ -2,13 +2,15 @@
 //! operation, whose end takes the next step.
 
 use crate::action::{Action, IoResult};
+use crate::combine::Combination;
 use crate::message::{Job, Note};
 use crate::operation::Operation;
 use crate::task::burst::{Burst, Step};
 use crate::task::bursts::{advance, next_chunk, wait_for_buffer};
 use crate::task::respond::finish;
+use crate::task::update;
 use crate::task::work::{Work, chunk_bytes};
-use crate::task::{Fault, Reach, Task};
+use crate::task::{Fault, Pair, Reach, Task};
 use crate::unit::Unit;
 use crate::unit::medium::Submitted;
 use scsi::{BlockRange, LbaStatus, Plan, Provisioning, Sense, VerifyBytes};
@@ -16,7 +18,7 @@ use units::{BlockCount, BufId, BufSlice, Lba, Mutant, VolumeId, limits};
 use volume::{BlockRequest, ByteRange, Geometry, SpaceChange};
 
 /// Slot 0 holds the data that the initiator sent, slot 1 what is made of it chunk by chunk.
-const DATA: usize = 0;
+pub(crate) const DATA: usize = 0;
 pub(crate) const CHUNK: usize = 1;
 
 /// All data is here: takes the first step.
@@ -26,13 +28,7 @@ pub(crate) fn begin(task: &mut Task, reach: &mut Reach<'_, '_>) {
             Some(job) => ask_home(task, own_volume(task), job, reach),
             None => unreachable!("a job is asked for once"),
         },
-        Work::CompareAndWrite { half: 0, .. } => finish(task, reach),
-        // It has its second buffer by now: a task that holds a range must not wait for a buffer of
-        // a task that waits for the range.
-        Work::CompareAndWrite { .. } => {
-            let (range, holder) = (task.range, reach.ticket());
-            ask_home(task, own_volume(task), Job::HoldRange { range, holder }, reach);
-        }
+        Work::AtomicUpdate(_) => update::begin(task, reach),
         Work::Parameters { .. } => parameters_here(task, reach),
         Work::Answer(_)
         | Work::Flush
@@ -53,7 +49,7 @@ pub(crate) fn proceed(task: &mut Task, reach: &mut Reach<'_, '_>) {
         return advance(task, reach);
     }
     match task.work {
-        Work::CompareAndWrite { half, .. } => compare_first(task, half, reach),
+        Work::AtomicUpdate(update) => update::read(task, update, reach),
         Work::Flush => flush(task, reach),
         Work::LbaStatus { .. } => query_map(task, reach),
         Work::Unmap(_) => unmap_next(task, reach),
@@ -72,7 +68,7 @@ pub(crate) fn proceed(task: &mut Task, reach: &mut Reach<'_, '_>) {
 /// An operation of a step has ended well.
 pub(crate) fn step_done(task: &mut Task, result: IoResult, reach: &mut Reach<'_, '_>) {
     match (&mut task.work, result) {
-        (Work::CompareAndWrite { .. }, _) => compare_and_write_done(task, result, reach),
+        (&mut Work::AtomicUpdate(update), _) => update::step_done(task, update, result, reach),
         (Work::Flush, _) => finish(task, reach),
         (Work::LbaStatus { .. }, IoResult::Mapped { len, allocated }) => {
             map_known(task, len, allocated, reach);
@@ -95,7 +91,7 @@ pub(crate) fn ask_home(task: &mut Task, volume: VolumeId, job: Job, reach: &mut 
 }
 
 /// The volume of a command on a logical unit.
-fn own_volume(task: &Task) -> VolumeId {
+pub(crate) fn own_volume(task: &Task) -> VolumeId {
     match task.volume {
         Some(volume) => volume,
         None => unreachable!("a command on a logical unit has passed the check for its unit"),
@@ -130,7 +126,7 @@ fn parameters_here(task: &mut Task, reach: &mut Reach<'_, '_>) {
             task.work = Work::Unmap(ranges);
         }
         Plan::CheckCondition(sense) => task.fail(Fault::Check(sense)),
-        Plan::CompareAndWrite { .. }
+        Plan::AtomicUpdate { .. }
         | Plan::DataIn(_)
         | Plan::GetLbaStatus { .. }
         | Plan::Parameters { .. }
@@ -178,54 +174,6 @@ fn flush(task: &mut Task, reach: &mut Reach<'_, '_>) {
 /// The buffer of slot 0 that holds what the initiator sent.
 fn data_buffer(task: &mut Task) -> BufId {
     task.burst_mut(DATA).buf
-}
-
-/// The range is held, so the blocks are read.
-fn compare_first(task: &mut Task, half: u32, reach: &mut Reach<'_, '_>) {
-    debug_assert!(task.holds_range, "the home has answered");
-    let burst = task.burst_mut(DATA);
-    let Some(second) = burst.second else { unreachable!("it was lent with the first") };
-    burst.step = Step::Read;
-    let into = BufSlice { buf: second, offset: 0, len: half };
-    let request = BlockRequest::Read { offset: task.range.offset, into, only_to_send: false };
-    let submitted = task.submit(DATA, request, reach);
-    debug_assert_ne!(submitted, Submitted::Waits, "the range is its own");
-}
-
-fn compare_and_write_done(task: &mut Task, result: IoResult, reach: &mut Reach<'_, '_>) {
-    let Work::CompareAndWrite { half, fua } = task.work else { unreachable!("it is one") };
-    let offset = task.range.offset;
-    let burst = task.burst_mut(DATA);
-    let (buf, second) = (burst.buf, burst.second.unwrap_or(burst.buf));
-    match (burst.step, result) {
-        (Step::Read, _) => {
-            burst.step = Step::Compare;
-            let expected = BufSlice { buf, offset: 0, len: half };
-            let actual = BufSlice { buf: second, offset: 0, len: half };
-            task.compare(DATA, expected, actual, reach);
-        }
-        (Step::Compare, IoResult::Differs { at }) => {
-            task.fail(Fault::Check(Sense::miscompare(u64::from(at))));
-            advance(task, reach);
-        }
-        (Step::Compare, _) => {
-            burst.step = Step::Write;
-            let from = BufSlice { buf, offset: half, len: half };
-            let request = BlockRequest::Write { offset, from, durable: fua, last_use: false };
-            let submitted = task.submit(DATA, request, reach);
-            debug_assert_ne!(submitted, Submitted::Waits, "the range is its own");
-            if Mutant::RangeReleasedEarly.is_active()
-                && let Some(volume) = task.volume
-            {
-                task.holds_range = false;
-                reach.release_range(volume);
-            }
-        }
-        (Step::Write, _) => finish(task, reach),
-        (Step::Collect | Step::ReadBack | Step::Send, _) => {
-            unreachable!("no operation is under way")
-        }
-    }
 }
 
 fn unmap_next(task: &mut Task, reach: &mut Reach<'_, '_>) {
@@ -276,10 +224,10 @@ fn write_same_next(task: &mut Task, reach: &mut Reach<'_, '_>) {
 fn compare_with_zeros(task: &mut Task, block: u32, reach: &mut Reach<'_, '_>) {
     let data = data_buffer(task);
     let Some(zeros) = chunk_buffer(task, reach) else { return };
-    let actual = BufSlice { buf: zeros.buf, offset: 0, len: block };
-    reach.turn.push(Action::ZeroFill(actual));
-    let expected = BufSlice { buf: data, offset: 0, len: block };
-    task.compare(DATA, expected, actual, reach);
+    let second = BufSlice { buf: zeros.buf, offset: 0, len: block };
+    reach.turn.push(Action::ZeroFill(second));
+    let first = BufSlice { buf: data, offset: 0, len: block };
+    task.combine(DATA, Pair { by: Combination::Compare, first, second }, reach);
 }
 
 fn write_zeros(task: &mut Task, unmap: bool, reach: &mut Reach<'_, '_>) {
@@ -343,10 +291,10 @@ fn verify_done(task: &mut Task, result: IoResult, reach: &mut Reach<'_, '_>) {
     let burst = task.burst_mut(CHUNK);
     let len = chunk_bytes(left).min(burst.len);
     if compares && burst.step == Step::Read {
-        burst.step = Step::Compare;
-        let expected = BufSlice { buf: burst.buf, offset: 0, len };
-        let actual = BufSlice { buf: burst.second.unwrap_or(burst.buf), offset: 0, len };
-        return task.compare(CHUNK, expected, actual, reach);
+        burst.step = Step::Combine;
+        let first = BufSlice { buf: burst.buf, offset: 0, len };
+        let second = BufSlice { buf: burst.second(), offset: 0, len };
+        return task.combine(CHUNK, Pair { by: Combination::Compare, first, second }, reach);
     }
     if let IoResult::Differs { at } = result {
         task.fail(Fault::Check(Sense::miscompare(task.cursor + u64::from(at))));

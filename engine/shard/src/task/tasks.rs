@@ -322,9 +322,7 @@ impl Tasks {
             if outcome == Outcome::ReservationConflict {
                 task.fail(Fault::ReservationConflict);
             }
-            if matches!(task.work, Work::CompareAndWrite { .. }) {
-                task.holds_range = true;
-            }
+            task.holds_range |= task.work.holds_range();
             if matches!(task.work, Work::Management) {
                 crate::task::management::job_ended(task, reach);
             } else if task.phase != Phase::Finished {

@@ -3,6 +3,7 @@
 use crate::message::Job;
 use crate::operation::Operation;
 use crate::task::Fault;
+use crate::task::update::Update;
 use scsi::{ParameterKind, Sense, VerifyBytes};
 use units::limits;
 use volume::ByteRange;
@@ -39,8 +40,8 @@ impl Planned {
 pub(crate) enum Work {
     /// Answer with data or with nothing.
     Answer(Vec<u8>),
-    /// COMPARE AND WRITE: `half` bytes to compare with, as many to write.
-    CompareAndWrite { half: u32, fua: bool },
+    /// COMPARE AND WRITE and its like.
+    AtomicUpdate(Update),
     /// Asks the home of the logical unit for a job, then GOOD.
     Coordinate(Option<Job>),
     /// SYNCHRONIZE CACHE, and whatever ends with a flush.
@@ -63,6 +64,19 @@ pub(crate) enum Work {
     WriteAndVerify(VerifyBytes),
     /// WRITE SAME.
     WriteSame { unmap: bool, no_data_out: bool, block: u32, zeros: Option<bool> },
+}
+
+/// How a command uses data from the initiator that is less than it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DataOutUse {
+    /// It takes none.
+    None,
+    /// It works with what there is.
+    WhatThereIs,
+    /// It works with the whole blocks that there are.
+    WholeBlocks,
+    /// It makes sense with all of its data only.
+    All,
 }
 
 impl Work {
@@ -112,7 +126,7 @@ impl Work {
     pub(crate) fn further_buffers(&self, len: u32, range: u64) -> [Option<u32>; 3] {
         let chunk = chunk_bytes(range);
         match self {
-            Self::CompareAndWrite { half, .. } => [Some(*half), None, None],
+            Self::AtomicUpdate(update) => [Some(update.len), None, None],
             Self::Verify(VerifyBytes::Compare) | Self::WriteAndVerify(_) => [Some(len), None, None],
             Self::Verify(VerifyBytes::CompareOneBlock) => [None, Some(chunk), Some(chunk)],
             Self::WriteSame { .. } => [None, Some(chunk), None],
@@ -129,11 +143,52 @@ impl Work {
         }
     }
 
+    /// Whether its data goes to the initiator.
+    pub(crate) const fn sends_data_in(&self) -> bool {
+        match self {
+            Self::Answer(_) | Self::LbaStatus { .. } | Self::Read => true,
+            Self::AtomicUpdate(_)
+            | Self::Coordinate(_)
+            | Self::Flush
+            | Self::Management
+            | Self::Parameters { .. }
+            | Self::Unmap(_)
+            | Self::Verify(_)
+            | Self::Write { .. }
+            | Self::WriteAndVerify(_)
+            | Self::WriteSame { .. } => false,
+        }
+    }
+
+    /// What it makes of data from the initiator.
+    pub(crate) const fn data_out_use(&self) -> DataOutUse {
+        match self {
+            Self::Answer(_)
+            | Self::Coordinate(_)
+            | Self::Flush
+            | Self::LbaStatus { .. }
+            | Self::Management
+            | Self::Read
+            | Self::Unmap(_) => DataOutUse::None,
+            Self::Parameters { .. } => DataOutUse::WhatThereIs,
+            // A part of a block is never written.
+            Self::Verify(VerifyBytes::Compare) | Self::Write { .. } | Self::WriteAndVerify(_) => {
+                DataOutUse::WholeBlocks
+            }
+            Self::AtomicUpdate(_) | Self::Verify(_) | Self::WriteSame { .. } => DataOutUse::All,
+        }
+    }
+
+    /// Whether it does its work in a range that is held for it.
+    pub(crate) const fn holds_range(&self) -> bool {
+        matches!(self, Self::AtomicUpdate(_))
+    }
+
     /// Whether blocks change.
     pub(crate) const fn modifies(&self) -> bool {
         matches!(
             self,
-            Self::CompareAndWrite { .. }
+            Self::AtomicUpdate(_)
                 | Self::Unmap(_)
                 | Self::Write { .. }
                 | Self::WriteAndVerify(_)

@@ -1,8 +1,7 @@
 //! Data in all the forms that RFC 7143 knows, and its residuals.
 
 use super::initiator::{
-    DATA_IN, Initiator, Order, Part, R2T, SCSI_RESPONSE, UNASKED, compare_and_write, read_10,
-    write_10,
+    DATA_IN, Initiator, Order, Part, R2T, SCSI_RESPONSE, UNASKED, read_10, write_10,
 };
 use super::world::World;
 
@@ -176,17 +175,6 @@ fn a_bad_data_digest_is_rejected_and_fails_the_command() {
     let answer = initiator.answer(&mut world);
     assert_eq!((answer.opcodes(), answer.sense()), (vec![0x3f, 0x21], (0x0b, 0x47, 0x05)));
     assert_eq!(world.disks[0][0], 0);
-    world.assert_at_rest();
-}
-
-#[test]
-fn compare_and_write_writes_only_what_compares() {
-    let (mut world, mut initiator) = session(UNASKED);
-    let data = [[0; 512], [1; 512]].concat();
-    let answer = initiator.run(&mut world, compare_and_write(5).with(&data));
-    assert_eq!((answer.status(), world.disks[0][5 * 512]), (0, 1));
-    let answer = initiator.run(&mut world, compare_and_write(5).with(&data));
-    assert_eq!(answer.sense(), (0x0e, 0x1d, 0x00));
     world.assert_at_rest();
 }
 

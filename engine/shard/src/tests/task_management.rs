@@ -1,14 +1,14 @@
 //! Task management functions, and what they wait for.
 
 use super::initiator::{
-    Initiator, Order, Part, R2T, SCSI_RESPONSE, TASK_MANAGEMENT_RESPONSE, UNASKED,
-    compare_and_write, read_10, reserve, test_unit_ready, write_10,
+    Initiator, Order, Part, R2T, TASK_MANAGEMENT_RESPONSE, UNASKED, read_10, reserve,
+    test_unit_ready, write_10,
 };
 use super::world::World;
 use iscsi::pdu::TaskManagementFunction as Function;
 
 /// The responses of task management functions (RFC 7143 11.6.1).
-const COMPLETE: u8 = 0;
+pub(super) const COMPLETE: u8 = 0;
 const TASK_DOES_NOT_EXIST: u8 = 1;
 const LUN_DOES_NOT_EXIST: u8 = 2;
 
@@ -24,7 +24,7 @@ fn release() -> Order {
 }
 
 /// The one answer that has come is that of a task management function.
-fn outcome(world: &mut World, initiator: &Initiator) -> Option<u8> {
+pub(super) fn outcome(world: &mut World, initiator: &Initiator) -> Option<u8> {
     let answer = initiator.answer(world);
     assert!(answer.sent.len() <= 1, "{answer:?}");
     let response = answer.sent.first()?;
@@ -155,48 +155,6 @@ fn clearing_the_task_set_does_not_count_task_management_as_tasks() {
     world.release_backend();
     assert_eq!(outcome(&mut world, &two), Some(COMPLETE));
     assert_eq!(two.run(&mut world, test_unit_ready()).status(), 0);
-}
-
-#[test]
-fn an_aborted_compare_and_write_does_not_keep_its_range() {
-    let mut world = World::new(2);
-    let mut one = Initiator::log_in(&mut world, 0, "a", UNASKED);
-    let mut two = Initiator::log_in(&mut world, 0, "b", UNASKED);
-    world.mail_is_held = true;
-    let data = [[0; 512], [1; 512]].concat();
-    for initiator in [&mut one, &mut two] {
-        let tag = initiator.start(&mut world, compare_and_write(0).with(&data));
-        initiator.manage(&mut world, Function::AbortTask, Some(tag));
-    }
-    world.release_mail();
-    assert_eq!(outcome(&mut world, &one), Some(COMPLETE));
-    assert_eq!(outcome(&mut world, &two), Some(COMPLETE));
-    assert_eq!(world.disks[0][0], 0);
-    world.assert_at_rest();
-    for initiator in [&mut one, &mut two] {
-        let answer = initiator.run(&mut world, write_10(0, 1).with(&[5; 512]));
-        assert_eq!((answer.opcodes(), answer.status()), (vec![SCSI_RESPONSE], 0));
-    }
-    world.assert_at_rest();
-}
-
-#[test]
-fn a_write_waits_for_the_range_of_a_compare_and_write() {
-    let mut world = World::new(2);
-    let mut one = Initiator::log_in(&mut world, 0, "a", UNASKED);
-    let mut two = Initiator::log_in(&mut world, 0, "b", UNASKED);
-    world.backend_is_held = true;
-    let data = [[0; 512], [1; 512]].concat();
-    one.start(&mut world, compare_and_write(0).with(&data));
-    assert_eq!(world.operations(), 1);
-    two.start(&mut world, write_10(0, 1).with(&[5; 512]));
-    two.start(&mut world, read_10(0, 1));
-    assert_eq!(world.operations(), 1, "the write and the read wait");
-    world.release_backend();
-    assert_eq!(one.answer(&mut world).status(), 0);
-    assert_eq!(two.answer(&mut world).sent.len(), 2);
-    assert_eq!(world.disks[0][0], 5);
-    world.assert_at_rest();
 }
 
 /// A job that ends within the call that starts it began the next one inside of itself. With one

@@ -359,7 +359,7 @@ impl World {
                 self.send((core, conn), header, data);
             }
             Action::ZeroFill(slice) => bytes_of(&mut self.cores[core].buffers, slice).fill(0),
-            Action::Compare { op, .. } | Action::Io { op, .. } => {
+            Action::Combine { op, .. } | Action::Io { op, .. } => {
                 self.cores[core].begun.push_back(Begun { op, action })
             }
         }
@@ -399,13 +399,9 @@ impl World {
     fn carry_out(&mut self, core: usize, action: &Action) -> IoResult {
         let buffers = &mut self.cores[core].buffers;
         match *action {
-            Action::Compare { expected, actual, .. } => {
-                let expected = bytes_of(buffers, expected).to_vec();
-                let actual = bytes_of(buffers, actual);
-                let differs = expected.iter().zip(actual.iter()).position(|(a, b)| a != b);
-                differs.map_or(IoResult::Done, |at| IoResult::Differs {
-                    at: u32::try_from(at).unwrap(),
-                })
+            Action::Combine { by, first, second, .. } => {
+                let first = bytes_of(buffers, first).to_vec();
+                by.apply(&first, bytes_of(buffers, second))
             }
             Action::Io { volume, request, .. } => {
                 perform(buffers, &mut self.disks, volume, request)

@@ -14,7 +14,7 @@ use volume::RangeSet;
 pub(crate) struct Home {
     queue: VecDeque<Order>,
     running: Option<Running>,
-    /// Ranges held by COMPARE AND WRITE: no job holds one that overlaps.
+    /// Ranges held by atomic updates: no job holds one that overlaps.
     held: RangeSet<TicketKey>,
     number: u64,
 }

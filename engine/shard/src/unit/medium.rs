@@ -1,7 +1,7 @@
 //! The door to the medium of a logical unit: every access to it passes here and nowhere else.
 //!
 //! A request is submitted with the operation that it belongs to. It starts at once, or it waits,
-//! because its range is held by a COMPARE AND WRITE of any core. A task whose request waits submits
+//! because its range is held by an atomic update of any core. A task whose request waits submits
 //! it again when it is woken ([`Wake::RangeFree`]).
 //!
 //! Invariants, checked by [`Medium::self_check`]:
@@ -54,7 +54,7 @@ pub(crate) struct Medium {
     /// Those of them that change blocks, by slot.
     changes: Vec<Option<Change>>,
     free: Vec<u32>,
-    /// Ranges that COMPARE AND WRITE holds, on any core.
+    /// Ranges that atomic updates hold, on any core.
     held: RangeSet<TicketKey>,
     /// Holds that wait for changes which began before them: the job and its range.
     draining: Vec<Draining>,
@@ -126,7 +126,7 @@ impl Medium {
         }
     }
 
-    /// Holds a range for COMPARE AND WRITE, as job `number` of the logical unit: changes that
+    /// Holds a range for an atomic update, as job `number` of the logical unit: changes that
     /// overlap it wait from now on. [`Wake::JobDone`] says that those before it have completed.
     pub(crate) fn hold(
         &mut self,

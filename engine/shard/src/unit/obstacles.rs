@@ -1,9 +1,9 @@
 //! What may stand between a session and a logical unit, as one word.
 //!
-//! A READ or WRITE whose word is clear needs no further check of these states; every other command
-//! goes through the obstacles of the word and matches on each kind. A new state (ALUA, a frozen
-//! mirror) is a new [`Obstacle`], which does not compile until the general path handles it, and which
-//! the early exit of READ and WRITE respects at once.
+//! A READ or WRITE whose word is clear needs no further check of these states; every other
+//! command goes through the obstacles of the word and matches on each kind. A new state (ALUA, a frozen
+//! mirror) is a new [`Obstacle`], which does not compile until the general path handles it, and
+//! which the early exit of READ and WRITE respects at once.
 
 use crate::session::Session;
 use crate::session::nexus::{Holder, Nexus};

@@ -94,7 +94,9 @@ impl<B> Outbound<B> {
     pub fn end_pdu(&mut self, data: &SendData, sample: Option<&Sample>) {
         let Some(batch) = &mut self.filling else { unreachable!("a PDU has a header") };
         batch.meaning.pdus += 1;
-        batch.meaning.returns.extend(returned_with(data));
+        if let Some(buf) = returned_with(data) {
+            batch.meaning.returns.push(buf);
+        }
         batch.meaning.learn(sample);
     }
 
@@ -167,9 +169,11 @@ impl<B> Outbound<B> {
         Some((bytes, meaning))
     }
 
-    /// Batches that wait. So many that nothing more should be read is the caller's to say.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len() + usize::from(self.filling.is_some())
+    /// Full batches that wait. Whether they are so many that nothing more should be read is the
+    /// caller's to say.
+    #[inline]
+    pub fn backlog(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Whether a batch is with the kernel.
@@ -184,6 +188,7 @@ impl<B> Outbound<B> {
 }
 
 /// The buffer that goes back when this data segment has left.
+#[inline]
 fn returned_with(data: &SendData) -> Option<BufId> {
     let SendData::Buffer { slice, last } = data else { return None };
     let returns =
@@ -225,7 +230,7 @@ mod tests {
         for name in "abcde".chars() {
             queue(&mut outbound, name, &SendData::None);
         }
-        assert_eq!(outbound.waiting(), 3);
+        assert_eq!(outbound.backlog(), 2);
         assert_eq!(outbound.take_next().as_deref(), Some("ab"));
         assert_eq!(outbound.take_next(), None);
         assert_eq!(outbound.left().pdus, 2);

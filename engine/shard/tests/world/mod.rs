@@ -104,7 +104,7 @@ impl World {
         let (mut words, mut sent) = (Vec::new(), Vec::new());
         while let Some(action) = self.actions.pop() {
             match action {
-                Action::Compare { op, .. } => self.done("compare", op, &mut words),
+                Action::Combine { op, .. } => self.done("combine", op, &mut words),
                 Action::Io { op, request, .. } => match request {
                     BlockRequest::Flush => self.done("flush", op, &mut words),
                     BlockRequest::MapQuery(_) => {}
@@ -115,7 +115,10 @@ impl World {
                     BlockRequest::Space { change, .. } => {
                         self.done(&format!("{change:?}"), op, &mut words);
                     }
-                    BlockRequest::Write { .. } => self.done("write", op, &mut words),
+                    BlockRequest::Write { durable, .. } => {
+                        let what = if durable { "durable write" } else { "write" };
+                        self.done(what, op, &mut words);
+                    }
                 },
                 Action::Send { header, data, .. } => {
                     words.push(format!("PDU {:#04x} status {}", header[0], header[3]));

@@ -66,7 +66,7 @@ pub(crate) struct FileIos {
     /// Operations that the ring had no room for.
     deferred: VecDeque<Io>,
     /// Files that are to be closed once nothing of them is under way.
-    retired: Vec<FileId>,
+    retired: Vec<(VolumeId, FileId)>,
     /// A buffer of the pool that the shard does not know: it is never written.
     zeros: BufSlice,
 }
@@ -227,13 +227,23 @@ impl FileIos {
     }
 
     /// Closes a file once its last operation has ended.
-    pub(super) fn retire(&mut self, file: FileId) {
-        self.retired.push(file);
+    pub(super) fn retire(&mut self, volume: VolumeId, file: FileId) {
+        self.retired.push((volume, file));
     }
 
-    /// Closes what is retired and has ended.
-    pub(crate) fn close_retired(&mut self, buffers: &mut Buffers) {
-        self.retired.retain(|&file| buffers.ring.remove_file(file) == Err(Refusal::Busy));
+    /// Closes what is retired and has ended; `closed` is told of each.
+    pub(crate) fn close_retired(
+        &mut self,
+        buffers: &mut Buffers,
+        mut closed: impl FnMut(VolumeId),
+    ) {
+        self.retired.retain(|&(volume, file)| {
+            let is_busy = buffers.ring.remove_file(file) == Err(Refusal::Busy);
+            if !is_busy {
+                closed(volume);
+            }
+            is_busy
+        });
     }
 
     fn take(&mut self, token: u64) -> Io {

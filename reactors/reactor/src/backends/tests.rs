@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::buffers::Payload;
+use shard::Combination;
 use std::path::Path;
 use std::time::Duration;
 use units::{BufId, BufSlice, Key, SizeClass};
@@ -60,7 +61,8 @@ impl Fixture {
     }
 
     fn compare(&mut self, expected: u32, actual: u32) -> IoResult {
-        self.buffers.compare(slice(expected), slice(actual), &self.backends.volumes)
+        let (first, second) = (slice(expected), slice(actual));
+        self.buffers.combine(Combination::Compare, first, second, &self.backends.volumes)
     }
 
     /// Waits until nothing is with the kernel.
@@ -184,6 +186,23 @@ fn bytes_left_in_a_memory_volume_are_found_by_whatever_uses_their_buffer() {
     // The volume has other bytes by now, and the buffer has bytes of its own.
     assert!(fixture.buffers.zero(slice(0)));
     assert_eq!(fixture.compare(0, 1), IoResult::Differs { at: 0 });
+}
+
+#[test]
+fn what_a_combination_makes_is_in_the_second_buffer_wherever_its_bytes_were() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut fixture, store) = Fixture::with_memory(directory.path());
+    store.write_bytes(0, &[0x35; 4096]).unwrap();
+    for only_to_send in [true, false] {
+        assert_eq!(fixture.read(MEMORY, 1, only_to_send), DONE);
+        assert!(fixture.buffers.fill(slice(0), Payload::Bytes(&[0x8c; 4096])));
+        let volumes = &fixture.backends.volumes;
+        let done = fixture.buffers.combine(Combination::Or, slice(0), slice(1), volumes);
+        assert_eq!(done, IoResult::Done);
+        assert!(fixture.buffers.fill(slice(2), Payload::Bytes(&[0xbd; 4096])));
+        assert_eq!(fixture.compare(2, 1), IoResult::Done, "{only_to_send}");
+        assert_eq!(store.compare(0, &[0x35; 4096]), Ok(None));
+    }
 }
 
 #[test]

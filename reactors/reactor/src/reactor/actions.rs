@@ -12,12 +12,13 @@ impl Reactor {
     /// Carries out what the shard asks for, until it asks for nothing more.
     #[inline]
     pub(super) fn run_actions(&mut self) {
-        if !self.actions.is_empty() || !self.done.is_empty() || !self.returned.is_empty() {
+        if !self.actions.is_empty() {
             self.run_queued();
         }
     }
 
-    fn run_queued(&mut self) {
+    /// Does that, and tells the shard of what has ended and which buffers are free.
+    pub(super) fn run_queued(&mut self) {
         loop {
             match self.actions.front() {
                 Some(Action::Send { .. }) => self.send_first(),
@@ -47,8 +48,8 @@ impl Reactor {
         let Some(action) = self.actions.pop() else { return };
         match action {
             Action::Send { .. } | Action::Io { .. } => unreachable!("carried out in place"),
-            Action::Compare { op, expected, actual } => {
-                let result = self.buffers.compare(expected, actual, &self.backends.volumes);
+            Action::Combine { op, by, first, second } => {
+                let result = self.buffers.combine(by, first, second, &self.backends.volumes);
                 self.io_done(op, result);
             }
             Action::Replicate { block, into } => {

@@ -69,7 +69,7 @@ impl Reactor {
             Straight::Taken => {}
             Straight::Owed(buf) => {
                 self.returned.push_back(buf);
-                self.run_actions();
+                self.run_queued();
             }
             Straight::Unsound => self.peer_gone(key),
         }
@@ -243,7 +243,7 @@ impl Reactor {
             self.buffers.ring.recycle_parcel(parcel);
             self.returned.extend(meaning.returns);
         }
-        self.run_actions();
+        self.run_queued();
     }
 
     /// The ring is done with a socket. Listeners are no connections.
@@ -251,7 +251,7 @@ impl Reactor {
         let Some(mut connection) = self.streams.remove_closed(socket) else { return };
         // Everything in flight has ended, so nothing is owed but what was never started.
         self.returned.extend(connection.link.inbound.take_owed());
-        self.run_actions();
+        self.run_queued();
     }
 
     /// Sends a connection to its new reactor, as soon as nothing of it is with the kernel.

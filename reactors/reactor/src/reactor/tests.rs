@@ -4,6 +4,7 @@ mod left_data;
 
 use super::*;
 use crate::backends::{Request, Store, with_zero_buffer};
+use crate::control_link::Notices;
 use crate::initiator_link::Agreed;
 use crate::mailbox::PostOffice;
 use crate::streams::Connection;
@@ -47,6 +48,7 @@ fn reactor_with(driver: DriverOptions) -> Reactor {
         outboxes: office.outboxes(0, vec![Arc::clone(&doorbell)]),
         doorbell,
         commands: Arc::new(ArrayQueue::new(1)),
+        control: Notices::new(Arc::new(|| {})).link(),
         warnings: Vec::new(),
     })
 }

@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use iscsi::digest::{DataDigest, header_digest};
-use reactor::{MemoryStore, Node, NodeOptions, PollMode, Store, affinity, socket};
+use reactor::{MemoryStore, Node, NodeOptions, PollMode, ReactorReport, Store, affinity, socket};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 use units::{BlockSize, PoolLayout, SizeClass, VolumeId};
 use volume::{
     Access, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord, VolumeRecord, Wwid,
@@ -20,8 +22,57 @@ pub(crate) const VOLUME_BYTES: u64 = 16 << 20;
 
 /// A running node and where it listens.
 pub(crate) struct Fixture {
-    pub(crate) node: Node,
+    pub(crate) node: WaitingNode,
     pub(crate) address: SocketAddr,
+}
+
+/// A node whose caller has nothing to do but to wait for it.
+pub(crate) struct WaitingNode {
+    node: RefCell<Node>,
+    alarm: Receiver<()>,
+}
+
+/// How long a reactor may take for anything on a slow machine.
+const ALARM_TIME_MAX: Duration = Duration::from_secs(60);
+
+impl WaitingNode {
+    pub(crate) fn apply(&self, catalog: Arc<Catalog>, opened: Vec<(VolumeId, Store)>) {
+        self.node.borrow_mut().apply(catalog, opened);
+    }
+
+    /// A report of every reactor, given after all that it was told before.
+    pub(crate) fn report(&self) -> Vec<ReactorReport> {
+        let round = self.node.borrow_mut().request_reports();
+        self.wait_until(ALARM_TIME_MAX, |node| node.has_all_reports(round));
+        self.node.borrow().known_reports().into_iter().cloned().collect()
+    }
+
+    /// Waits for the end of all sessions, and ends the node.
+    pub(crate) fn shutdown(self, grace: Duration) {
+        self.node.borrow_mut().begin_shutdown();
+        if !grace.is_zero() {
+            self.wait_until(grace, Node::is_drained);
+        }
+    }
+
+    /// The volumes that are closed, once there are any.
+    pub(crate) fn wait_for_closed(&self) -> Vec<VolumeId> {
+        let mut closed = Vec::new();
+        while closed.is_empty() {
+            self.alarm.recv_timeout(ALARM_TIME_MAX).unwrap();
+            closed = self.node.borrow_mut().handle_notices().iter().map(|v| v.id).collect();
+        }
+        closed
+    }
+
+    fn wait_until(&self, grace: Duration, is_so: impl Fn(&Node) -> bool) {
+        let until = Instant::now() + grace;
+        while !is_so(&self.node.borrow()) {
+            let left = until.saturating_duration_since(Instant::now());
+            self.alarm.recv_timeout(left).unwrap();
+            self.node.borrow_mut().handle_notices();
+        }
+    }
 }
 
 /// A pool that is small enough to be made in no time, and large enough for every test.
@@ -47,8 +98,12 @@ pub(crate) fn node_with(options: NodeOptions, stores: Vec<Store>) -> Fixture {
     let listener = socket::listen("127.0.0.1:0".parse().unwrap(), 128).unwrap();
     let address = socket::local_address(&listener).unwrap();
     let opened = (0..).map(VolumeId).zip(stores).collect();
-    let (node, _) = Node::start(options, vec![listener], catalog(1, volumes), opened).unwrap();
-    Fixture { node, address }
+    let (ring, alarm) = channel();
+    // Nobody listens any more when the test has what it wanted.
+    let ring = Arc::new(move || ring.send(()).unwrap_or(()));
+    let catalog = catalog(1, volumes);
+    let (node, _) = Node::start(options, vec![listener], catalog, opened, ring).unwrap();
+    Fixture { node: WaitingNode { node: RefCell::new(node), alarm }, address }
 }
 
 /// A node with one memory volume.

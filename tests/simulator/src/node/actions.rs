@@ -31,8 +31,8 @@ impl Node {
     pub(super) fn carry_out(&mut self, seat: usize, action: Action, out: &mut Outside) {
         match action {
             Action::Close(conn) => self.close(seat, conn, out),
-            Action::Compare { op, expected, actual } => {
-                self.compare(seat, op, [expected, actual], out);
+            Action::Combine { op, by, first, second } => {
+                self.combine(NewIo { seat, op, work: Work::Combine { by, first, second } }, out);
             }
             Action::EnterFullFeaturePhase {
                 conn,
@@ -222,13 +222,16 @@ impl Node {
         self.after(started.end, NodeEvent::IoEnd { io: started.io }, run);
     }
 
-    fn compare(&mut self, seat: usize, op: OpId, slices: [BufSlice; 2], out: &mut Outside) {
-        let [expected, actual] = slices;
-        let whole = slices.map(|slice| self.bytes_in_buffer(seat, slice, out).is_some());
+    fn combine(&mut self, io: NewIo, out: &mut Outside) {
+        let Work::Combine { first, second, .. } = io.work else { unreachable!("it is one") };
+        let whole =
+            [first, second].map(|slice| self.bytes_in_buffer(io.seat, slice, out).is_some());
         if whole == [true, true] {
-            self.start(NewIo { seat, op, work: Work::Compare { expected, actual } }, out);
+            // What is made of the second buffer is its own from now on.
+            self.overwrite(io.seat, second, out);
+            self.start(io, out);
         } else {
-            self.seats[seat].done.push_back((op, IoResult::Failed(EIO)));
+            self.seats[io.seat].done.push_back((io.op, IoResult::Failed(EIO)));
         }
     }
 

@@ -6,11 +6,11 @@ use super::pool::{Pool, Use};
 use super::seat::Seat;
 use crate::Canary;
 use crate::plan::Plan;
-use crate::rng::{size, word};
+use crate::rng::size;
 use crate::run::Run;
 use crate::scene::Scene;
 use crate::sectors::{Mark, SECTOR, SECTOR_BYTES, ZEROS};
-use shard::{IoResult, OpId};
+use shard::{Combination, IoResult, OpId};
 use std::collections::BTreeMap;
 use units::{BufSlice, VolumeId};
 use volume::SpaceChange;
@@ -63,7 +63,7 @@ struct Io {
 /// What an operation does.
 #[derive(Debug)]
 pub(super) enum Work {
-    Compare { expected: BufSlice, actual: BufSlice },
+    Combine { by: Combination, first: BufSlice, second: BufSlice },
     Flush { disk: usize, sectors: Vec<usize> },
     QueryMap { disk: usize, offset: u64, len: u64 },
     Read { disk: usize, offset: u64, into: BufSlice },
@@ -107,7 +107,7 @@ impl Work {
     /// Bytes of a medium that it accesses; `None` where it does not access one, or all of it.
     fn range(&self) -> Option<Range> {
         let (disk, offset, len) = match *self {
-            Self::Compare { .. } | Self::Flush { .. } => return None,
+            Self::Combine { .. } | Self::Flush { .. } => return None,
             Self::QueryMap { disk, offset, len } | Self::Space { disk, offset, len, .. } => {
                 (disk, offset, len)
             }
@@ -126,7 +126,7 @@ impl Work {
 
     fn describe(&self) -> String {
         match self {
-            Self::Compare { expected, .. } => format!("compare {expected:?}"),
+            Self::Combine { by, first, .. } => format!("{by:?} {first:?}"),
             Self::Flush { disk, .. } => format!("flush of volume {disk}"),
             Self::QueryMap { disk, offset, .. } => format!("map of volume {disk} at {offset}"),
             Self::Read { disk, offset, into } => {
@@ -192,8 +192,8 @@ impl Media {
         let pool = &mut seats[new.seat].pool;
         match &new.work {
             // As in production: no socket and no medium takes part in it.
-            Work::Compare { expected, actual } => {
-                let results = [pool.check(*expected, Use::Reads), pool.check(*actual, Use::Reads)];
+            Work::Combine { first, second, .. } => {
+                let results = [pool.check(*first, Use::Reads), pool.check(*second, Use::Writes)];
                 results.into_iter().for_each(|result| run.check(result));
                 Some(self.result_of(&new.work, pool))
             }
@@ -282,10 +282,9 @@ impl Media {
 
     fn result_of(&self, work: &Work, pool: &mut Pool) -> IoResult {
         match work {
-            Work::Compare { expected, actual } => {
-                let expected = pool.bytes(*expected).to_vec();
-                let differs = expected.iter().zip(pool.bytes(*actual)).position(|(a, b)| a != b);
-                differs.map_or(IoResult::Done, |at| IoResult::Differs { at: word(at) })
+            Work::Combine { by, first, second } => {
+                let first = pool.bytes(*first).to_vec();
+                by.apply(&first, pool.bytes(*second))
             }
             Work::QueryMap { disk, offset, len } => {
                 let (len, allocated) = self.disks[*disk].map(*offset, *len);
@@ -300,7 +299,7 @@ impl Media {
     /// A part of an operation takes effect.
     fn take_effect(&mut self, work: &Work, part: Part, pool: &mut Pool, run: &mut Run) {
         match work {
-            Work::Compare { .. } | Work::QueryMap { .. } => {}
+            Work::Combine { .. } | Work::QueryMap { .. } => {}
             Work::Flush { disk, sectors } => {
                 let is_end = part.to == u64::MAX;
                 if is_end && run.plan.canary != Some(Canary::FlushIsDropped) {
@@ -365,7 +364,7 @@ impl Media {
 
 fn claim_for(work: &Work, claim: u64, pool: &mut Pool, run: &mut Run) {
     let result = match work {
-        Work::Compare { .. } | Work::Flush { .. } | Work::QueryMap { .. } | Work::Space { .. } => {
+        Work::Combine { .. } | Work::Flush { .. } | Work::QueryMap { .. } | Work::Space { .. } => {
             Ok(())
         }
         Work::Read { into, .. } => pool.claim(*into, Use::Writes, claim),
@@ -376,7 +375,7 @@ fn claim_for(work: &Work, claim: u64, pool: &mut Pool, run: &mut Run) {
 
 fn release_after(io: &Io, pool: &mut Pool, run: &mut Run) {
     match &io.work {
-        Work::Compare { .. } | Work::Flush { .. } | Work::QueryMap { .. } | Work::Space { .. } => {}
+        Work::Combine { .. } | Work::Flush { .. } | Work::QueryMap { .. } | Work::Space { .. } => {}
         Work::Read { into, .. } => pool.release(into.buf, io.claim),
         Work::Write { from, bytes, .. } => {
             let same = pool.bytes(*from) == &bytes[..];

@@ -166,7 +166,7 @@ impl Socket {
 
     /// Whether so much waits to be sent that nothing more is read.
     pub(super) fn is_backed_up(&self, run: &Run) -> bool {
-        self.outbound.waiting() >= run.plan.batches_max
+        self.outbound.backlog() >= run.plan.batches_max
     }
 
     /// Whether nothing waits to be sent or is being sent.

@@ -37,6 +37,7 @@ fn render(status: &Status) -> String {
         ("portals", portals.join(", ")),
         ("targets", status.targets.to_string()),
         ("sessions", status.sessions.to_string()),
+        ("operations", operations(status.operations)),
     ]);
     let mut text: String =
         rows.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect();
@@ -49,6 +50,13 @@ fn render(status: &Status) -> String {
     text.push('\n');
     text += &volumes(&status.volumes);
     text
+}
+
+fn operations(in_progress: u64) -> String {
+    match in_progress {
+        0 => "none in progress".into(),
+        count => format!("{count} in progress; run \"perfctl operation list\" to see them"),
+    }
 }
 
 fn uptime(seconds: u64) -> String {
@@ -94,6 +102,7 @@ mod tests {
             ],
             portals: vec![PortalInfo { address: "[::1]:3260".into(), portal_group: 1 }],
             sessions: 2,
+            operations: 1,
             volumes: vec![],
             targets: 1,
             warnings: vec!["no huge pages".into()],
@@ -113,6 +122,7 @@ socket buffers sized by the kernel
 portals        [::1]:3260 (group 1)
 targets        1
 sessions       2
+operations     1 in progress; run \"perfctl operation list\" to see them
 rejected       /etc/pollux.toml:3:1: something
 warning        no huge pages
 

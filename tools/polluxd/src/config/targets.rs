@@ -17,14 +17,14 @@ impl Checker<'_> {
     ) -> Vec<TargetConfig> {
         if let Some(over) = raw.get(limits::TARGETS_MAX) {
             let problem = Problem::TooMany { what: "targets", most: limits::TARGETS_MAX };
-            self.fault(over.name.span(), "target", problem);
+            self.faults.add(over.name.span(), "target", problem);
         }
         let mut targets: Vec<TargetConfig> = Vec::new();
         for raw in raw {
             let Some(name) = self.check_name("target.name", &raw.name) else { continue };
             if targets.iter().any(|t| t.name == name) {
                 let problem = Problem::Duplicate(format!("target name {name:?}"));
-                self.fault(raw.name.span(), "target.name", problem);
+                self.faults.add(raw.name.span(), "target.name", problem);
                 continue;
             }
             let owner = format!("target {name:?}");
@@ -45,7 +45,7 @@ impl Checker<'_> {
         let bytes = alias.get_ref().len();
         if bytes > limits::KEY_VALUE_BYTES_MAX {
             let problem = Problem::LongText { bytes, most: limits::KEY_VALUE_BYTES_MAX };
-            self.fault(alias.span(), format!("{owner}.alias"), problem);
+            self.faults.add(alias.span(), format!("{owner}.alias"), problem);
         }
         Some(alias.get_ref().clone())
     }
@@ -60,7 +60,7 @@ impl Checker<'_> {
         };
         if !known {
             let problem = Problem::AbsentPortalGroup(*group.get_ref());
-            self.fault(group.span(), format!("{owner}.portal_group"), problem);
+            self.faults.add(group.span(), format!("{owner}.portal_group"), problem);
         }
         *group.get_ref()
     }
@@ -74,14 +74,14 @@ impl Checker<'_> {
         let mut luns = BTreeMap::new();
         if raw.luns.len() > limits::LUNS_PER_TARGET_MAX {
             let problem = Problem::TooMany { what: "LUNs", most: limits::LUNS_PER_TARGET_MAX };
-            self.fault(raw.name.span(), format!("{owner}.luns"), problem);
+            self.faults.add(raw.name.span(), format!("{owner}.luns"), problem);
         }
         for (number, lun) in &raw.luns {
             let text = number.get_ref();
             let valid = |n: &u16| Lun::from_number(*n).is_some() && *text == n.to_string();
             let Some(number) = text.parse::<u16>().ok().filter(valid) else {
                 let problem = Problem::BadLun(text.clone());
-                self.fault(number.span(), format!("{owner}.luns"), problem);
+                self.faults.add(number.span(), format!("{owner}.luns"), problem);
                 continue;
             };
             let (volume, read_only) = match lun.get_ref() {
@@ -91,7 +91,7 @@ impl Checker<'_> {
             if !volumes.contains(&volume.as_str()) {
                 let known = volumes.iter().map(|&v| v.to_owned()).collect();
                 let problem = Problem::AbsentVolume { name: volume.clone(), known };
-                self.fault(lun.span(), format!("{owner}.luns.{number}"), problem);
+                self.faults.add(lun.span(), format!("{owner}.luns.{number}"), problem);
             }
             luns.insert(number, LunConfig { volume: volume.clone(), read_only });
         }
@@ -102,7 +102,7 @@ impl Checker<'_> {
         let Some(list) = &raw.initiators else { return Access::Any };
         let key = format!("{owner}.initiators");
         if list.get_ref().is_empty() {
-            self.fault(list.span(), &*key, Problem::NoInitiators);
+            self.faults.add(list.span(), &*key, Problem::NoInitiators);
         }
         let names = list.get_ref().iter().filter_map(|name| self.check_name(&key, name));
         Access::Initiators(names.collect())

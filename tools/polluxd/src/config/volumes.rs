@@ -1,7 +1,7 @@
 //! `[[volume]]`.
 
-use super::check::Checker;
 use super::fault::Problem;
+use super::faults::Faults;
 use super::raw::RawVolume;
 use super::values::parse_size;
 use super::{VolumeConfig, check_volume_name};
@@ -9,117 +9,114 @@ use control_api::VolumeKind;
 use std::path::PathBuf;
 use units::{BlockSize, limits};
 
-impl Checker<'_> {
-    pub(super) fn check_volumes(&mut self, raw: &[RawVolume]) -> Vec<VolumeConfig> {
-        if let Some(over) = raw.get(limits::VOLUMES_MAX) {
-            let problem = Problem::TooMany { what: "volumes", most: limits::VOLUMES_MAX };
-            self.fault(over.name.span(), "volume", problem);
-        }
-        let mut volumes: Vec<VolumeConfig> = Vec::new();
-        for raw in raw {
-            let name = raw.name.get_ref();
-            if let Err(problem) = check_volume_name(name) {
-                self.fault(raw.name.span(), "volume.name", problem);
-                continue;
-            }
-            if volumes.iter().any(|v| v.name == *name) {
-                let problem = Problem::Duplicate(format!("volume name {name:?}"));
-                self.fault(raw.name.span(), "volume.name", problem);
-                continue;
-            }
-            let volume = self.check_volume(raw);
-            let path = volume.path.as_ref();
-            if path.is_some() && volumes.iter().any(|v| v.path.as_ref() == path) {
-                let place = raw.path.as_ref().map_or_else(|| raw.name.span(), |p| p.span());
-                let text = path.map(|p| format!("path {}", p.display())).unwrap_or_default();
-                self.fault(place, format!("volume {name:?}.path"), Problem::Duplicate(text));
-            }
-            volumes.push(volume);
-        }
-        volumes
+/// Checks the volumes.
+pub(super) fn check_volumes(faults: &mut Faults<'_>, raw: &[RawVolume]) -> Vec<VolumeConfig> {
+    if let Some(over) = raw.get(limits::VOLUMES_MAX) {
+        let problem = Problem::TooMany { what: "volumes", most: limits::VOLUMES_MAX };
+        faults.add(over.name.span(), "volume", problem);
     }
-
-    fn check_volume(&mut self, raw: &RawVolume) -> VolumeConfig {
-        let block_size = self.check_block_size(raw);
-        if let Some(write_cache) = &raw.write_cache
-            && *raw.kind.get_ref() != VolumeKind::Block
-        {
-            let problem = Problem::WriteCacheUnused { kind: raw.kind.get_ref().name() };
-            self.fault(write_cache.span(), key(raw, "write_cache"), problem);
+    let mut volumes: Vec<VolumeConfig> = Vec::new();
+    for raw in raw {
+        let name = raw.name.get_ref();
+        if let Err(problem) = check_volume_name(name) {
+            faults.add(raw.name.span(), "volume.name", problem);
+            continue;
         }
-        VolumeConfig {
-            name: raw.name.get_ref().clone(),
-            kind: *raw.kind.get_ref(),
-            path: self.check_path(raw),
-            size_bytes: self.check_size(raw, block_size),
-            block_size,
-            read_only: raw.read_only,
-            write_cache: raw.write_cache.as_ref().map(|w| *w.get_ref()),
+        if volumes.iter().any(|v| v.name == *name) {
+            let problem = Problem::Duplicate(format!("volume name {name:?}"));
+            faults.add(raw.name.span(), "volume.name", problem);
+            continue;
         }
+        let volume = check_volume(faults, raw);
+        let path = volume.path.as_ref();
+        if path.is_some() && volumes.iter().any(|v| v.path.as_ref() == path) {
+            let place = raw.path.as_ref().map_or_else(|| raw.name.span(), |p| p.span());
+            let text = path.map(|p| format!("path {}", p.display())).unwrap_or_default();
+            faults.add(place, format!("volume {name:?}.path"), Problem::Duplicate(text));
+        }
+        volumes.push(volume);
     }
+    volumes
+}
 
-    fn check_block_size(&mut self, raw: &RawVolume) -> BlockSize {
-        let Some(bytes) = &raw.block_size else { return BlockSize::B512 };
-        match *bytes.get_ref() {
-            512 => BlockSize::B512,
-            4096 => BlockSize::B4096,
-            other => {
-                let problem = Problem::BadBlockSize(other);
-                self.fault(bytes.span(), key(raw, "block_size"), problem);
-                BlockSize::B512
-            }
-        }
+fn check_volume(faults: &mut Faults<'_>, raw: &RawVolume) -> VolumeConfig {
+    let block_size = check_block_size(faults, raw);
+    if let Some(write_cache) = &raw.write_cache
+        && *raw.kind.get_ref() != VolumeKind::Block
+    {
+        let problem = Problem::WriteCacheUnused { kind: raw.kind.get_ref().name() };
+        faults.add(write_cache.span(), key(raw, "write_cache"), problem);
     }
+    VolumeConfig {
+        name: raw.name.get_ref().clone(),
+        kind: *raw.kind.get_ref(),
+        path: check_path(faults, raw),
+        size_bytes: check_size(faults, raw, block_size),
+        block_size,
+        read_only: raw.read_only,
+        write_cache: raw.write_cache.as_ref().map(|w| *w.get_ref()),
+    }
+}
 
-    fn check_path(&mut self, raw: &RawVolume) -> Option<PathBuf> {
-        let kind = *raw.kind.get_ref();
-        match (kind, &raw.path) {
-            (VolumeKind::File | VolumeKind::Block, Some(path)) => {
-                Some(self.resolve(path.get_ref()))
-            }
-            // In the state directory, wherever that is.
-            (VolumeKind::File, None) => None,
-            (VolumeKind::Block, None) => {
-                let problem = Problem::PathMissing { kind: kind.name() };
-                self.fault(raw.kind.span(), key(raw, "path"), problem);
-                None
-            }
-            (VolumeKind::Memory | VolumeKind::Null, Some(path)) => {
-                let problem = Problem::PathUnused { kind: kind.name() };
-                self.fault(path.span(), key(raw, "path"), problem);
-                None
-            }
-            (VolumeKind::Memory | VolumeKind::Null, None) => None,
+fn check_block_size(faults: &mut Faults<'_>, raw: &RawVolume) -> BlockSize {
+    let Some(bytes) = &raw.block_size else { return BlockSize::B512 };
+    match *bytes.get_ref() {
+        512 => BlockSize::B512,
+        4096 => BlockSize::B4096,
+        other => {
+            let problem = Problem::BadBlockSize(other);
+            faults.add(bytes.span(), key(raw, "block_size"), problem);
+            BlockSize::B512
         }
     }
+}
 
-    fn check_size(&mut self, raw: &RawVolume, block_size: BlockSize) -> Option<u64> {
-        let kind = *raw.kind.get_ref();
-        let Some(size) = &raw.size else {
-            match kind {
-                VolumeKind::Memory | VolumeKind::Null => {
-                    let problem = Problem::SizeMissing { kind: kind.name() };
-                    self.fault(raw.kind.span(), key(raw, "size"), problem);
-                }
-                // An existing one has a size; a missing one is noticed when it is to be created.
-                VolumeKind::Block | VolumeKind::File => {}
+fn check_path(faults: &mut Faults<'_>, raw: &RawVolume) -> Option<PathBuf> {
+    let kind = *raw.kind.get_ref();
+    match (kind, &raw.path) {
+        (VolumeKind::File | VolumeKind::Block, Some(path)) => Some(faults.resolve(path.get_ref())),
+        // In the state directory, wherever that is.
+        (VolumeKind::File, None) => None,
+        (VolumeKind::Block, None) => {
+            let problem = Problem::PathMissing { kind: kind.name() };
+            faults.add(raw.kind.span(), key(raw, "path"), problem);
+            None
+        }
+        (VolumeKind::Memory | VolumeKind::Null, Some(path)) => {
+            let problem = Problem::PathUnused { kind: kind.name() };
+            faults.add(path.span(), key(raw, "path"), problem);
+            None
+        }
+        (VolumeKind::Memory | VolumeKind::Null, None) => None,
+    }
+}
+
+fn check_size(faults: &mut Faults<'_>, raw: &RawVolume, block_size: BlockSize) -> Option<u64> {
+    let kind = *raw.kind.get_ref();
+    let Some(size) = &raw.size else {
+        match kind {
+            VolumeKind::Memory | VolumeKind::Null => {
+                let problem = Problem::SizeMissing { kind: kind.name() };
+                faults.add(raw.kind.span(), key(raw, "size"), problem);
             }
+            // An existing one has a size; a missing one is noticed when it is to be created.
+            VolumeKind::Block | VolumeKind::File => {}
+        }
+        return None;
+    };
+    let bytes = match parse_size(size.get_ref()) {
+        Ok(bytes) => bytes,
+        Err(problem) => {
+            faults.add(size.span(), key(raw, "size"), problem);
             return None;
-        };
-        let bytes = match parse_size(size.get_ref()) {
-            Ok(bytes) => bytes,
-            Err(problem) => {
-                self.fault(size.span(), key(raw, "size"), problem);
-                return None;
-            }
-        };
-        let block_bytes = block_size.bytes();
-        if bytes == 0 || bytes % u64::from(block_bytes) != 0 || i64::try_from(bytes).is_err() {
-            let problem = Problem::SizeNotInBlocks { bytes, block_bytes };
-            self.fault(size.span(), key(raw, "size"), problem);
         }
-        Some(bytes)
+    };
+    let block_bytes = block_size.bytes();
+    if bytes == 0 || bytes % u64::from(block_bytes) != 0 || i64::try_from(bytes).is_err() {
+        let problem = Problem::SizeNotInBlocks { bytes, block_bytes };
+        faults.add(size.span(), key(raw, "size"), problem);
     }
+    Some(bytes)
 }
 
 fn key(raw: &RawVolume, key: &str) -> String {

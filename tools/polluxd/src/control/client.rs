@@ -1,6 +1,6 @@
 //! One connection to the control socket.
 
-use crate::daemon::StatsMark;
+use crate::daemon::{Awaited, StatsMark};
 use control_api::{
     ErrorCode, Id, LineBuffer, REQUEST_BYTES_MAX, Request, Response, RpcError, encode_line,
 };
@@ -16,6 +16,8 @@ pub(super) struct Client {
     unsent: Vec<u8>,
     /// What its last statistics were.
     pub(super) stats_mark: Option<StatsMark>,
+    /// Its call that is answered later. Its further requests wait in the socket until then.
+    pub(super) awaited: Option<(Id, Awaited)>,
     /// It gets what is unsent, and then the connection ends.
     is_leaving: bool,
 }
@@ -38,6 +40,7 @@ impl Client {
             received: LineBuffer::new(REQUEST_BYTES_MAX),
             unsent: Vec::new(),
             stats_mark: None,
+            awaited: None,
             is_leaving: false,
         }
     }
@@ -53,6 +56,9 @@ impl Client {
             }
             if self.is_leaving {
                 return Wish::Leave;
+            }
+            if self.awaited.is_some() {
+                return Wish::Nothing;
             }
             match self.received.next_line() {
                 Ok(Some(line)) => match Request::parse(&line) {

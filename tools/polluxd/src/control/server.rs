@@ -2,9 +2,10 @@
 
 use super::client::{Client, Wish};
 use super::socket::{ControlFault, ControlSocket};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Outcome, Reply};
 use control_api::{ErrorCode, Id, Response, RpcError};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
+use reactor::Alarm;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::collections::BTreeMap;
@@ -12,12 +13,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use units::limits::CONTROL_CLIENTS_MAX;
 
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
-const FIRST_CLIENT: usize = 2;
+/// Workers and reactors have something to say.
+const ALARM: Token = Token(2);
+const FIRST_CLIENT: usize = 3;
 
 /// The exit code of a daemon that a second signal ended in the middle of its shutdown.
 const EXIT_CODE_ENDED_AT_ONCE: i32 = 130;
@@ -25,6 +28,7 @@ const EXIT_CODE_ENDED_AT_ONCE: i32 = 130;
 /// The control socket and the signals.
 pub(crate) struct Server {
     poll: Poll,
+    alarm: Arc<Waker>,
     socket: ControlSocket,
     signals: Signals,
     /// Set when the daemon ends: from then on the next signal ends the process at once.
@@ -64,8 +68,10 @@ impl Server {
             .register(&mut socket.listener, LISTENER, Interest::READABLE)
             .and_then(|()| registry.register(&mut signals, SIGNALS, Interest::READABLE))
             .map_err(step("watch"))?;
+        let alarm = Waker::new(registry, ALARM).map_err(step("watch"))?;
         Ok(Self {
             poll,
+            alarm: Arc::new(alarm),
             socket,
             signals,
             is_ending,
@@ -75,38 +81,58 @@ impl Server {
         })
     }
 
-    /// Serves until a signal or a call ends the daemon.
+    /// Wakes [`Self::run`], from any thread, to take in what workers and reactors have done.
+    pub(crate) fn alarm(&self) -> Alarm {
+        let alarm = Arc::clone(&self.alarm);
+        Arc::new(move || {
+            if let Err(error) = alarm.wake() {
+                tracing::error!(%error, "cannot wake the control thread");
+            }
+        })
+    }
+
+    /// Serves until a signal or a call ends the daemon, and until that end has come.
     ///
     /// # Errors
     /// The operating system does not let the thread wait.
     pub(crate) fn run(&mut self, daemon: &mut Daemon) -> io::Result<()> {
         let mut events = Events::with_capacity(CONTROL_CLIENTS_MAX + FIRST_CLIENT);
-        loop {
-            let timeout = if self.unfinished.is_empty() { None } else { Some(Duration::ZERO) };
+        while !daemon.is_over(Instant::now()) {
+            let timeout = self.timeout(daemon, Instant::now());
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
             let mut wanted = std::mem::take(&mut self.unfinished);
-            let mut is_ended = false;
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept(),
-                    SIGNALS => is_ended |= self.handle_signals(daemon),
+                    SIGNALS => self.handle_signals(daemon),
+                    // It is looked for in every turn.
+                    ALARM => {}
                     Token(client) => wanted.push(client),
                 }
             }
+            daemon.handle_events();
             wanted.sort_unstable();
             wanted.dedup();
             for client in wanted {
-                is_ended |= self.handle_client(client, daemon);
+                self.handle_client(client, daemon);
             }
-            if is_ended {
-                self.is_ending.store(true, Ordering::Relaxed);
-                return Ok(());
-            }
+            self.settle(daemon);
         }
+        Ok(())
+    }
+
+    /// How long nothing is to be done unless something happens.
+    fn timeout(&self, daemon: &Daemon, now: Instant) -> Option<Duration> {
+        if !self.unfinished.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let awaited = self.clients.values().filter_map(|client| client.awaited.as_ref());
+        let until = awaited.map(|(_, awaited)| awaited.until).chain(daemon.deadline()).min();
+        until.map(|until| until.saturating_duration_since(now))
     }
 
     fn accept(&mut self) {
@@ -144,40 +170,71 @@ impl Server {
         }
     }
 
-    /// Handles the signals that came; tells whether the daemon is to end.
-    fn handle_signals(&mut self, daemon: &mut Daemon) -> bool {
-        let mut ended = false;
-        for signal in self.signals.pending() {
+    fn handle_signals(&mut self, daemon: &mut Daemon) {
+        let signals: Vec<_> = self.signals.pending().collect();
+        for signal in signals {
             if signal == SIGHUP {
                 reload(daemon);
             } else {
-                ended = true;
+                self.begin_end(daemon);
             }
         }
-        ended
     }
 
-    /// Does what a client wants next; tells whether the daemon is to end.
-    fn handle_client(&mut self, token: usize, daemon: &mut Daemon) -> bool {
-        let Some(client) = self.clients.get_mut(&token) else { return false };
+    fn begin_end(&self, daemon: &mut Daemon) {
+        if self.is_ending.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        crate::run::notify(&[sd_notify::NotifyState::Stopping]);
+        tracing::info!("ending: initiators are asked to log out; a second signal ends at once");
+        daemon.begin_end(Instant::now());
+    }
+
+    /// Begins what a client wants next.
+    fn handle_client(&mut self, token: usize, daemon: &mut Daemon) {
+        let Some(client) = self.clients.get_mut(&token) else { return };
         match client.next() {
-            Wish::Nothing => false,
+            Wish::Nothing => {}
             Wish::Leave => {
                 // Dropping the socket takes it out of the poll.
                 self.clients.remove(&token);
-                false
             }
-            Wish::Call(request) => {
-                let outcome = daemon.call(request.call, &mut client.stats_mark);
-                client.answer(&match outcome.answer {
-                    Ok(result) => Response::success(request.id, result),
-                    Err(error) => Response::failure(request.id, error),
-                });
-                // The answer leaves as far as the client takes it, whatever comes next.
-                client.flush();
-                self.unfinished.push(token);
-                outcome.shutdown
+            Wish::Call(request) => match daemon.call(request.call) {
+                Reply::Now(outcome) => self.answer(token, request.id, outcome, daemon),
+                Reply::Later(awaited) => client.awaited = Some((request.id, awaited)),
+            },
+        }
+    }
+
+    /// Answers the calls that had to wait and can be answered now.
+    fn settle(&mut self, daemon: &mut Daemon) {
+        let now = Instant::now();
+        let mut settled = Vec::new();
+        for (&token, client) in &mut self.clients {
+            let Some((id, awaited)) = client.awaited.take() else { continue };
+            match daemon.settle(&awaited, now, &mut client.stats_mark) {
+                Some(outcome) => settled.push((token, id, outcome)),
+                None => client.awaited = Some((id, awaited)),
             }
+        }
+        for (token, id, outcome) in settled {
+            self.answer(token, id, outcome, daemon);
+        }
+    }
+
+    fn answer(&mut self, token: usize, id: Id, outcome: Outcome, daemon: &mut Daemon) {
+        let Some(client) = self.clients.get_mut(&token) else {
+            unreachable!("a client goes only when it awaits nothing")
+        };
+        client.answer(&match outcome.answer {
+            Ok(result) => Response::success(id, result),
+            Err(error) => Response::failure(id, error),
+        });
+        // The answer leaves as far as the client takes it, whatever comes next.
+        client.flush();
+        self.unfinished.push(token);
+        if outcome.shutdown {
+            self.begin_end(daemon);
         }
     }
 }
@@ -186,10 +243,9 @@ fn reload(daemon: &mut Daemon) {
     if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
         crate::run::notify(&[sd_notify::NotifyState::Reloading, now]);
     }
-    match daemon.reload() {
-        Ok(applied) if applied.changes.is_empty() => tracing::info!("reload: nothing changed"),
-        Ok(applied) => tracing::info!(generation = applied.generation, "reload: done"),
-        Err(error) => tracing::error!("reload: {error}"),
+    // Its end is reported when it has come.
+    if let Err(error) = daemon.reload() {
+        tracing::error!("reload: {error}");
+        crate::run::notify(&[sd_notify::NotifyState::Ready]);
     }
-    crate::run::notify(&[sd_notify::NotifyState::Ready]);
 }

@@ -1,62 +1,17 @@
-//! What the daemon tells of itself: status, volumes, targets, sessions.
+//! The volumes and targets of the configuration in force, as the control interface shows them.
 
-use super::Daemon;
-use crate::greeting::Greeting;
+use super::followed::Followed;
 use crate::storage::Volume;
-use control_api::{
-    LunInfo, LunName, PortalInfo, Status, TargetInfo, Targets, VolumeInfo, VolumeState, Volumes,
-};
+use control_api::{LunInfo, TargetInfo, Targets, VolumeInfo, VolumeState, Volumes};
 use volume::Access;
 
-impl Daemon {
-    pub(super) fn status(&self) -> Status {
-        Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            pid: std::process::id(),
-            uptime_s: self.started_at.elapsed().as_secs(),
-            state_dir: self.state.path().display().to_string(),
-            config_file: self.loaded.file.display().to_string(),
-            config_is_master: self.loaded.is_master,
-            config_refused: self.refused.clone(),
-            generation: self.catalog.generation(),
-            cores: self.cores.iter().map(|&c| u32::try_from(c).unwrap_or(u32::MAX)).collect(),
-            settings: self.settings.shown(),
-            portals: self
-                .portals
-                .iter()
-                .map(|p| PortalInfo {
-                    address: p.address.to_string(),
-                    portal_group: p.portal_group_tag,
-                })
-                .collect(),
-            sessions: self.session_count(),
-            volumes: self.volume_list().volumes,
-            targets: self.loaded.config.targets.len() as u64,
-            warnings: self.start_warnings.iter().chain(&self.config_warnings).cloned().collect(),
-        }
-    }
-
-    /// What the daemon says when it serves.
-    pub(crate) fn greeting(&self, perfctl: &str) -> String {
-        let perfctl = if self.settings.control_is_default {
-            perfctl.to_owned()
-        } else {
-            format!("{perfctl} --control {}", self.settings.control.display())
-        };
-        Greeting {
-            state_dir: self.state.path(),
-            volumes: &self.volume_list().volumes,
-            targets: &self.targets().targets,
-            portals: &self.portals,
-            perfctl: &perfctl,
-        }
-        .text()
-    }
-
+impl Followed {
+    /// All volumes.
     pub(super) fn volume_list(&self) -> Volumes {
         Volumes { volumes: self.volumes.iter().map(|v| self.describe(v)).collect() }
     }
 
+    /// The volume of a name.
     pub(super) fn volume_info(&self, name: &str) -> Option<VolumeInfo> {
         self.volumes.find(name).map(|v| self.describe(v))
     }
@@ -91,23 +46,15 @@ impl Daemon {
         }
     }
 
-    /// The LUNs that a volume is configured to be.
-    pub(super) fn luns_of(&self, volume: &str) -> Vec<LunName> {
-        let targets = self.loaded.config.targets.iter();
-        targets
-            .flat_map(|t| t.luns.iter().map(move |(lun, mapping)| (t, *lun, mapping)))
-            .filter(|(_, _, mapping)| mapping.volume == volume)
-            .map(|(t, lun, _)| LunName { target: t.name.clone(), lun })
-            .collect()
-    }
-
+    /// All targets.
     pub(super) fn targets(&self) -> Targets {
         let names = self.loaded.config.targets.iter().map(|t| &t.name);
         Targets { targets: names.filter_map(|name| self.target_info(name)).collect() }
     }
 
+    /// The target of a name.
     pub(super) fn target_info(&self, name: &str) -> Option<TargetInfo> {
-        let target = self.loaded.config.targets.iter().find(|t| t.name == name)?;
+        let target = self.target(name)?;
         let luns = target.luns.iter().map(|(&lun, mapping)| LunInfo {
             lun,
             volume: mapping.volume.clone(),

@@ -1,61 +1,128 @@
-//! Following another configuration without touching what it does not touch.
+//! Following another configuration without touching what it does not touch. All of this runs on
+//! a worker, because it reads secrets and writes what must survive.
 
-use super::start::{keep_catalog, keep_ports};
-use super::{Daemon, catalog, identity};
-use crate::config::{Fault, difference};
+use super::change::{Apply, Change, Edit};
+use super::edit::absent;
+use super::followed::{Followed, Ground};
+use super::identity;
+use super::start::{catalog_text, keep_catalog};
+use crate::config::{Fault, VolumeConfig, difference};
 use crate::settings::{Loaded, load_text};
-use control_api::{ConfigApplied, ConfigApply, ErrorCode, RpcError};
-use std::path::{Path, PathBuf};
+use crate::start_fault::StartFault;
+use crate::state::{Removal, new_uuid};
+use crate::storage::{Outcome, Volume};
+use control_api::{ConfigApplied, ErrorCode, RpcError, VolumeDelete, VolumeKind};
+use reactor::Store;
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
+use units::VolumeId;
 
-/// A configuration on its way into force.
-pub(super) struct Proposal {
-    /// The configuration.
-    pub(super) loaded: Loaded,
-    /// The node's own catalog is to become this text.
-    pub(super) catalog_text: Option<String>,
-    /// The whole change is for this volume: without it served there is no point.
-    pub(super) must_serve: Option<String>,
+/// One try to bring a change into force. It is made again when the volumes that it needs are
+/// open.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) change: Change,
+    pub(super) followed: Arc<Followed>,
+    pub(super) ground: Arc<Ground>,
+    /// Volumes that were opened for it.
+    pub(super) opened: BTreeMap<String, Outcome>,
 }
 
-impl Daemon {
-    /// Reads the configuration again and follows it, as SIGHUP and `perfctl apply` ask for. A
-    /// bad one is refused as a whole, and what runs goes on.
-    pub(crate) fn reload(&mut self) -> Result<ConfigApplied, RpcError> {
-        self.config_apply(&ConfigApply::default())
+/// What a try came to.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The change is good; nothing was to be changed.
+    Checked(ConfigApplied),
+    /// These volumes must be opened first.
+    Open(Wanted),
+    /// All that must survive is written.
+    Written(Box<Written>),
+}
+
+/// Volumes that a change needs.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// The change, which is tried again with them.
+    pub(super) change: Change,
+    pub(super) volumes: Vec<VolumeConfig>,
+    pub(super) naa_oui: Option<[u8; 3]>,
+}
+
+/// A change that the reactors are to learn of.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) change: Change,
+    pub(super) followed: Followed,
+    pub(super) stores: Vec<(VolumeId, Store)>,
+    pub(super) applied: ConfigApplied,
+    /// For a deleted volume.
+    pub(super) deleted: Option<Deleted>,
+}
+
+/// A volume that the catalog does not have any more.
+#[derive(Debug)]
+pub(super) struct Deleted {
+    /// What the reactors have open of it.
+    pub(super) served: Option<VolumeId>,
+    /// What is to be removed of it.
+    pub(super) removal: Option<Removal>,
+    /// The file or device that stays.
+    pub(super) file_left: Option<String>,
+}
+
+/// A configuration on its way into force.
+struct Proposal {
+    loaded: Loaded,
+    /// The node's own catalog is to become this text.
+    catalog_text: Option<String>,
+}
+
+impl Attempt {
+    /// Tries. May block.
+    ///
+    /// # Errors
+    /// Why the change cannot be made; then everything is as it was.
+    pub(super) fn run(self) -> Result<Step, RpcError> {
+        let proposal = match &self.change {
+            Change::Apply(apply) => self.propose_file(apply)?,
+            Change::Edit(edit) => self.propose_edit(edit)?,
+        };
+        self.followed.check_contradiction(&proposal.loaded)?;
+        if let Change::Apply(Apply { check_only: true, .. }) = &self.change {
+            return Ok(Step::Checked(self.followed.would_change(&proposal.loaded)));
+        }
+        // A volume that failed is tried again when the whole configuration is applied.
+        let with_failed = matches!(self.change, Change::Apply(_));
+        let volumes = self.followed.volumes.to_open(&proposal.loaded.config.volumes, with_failed);
+        let missing: Vec<_> =
+            volumes.into_iter().filter(|v| !self.opened.contains_key(&v.name)).cloned().collect();
+        if !missing.is_empty() {
+            assert!(self.opened.is_empty(), "what must be opened changed between two tries");
+            let naa_oui = proposal.loaded.config.node.naa_oui;
+            let wanted = Wanted { change: self.change, volumes: missing, naa_oui };
+            return Ok(Step::Open(wanted));
+        }
+        self.write(proposal).map(|written| Step::Written(Box::new(written)))
     }
 
-    pub(super) fn config_apply(&mut self, params: &ConfigApply) -> Result<ConfigApplied, RpcError> {
-        let file = self.file_to_apply(params)?;
-        let text = std::fs::read_to_string(&file).map_err(|e| {
-            let sentence = format!("cannot read {}: {e}", file.display());
-            RpcError::new(ErrorCode::Environment, sentence).on(file.display().to_string())
-        })?;
-        let loaded = match load_text(&file, self.loaded.is_master, &text) {
-            Ok(loaded) => loaded,
-            Err(faults) => return Err(self.refuse(&file, &faults, params.check_only)),
-        };
-        if params.check_only {
-            return self.would_change(&loaded);
-        }
+    fn propose_file(&self, apply: &Apply) -> Result<Proposal, RpcError> {
+        let running = &self.followed.loaded;
+        let loaded = load_text(&apply.file, running.is_master, &apply.text)
+            .map_err(|faults| refusal(&apply.file, &faults))?;
         // The node's own catalog takes over the text of another file, comments and all.
-        let is_own = self.loaded.is_master || file == self.loaded.file;
-        let catalog_text = if is_own { None } else { Some(text) };
-        let loaded = match &catalog_text {
-            Some(text) => self.as_own_catalog(loaded, text)?,
-            None => Loaded { file: self.loaded.file.clone(), ..loaded },
-        };
-        let applied = self.adopt(Proposal { loaded, catalog_text, must_serve: None });
-        match &applied {
-            Ok(_) => self.refused.clear(),
-            Err(error) => self.refused = vec![error.message.clone()],
+        let is_own = running.is_master || apply.file == running.file;
+        if is_own || apply.check_only {
+            let loaded = Loaded { file: running.file.clone(), ..loaded };
+            return Ok(Proposal { loaded, catalog_text: None });
         }
-        applied
+        let loaded = self.as_own_catalog(loaded, &apply.text)?;
+        Ok(Proposal { loaded, catalog_text: Some(apply.text.clone()) })
     }
 
     /// Another file's configuration as the node's own catalog: its text must mean the same there.
     fn as_own_catalog(&self, loaded: Loaded, text: &str) -> Result<Loaded, RpcError> {
-        match load_text(&self.loaded.file, false, text) {
+        match load_text(&self.followed.loaded.file, false, text) {
             Ok(own) if own.config == loaded.config => Ok(own),
             Ok(_) | Err(_) => {
                 let file = loaded.file.display().to_string();
@@ -68,53 +135,130 @@ impl Daemon {
         }
     }
 
-    /// The file that runs at the next start must be the one that runs now: with a master file,
-    /// no other can be applied.
-    fn file_to_apply(&self, params: &ConfigApply) -> Result<PathBuf, RpcError> {
-        let Some(file) = &params.file else { return Ok(self.loaded.file.clone()) };
-        let file = PathBuf::from(file);
-        let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
-            (Ok(a), Ok(b)) => a == b,
-            (Ok(_) | Err(_), _) => a == b,
+    /// Changes the node's own catalog, whole or not at all.
+    fn propose_edit(&self, edit: &Edit) -> Result<Proposal, RpcError> {
+        if let Edit::VolumeDelete(params) = edit {
+            self.volume_to_delete(params)?;
+        }
+        let running = &self.followed.loaded;
+        let mut raw = running.raw.clone();
+        edit.clone().change(&mut raw)?;
+        let text =
+            catalog_text(&raw).map_err(|e| RpcError::new(ErrorCode::Internal, e.to_string()))?;
+        let loaded = load_text(&running.file, false, &text).map_err(|faults| {
+            // The places are those of a text that the caller has never seen.
+            let sentences: Vec<_> = faults.iter().map(|f| f.sentence()).collect();
+            RpcError::new(ErrorCode::InvalidParams, sentences.join("\n"))
+        })?;
+        Ok(Proposal { loaded, catalog_text: Some(text) })
+    }
+
+    /// The volume, which no LUN may map.
+    fn volume_to_delete(&self, params: &VolumeDelete) -> Result<&Volume, RpcError> {
+        let name = &params.name;
+        let volume = self.followed.volumes.find(name).ok_or_else(|| absent("volume", name))?;
+        match self.followed.luns_of(name).first() {
+            None => Ok(volume),
+            Some(lun) => {
+                let sentence = format!("volume {name} is LUN {} of target {}", lun.lun, lun.target);
+                let hint = format!("Run perfctl target unmap {} {} first.", lun.target, lun.lun);
+                Err(RpcError::new(ErrorCode::Busy, sentence).on(name).hint(hint))
+            }
+        }
+    }
+
+    /// Writes what must survive, the decisive part last.
+    fn write(self, proposal: Proposal) -> Result<Written, RpcError> {
+        let Proposal { loaded, catalog_text } = proposal;
+        let changes = difference(&self.followed.loaded.config, &loaded.config);
+        let mut warnings = self.followed.restart_warnings(&loaded);
+        let deleted = match &self.change {
+            Change::Edit(Edit::VolumeDelete(params)) => Some(self.deleted(params)?),
+            Change::Edit(_) | Change::Apply(_) => None,
         };
-        if !self.loaded.is_master || params.check_only || same(&file, &self.loaded.file) {
-            return Ok(file);
+        let Self { change, followed: before, ground, opened } = self;
+        let mut planned = before.volumes.follow(&loaded.config.volumes, &ground.state, opened);
+        if let Change::Edit(Edit::VolumeCreate(params)) = &change
+            && let Some(volume) = planned.table.find(&params.name)
+            && let Err(reason) = &volume.served
+        {
+            let sentence = format!("volume {} cannot be served: {reason}", params.name);
+            return Err(RpcError::new(ErrorCode::Environment, sentence).on(&*params.name));
         }
-        Err(self.master_refusal())
-    }
-
-    /// The daemon follows a file of the administrator, which nobody else changes.
-    pub(super) fn master_refusal(&self) -> RpcError {
-        let master = self.loaded.file.display();
-        RpcError::new(
-            ErrorCode::ConfigFileIsMaster,
-            format!("polluxd follows {master}, so that file must be changed"),
-        )
-        .on(master.to_string())
-        .hint("Edit it, and run perfctl apply.")
-    }
-
-    fn refuse(&mut self, file: &Path, faults: &[Fault], check_only: bool) -> RpcError {
-        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-        if !check_only {
-            self.refused.clone_from(&faults);
+        warnings.append(&mut planned.warnings);
+        planned.warnings.clone_from(&warnings);
+        let generation = before.catalog.generation() + 1;
+        let (followed, stores) =
+            Followed::new(generation, loaded, planned, before.ports.clone(), &ground)
+                .map_err(|fault| RpcError::new(ErrorCode::ConfigInvalid, fault.to_string()))?;
+        let environment = |e: &dyn std::fmt::Display| {
+            RpcError::new(ErrorCode::Environment, format!("{e}; what ran before still runs"))
+        };
+        let removal = deleted.as_ref().and_then(|deleted| deleted.removal.as_ref());
+        if let Some(removal) = removal {
+            removal.note(&ground.state).map_err(|e| {
+                let volume = &removal.volume;
+                environment(&format!("cannot note the deletion of volume {volume}: {e}"))
+            })?;
         }
-        RpcError::new(
-            ErrorCode::ConfigInvalid,
-            format!("{} is not good; what ran before still runs", file.display()),
-        )
-        .on(file.display().to_string())
-        .faults(faults)
+        let keep = || -> Result<(), StartFault> {
+            followed.keep_ports(&ground)?;
+            match &catalog_text {
+                Some(text) => keep_catalog(&followed.loaded.file, text),
+                None => Ok(()),
+            }
+        };
+        if let Err(fault) = keep() {
+            if let Some(removal) = removal {
+                // A note that stays is dropped at the next start, because the volume is there.
+                let _ = removal.forget(&ground.state);
+            }
+            return Err(environment(&fault));
+        }
+        let changes = changes.iter().map(ToString::to_string).collect();
+        let applied = ConfigApplied { changes, warnings, generation };
+        Ok(Written { change, followed, stores, applied, deleted })
     }
 
-    fn would_change(&self, loaded: &Loaded) -> Result<ConfigApplied, RpcError> {
-        self.check_contradiction(loaded)?;
+    fn deleted(&self, params: &VolumeDelete) -> Result<Deleted, RpcError> {
+        let volume = self.volume_to_delete(params)?;
+        let is_removable = volume.config.kind == VolumeKind::File && params.remove_file;
+        let (removed, left) =
+            if is_removable { (volume.path.clone(), None) } else { (None, volume.path.clone()) };
+        // A record that cannot be read goes too.
+        let record = self.ground.state.record(&params.name);
+        let removal = match (&record, &removed) {
+            (Ok(None), None) => None,
+            (Ok(_) | Err(_), _) => {
+                let record = record.as_ref().ok().and_then(Option::as_ref);
+                Some(Removal::new(&params.name, record, removed, random_uuid).map_err(|e| {
+                    let sentence = format!("the operating system gives no random numbers: {e}");
+                    RpcError::new(ErrorCode::Environment, sentence)
+                })?)
+            }
+        };
+        Ok(Deleted {
+            served: volume.served.as_ref().ok().map(|record| record.id),
+            removal,
+            file_left: left.map(|path| path.display().to_string()),
+        })
+    }
+}
+
+fn random_uuid() -> std::io::Result<String> {
+    let mut random = [0; 16];
+    (identity(None).random)(&mut random)?;
+    Ok(new_uuid(random))
+}
+
+impl Followed {
+    fn would_change(&self, loaded: &Loaded) -> ConfigApplied {
         let changes = difference(&self.loaded.config, &loaded.config);
-        Ok(ConfigApplied {
+        ConfigApplied {
             changes: changes.iter().map(ToString::to_string).collect(),
             warnings: self.restart_warnings(loaded),
             generation: self.catalog.generation(),
-        })
+        }
     }
 
     fn check_contradiction(&self, loaded: &Loaded) -> Result<(), RpcError> {
@@ -135,56 +279,28 @@ impl Daemon {
             .collect()
     }
 
-    /// Brings a checked configuration into force, or leaves everything as it was.
-    pub(super) fn adopt(&mut self, proposal: Proposal) -> Result<ConfigApplied, RpcError> {
-        let Proposal { loaded, catalog_text, must_serve } = proposal;
-        self.check_contradiction(&loaded)?;
-        let changes = difference(&self.loaded.config, &loaded.config);
-        let mut warnings = self.restart_warnings(&loaded);
-        let identity = identity(loaded.config.node.naa_oui);
-        let planned = self.volumes.plan(&loaded.config.volumes, &self.state, identity);
-        if let Some(name) = must_serve
-            && let Some(volume) = planned.table.find(&name)
-            && let Err(reason) = &volume.served
-        {
-            let sentence = format!("volume {name} cannot be served: {reason}");
-            return Err(RpcError::new(ErrorCode::Environment, sentence).on(name));
-        }
-        warnings.extend(planned.warnings);
-        let mut ports = self.ports.clone();
-        let catalog = catalog::build(
-            self.catalog.generation() + 1,
-            &loaded.config,
-            &planned.table,
-            &self.portals,
-            &mut ports,
-        )
-        .map_err(|fault| RpcError::new(ErrorCode::ConfigInvalid, fault.to_string()))?;
-        let environment = |e: crate::start_fault::StartFault| {
-            RpcError::new(ErrorCode::Environment, format!("{e}; what ran before still runs"))
-        };
-        keep_ports(&self.state, &ports).map_err(environment)?;
-        if let Some(text) = catalog_text {
-            keep_catalog(&loaded.file, &text).map_err(environment)?;
-        }
-        let catalog = Arc::new(catalog);
-        self.node.apply(Arc::clone(&catalog), planned.stores);
-        self.catalog = catalog;
-        self.volumes = planned.table;
-        self.ports = ports;
-        self.settings.follow(&loaded.config);
-        self.loaded = loaded;
-        self.config_warnings.clone_from(&warnings);
-        for change in &changes {
-            tracing::info!("{change}");
-        }
-        for warning in &warnings {
-            tracing::warn!("{warning}");
-        }
-        Ok(ConfigApplied {
-            changes: changes.iter().map(ToString::to_string).collect(),
-            warnings,
-            generation: self.catalog.generation(),
-        })
+    /// The daemon follows a file of the administrator, which nobody else changes.
+    pub(super) fn master_refusal(&self) -> RpcError {
+        master_refusal(&self.loaded.file)
     }
+}
+
+/// Why nobody but the administrator changes what a master file says.
+pub(super) fn master_refusal(master: &Path) -> RpcError {
+    let master = master.display();
+    RpcError::new(
+        ErrorCode::ConfigFileIsMaster,
+        format!("polluxd follows {master}, so that file must be changed"),
+    )
+    .on(master.to_string())
+    .hint("Edit it, and run perfctl apply.")
+}
+
+fn refusal(file: &Path, faults: &[Fault]) -> RpcError {
+    RpcError::new(
+        ErrorCode::ConfigInvalid,
+        format!("{} is not good; what ran before still runs", file.display()),
+    )
+    .on(file.display().to_string())
+    .faults(faults.iter().map(ToString::to_string).collect())
 }

@@ -1,34 +1,38 @@
-//! Who is logged in, and sending somebody away.
+//! The sessions that the reactors reported.
 
-use super::Daemon;
-use control_api::{
-    ErrorCode, RpcError, SessionDrop, SessionDropped, SessionInfo, SessionList, Sessions,
-};
-use reactor::ReactorReport;
+use control_api::{ErrorCode, RpcError, SessionDrop, SessionDropped, SessionInfo, Sessions};
+use reactor::{Node, ReactorReport};
 use units::{ConnId, ReactorId};
 
-impl Daemon {
-    pub(super) fn sessions(&self, _: SessionList) -> Sessions {
-        let reports = self.node.report();
-        Sessions { sessions: reports.iter().flat_map(sessions_of).map(|(_, s)| s).collect() }
-    }
+/// All sessions.
+pub(super) fn sessions(reports: &[&ReactorReport]) -> Sessions {
+    Sessions { sessions: reports.iter().flat_map(|r| sessions_of(r)).map(|(_, s)| s).collect() }
+}
 
-    pub(super) fn session_count(&self) -> u64 {
-        self.node.report().iter().map(|report| report.sessions.len() as u64).sum()
-    }
+/// How many there are.
+pub(super) fn count(reports: &[&ReactorReport]) -> u64 {
+    reports.iter().map(|report| report.sessions.len() as u64).sum()
+}
 
-    pub(super) fn session_drop(&self, params: SessionDrop) -> Result<SessionDropped, RpcError> {
-        let reports = self.node.report();
-        let mut sessions = reports.iter().flat_map(sessions_of);
-        let Some(((reactor, conn), _)) = sessions.find(|(_, s)| s.id == params.id) else {
-            let sentence = format!("there is no session {}", params.id);
-            return Err(RpcError::new(ErrorCode::NotFound, sentence)
-                .on(params.id)
-                .hint("perfctl session list shows those that there are."));
-        };
-        self.node.drop_session(reactor, conn);
-        Ok(SessionDropped { id: params.id })
-    }
+/// Drops a session.
+///
+/// # Errors
+/// There is none with this name.
+pub(super) fn drop_session(
+    node: &mut Node,
+    params: &SessionDrop,
+) -> Result<SessionDropped, RpcError> {
+    let reports = node.known_reports();
+    let mut sessions = reports.iter().flat_map(|report| sessions_of(report));
+    let Some(((reactor, conn), _)) = sessions.find(|(_, s)| s.id == params.id) else {
+        let sentence = format!("session {:?} does not exist", params.id);
+        return Err(RpcError::new(ErrorCode::NotFound, sentence)
+            .on(&*params.id)
+            .hint("Run \"perfctl session list\" to see the existing sessions."));
+    };
+    drop(sessions);
+    node.drop_session(reactor, conn);
+    Ok(SessionDropped { id: params.id.clone() })
 }
 
 /// The sessions of a reactor, with what names them to the node.

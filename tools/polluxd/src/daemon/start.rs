@@ -1,18 +1,24 @@
 //! From flags to a daemon that serves.
 
-use super::{Daemon, catalog, identity};
+use super::followed::{Followed, Ground};
+use super::operations::{OperationWorkers, Operations};
+use super::{Daemon, identity};
 use crate::config::{NodeConfig, Poll, RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced};
 use crate::flags::Flags;
 use crate::listen::listen_on;
 use crate::settings::{Loaded, Settings, load, load_text, state_dir};
 use crate::start_fault::StartFault;
-use crate::state::{StateDir, TargetPorts, durable};
-use crate::storage::VolumeTable;
+use crate::state::{Removal, StateDir, TargetPorts, durable};
+use crate::storage::{VolumeTable, path_of};
+use crate::workers::Workers;
 use control_api::VolumeKind;
-use reactor::{Napi, Node, NodeOptions, PollMode};
+use reactor::{Alarm, Napi, Node, NodeOptions, PollMode};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
+use units::limits;
 
 /// The embedded default.
 const DEMO_VOLUME: &str = "demo";
@@ -24,7 +30,7 @@ const CATALOG_HEAD: &str =
     "# Written by polluxd. Change it with perfctl while the daemon runs.\n\n";
 
 impl Daemon {
-    /// Starts serving.
+    /// Starts serving. `alarm` wakes whoever is to call [`Self::handle_events`].
     ///
     /// # Errors
     /// Why not, for people.
@@ -32,49 +38,96 @@ impl Daemon {
         settings: Settings,
         state: StateDir,
         loaded: Loaded,
+        alarm: Alarm,
     ) -> Result<Self, StartFault> {
         let mut warnings = Vec::new();
         let buffer = settings.node.socket_buffer;
         let listeners = listen_on(&settings.portals, buffer, &mut warnings)?;
         warnings.extend(idle_options(&settings.node));
         let portals: Vec<_> = listeners.iter().map(|(_, portal)| *portal).collect();
-        let mut ports = load_ports(&state)?;
+        let ports = load_ports(&state)?;
+        let removals = resume_removals(&state, &loaded, &mut warnings);
         let identity = identity(settings.node.naa_oui);
         let planned = VolumeTable::default().plan(&loaded.config.volumes, &state, identity);
-        let catalog = catalog::build(1, &loaded.config, &planned.table, &portals, &mut ports)?;
-        keep_ports(&state, &ports)?;
-        let catalog = Arc::new(catalog);
+        let ground = Arc::new(Ground { state, portals });
+        let (followed, stores) = Followed::new(1, loaded, planned, ports, &ground)?;
+        followed.keep_ports(&ground)?;
         let cores = cores(&settings)?;
         let options = node_options(&settings, cores.clone());
         let sockets = listeners.into_iter().map(|(socket, _)| socket).collect();
+        let catalog = Arc::clone(&followed.catalog);
         let (node, node_warnings) =
-            Node::start(options, sockets, Arc::clone(&catalog), planned.stores)
+            Node::start(options, sockets, catalog, stores, Arc::clone(&alarm))
                 .map_err(StartFault::Node)?;
         warnings.extend(node_warnings);
-        let daemon = Self {
-            state,
+        let (sender, completions) = channel();
+        let pool = |name, threads_max| {
+            Workers::start(name, threads_max, sender.clone(), Arc::clone(&alarm))
+                .map_err(StartFault::Workers)
+        };
+        let workers = OperationWorkers {
+            // One, because each change builds on the one before.
+            journal: pool("journal", 1)?,
+            files: pool("files", limits::CONTROL_WORKERS_MAX)?,
+            completions,
+        };
+        let mut daemon = Self {
             settings,
-            loaded,
-            volumes: planned.table,
-            ports,
-            portals,
+            operations: Operations::new(Arc::clone(&ground), Arc::new(followed), workers),
+            ground,
             cores,
             node,
-            catalog,
             started_at: Instant::now(),
             start_warnings: warnings,
-            config_warnings: planned.warnings,
-            refused: Vec::new(),
+            reporting: BTreeMap::new(),
+            ends_at: None,
         };
-        daemon.log_warnings();
-        Ok(daemon)
-    }
-
-    fn log_warnings(&self) {
-        for warning in self.start_warnings.iter().chain(&self.config_warnings) {
+        for warning in daemon.warnings() {
             tracing::warn!("{warning}");
         }
+        for removal in removals {
+            daemon.operations.resume_removal(removal);
+        }
+        // From the first call on, every reactor has reported once, however busy it is.
+        daemon.node.request_reports();
+        Ok(daemon)
     }
+}
+
+/// Frees the names of volumes whose deletion an earlier daemon did not come to the end of; the
+/// rest of it can be done while this one serves. The notes belong to the node's own catalog: a
+/// master file says nothing of what that has dropped.
+fn resume_removals(state: &StateDir, loaded: &Loaded, warnings: &mut Vec<String>) -> Vec<Removal> {
+    if loaded.is_master {
+        return Vec::new();
+    }
+    let (removals, faults) = match Removal::all(state) {
+        Ok(found) => found,
+        Err(error) => {
+            let directory = state.volume_dir();
+            let fault = format!("cannot look for deletions in {}: {error}", directory.display());
+            (Vec::new(), vec![fault])
+        }
+    };
+    warnings.extend(faults);
+    let mut resumed = Vec::new();
+    for removal in removals {
+        let mut volumes = loaded.config.volumes.iter();
+        let is_in_catalog = volumes.clone().any(|v| v.name == removal.volume);
+        let is_file_taken = volumes.any(|v| {
+            v.kind == VolumeKind::File && removal.file.as_ref() == Some(&path_of(v, state))
+        });
+        let result = if removal.is_decided(is_in_catalog, state) {
+            removal.resume(state, is_file_taken).map(|()| resumed.push(removal.clone()))
+        } else {
+            removal.forget(state)
+        };
+        if let Err(error) = result {
+            let volume = &removal.volume;
+            warnings.push(format!("cannot go on with the deletion of volume {volume}: {error}"));
+        }
+    }
+    resumed
 }
 
 /// The state directory, locked, and the configuration to follow: the administrator's file or
@@ -281,5 +334,36 @@ name = \"iqn.2026-11.local.pollux:demo\"
         let (directory, loaded) = look(&flags).unwrap();
         assert_eq!(loaded.config.targets.len(), 1);
         assert!(!directory.exists());
+    }
+
+    /// The rename had failed, and a new volume took over the file: the next start removed it.
+    #[test]
+    fn a_file_that_another_volume_has_taken_over_survives_the_rest_of_a_deletion() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&dir.path().join("state")).unwrap();
+        let file = dir.path().join("a.raw");
+        std::fs::write(&file, "of b now").unwrap();
+        let record = crate::state::Record {
+            name: "a".into(),
+            uuid: "u1".into(),
+            wwid: volume::Wwid { naa: volume::Naa::LocallyAssigned([0x30; 8]), serial: "1".into() },
+            kind: VolumeKind::File,
+            path: file.clone(),
+            size_bytes: 512,
+            block_size: units::BlockSize::B512,
+        };
+        state.keep_record(&record).unwrap();
+        let no_id = || unreachable!("the record has one");
+        let removal = Removal::new("a", Some(&record), Some(file.clone()), no_id).unwrap();
+        removal.note(&state).unwrap();
+        let text = format!("[[volume]]\nname = \"b\"\nkind = \"file\"\npath = {file:?}\n");
+        let loaded = load_text(&state.catalog_path(), false, &text).unwrap();
+        let mut warnings = Vec::new();
+        for removal in resume_removals(&state, &loaded, &mut warnings) {
+            removal.finish(&state).unwrap();
+        }
+        assert_eq!(warnings, [] as [String; 0]);
+        assert_eq!(std::fs::read(&file).unwrap(), b"of b now");
+        assert_eq!(std::fs::read_dir(state.volume_dir()).unwrap().count(), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! The reactors' statistics as the control interface tells them.
 
-use super::Daemon;
+use super::followed::Followed;
 use control_api::{
     Histogram, LunName, OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, VolumeStats,
 };
@@ -9,7 +9,7 @@ use reactor::stats::{Latency, OperationStats as Recorded, Snapshot, Stage};
 use shard::Operation;
 use std::collections::BTreeMap;
 use std::time::Instant;
-use units::{ReactorId, VolumeId};
+use units::{ReactorId, VolumeId, len_u32, nanoseconds};
 
 /// What the statistics were when a connection last asked for them.
 #[derive(Debug)]
@@ -19,41 +19,45 @@ pub(crate) struct StatsMark {
     snapshots: BTreeMap<ReactorId, Snapshot>,
 }
 
-impl Daemon {
-    pub(super) fn stats(&self, query: &StatsQuery, mark: &mut Option<StatsMark>) -> Stats {
-        let reports = self.node.report();
-        let now = Instant::now();
-        let since = match mark.as_ref().filter(|_| query.since_last) {
-            Some(mark) => mark.at,
-            None => self.started_at,
-        };
-        let earlier = mark.as_ref().filter(|_| query.since_last);
-        let snapshots: Vec<Snapshot> = reports
-            .iter()
-            .map(|r| match earlier.and_then(|mark| mark.snapshots.get(&r.reactor)) {
-                Some(earlier) => r.snapshot.since(earlier),
-                None => r.snapshot.clone(),
-            })
-            .collect();
-        let period_ns = u64::try_from((now - since).as_nanos()).unwrap_or(u64::MAX);
-        let stats = Stats {
-            period_ns,
-            volumes: volume_stats(&snapshots, query, |id| self.names_of(id)),
-            reactors: reports.iter().zip(&snapshots).map(|(r, s)| reactor_stats(r, s)).collect(),
-        };
-        if query.since_last {
-            let snapshots = reports.into_iter().map(|r| (r.reactor, r.snapshot)).collect();
-            *mark = Some(StatsMark { at: now, snapshots });
-        }
-        stats
+/// The answer to a query: since the start, or since the caller's last query, which `mark` keeps.
+pub(super) fn stats(
+    followed: &Followed,
+    started_at: Instant,
+    query: &StatsQuery,
+    reports: &[&ReactorReport],
+    mark: &mut Option<StatsMark>,
+) -> Stats {
+    let now = Instant::now();
+    let since = match mark.as_ref().filter(|_| query.since_last) {
+        Some(mark) => mark.at,
+        None => started_at,
+    };
+    let earlier = mark.as_ref().filter(|_| query.since_last);
+    let snapshots: Vec<Snapshot> = reports
+        .iter()
+        .map(|r| match earlier.and_then(|mark| mark.snapshots.get(&r.reactor)) {
+            Some(earlier) => r.snapshot.since(earlier),
+            None => r.snapshot.clone(),
+        })
+        .collect();
+    let period_ns = nanoseconds(now - since);
+    let stats = Stats {
+        period_ns,
+        volumes: volume_stats(&snapshots, query, |id| names_of(followed, id)),
+        reactors: reports.iter().zip(&snapshots).map(|(r, s)| reactor_stats(r, s)).collect(),
+    };
+    if query.since_last {
+        let snapshots = reports.iter().map(|r| (r.reactor, r.snapshot.clone())).collect();
+        *mark = Some(StatsMark { at: now, snapshots });
     }
+    stats
+}
 
-    /// What a volume is called, by itself and as LUNs. One that is gone has only its number.
-    fn names_of(&self, id: VolumeId) -> (String, Vec<LunName>) {
-        match self.catalog.volume(id) {
-            Some(record) => (record.name.clone(), self.luns_of(&record.name)),
-            None => (format!("(deleted volume {})", id.0), Vec::new()),
-        }
+/// What a volume is called, by itself and as LUNs. One that is gone has only its number.
+fn names_of(followed: &Followed, id: VolumeId) -> (String, Vec<LunName>) {
+    match followed.catalog.volume(id) {
+        Some(record) => (record.name.clone(), followed.luns_of(&record.name)),
+        None => (format!("(deleted volume {})", id.0), Vec::new()),
     }
 }
 
@@ -127,7 +131,7 @@ fn reactor_stats(report: &ReactorReport, snapshot: &Snapshot) -> ReactorStats {
     let counters = snapshot.counters();
     ReactorStats {
         reactor: u16::from(report.reactor.0),
-        core: u32::try_from(report.core).unwrap_or(u32::MAX),
+        core: len_u32(report.core),
         busy_ns: counters.busy_ns,
         idle_ns: counters.idle_ns,
         bytes_copied: counters.bytes_copied,

@@ -51,6 +51,15 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Renames a file in its directory, durably.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn rename(path: &Path, new: &Path) -> io::Result<()> {
+    fs::rename(path, new)?;
+    sync_directory_of(path)
+}
+
 /// Syncs the directory of a file, to make its entries durable.
 fn sync_directory_of(path: &Path) -> io::Result<()> {
     let directory = match path.parent() {

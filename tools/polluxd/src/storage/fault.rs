@@ -22,6 +22,8 @@ pub(crate) enum VolumeFault {
     Memory(String),
     /// It was made once, and now it is gone.
     Missing { path: PathBuf },
+    /// Every place for a volume was used since the start.
+    NoPlace,
     /// There is nothing yet, and no size to make it of.
     NoSize { path: PathBuf },
     /// It cannot be opened. The sentence of whoever tried.
@@ -81,6 +83,7 @@ impl fmt::Display for VolumeFault {
                  with perfctl volume delete",
                 path.display()
             ),
+            Self::NoPlace => f.write_str(NO_PLACE),
             Self::NoSize { path } => write!(
                 f,
                 "{} is not there, and to make it a size is needed; add size = \"10GiB\" or \
@@ -116,6 +119,9 @@ impl fmt::Display for VolumeFault {
         }
     }
 }
+
+const NO_PLACE: &str =
+    "65535 volumes were opened since polluxd started, which is the most; restart it";
 
 fn wrong_type(path: &Path, configured: VolumeKind) -> String {
     let path = path.display();

@@ -18,20 +18,20 @@ pub(crate) struct Identity<'a> {
     /// The OUI for NAA 6 names.
     pub(crate) naa_oui: Option<[u8; 3]>,
     /// Fills bytes with randomness.
-    pub(crate) random: &'a dyn Fn(&mut [u8]) -> io::Result<()>,
+    pub(crate) random: &'a (dyn Fn(&mut [u8]) -> io::Result<()> + Sync),
 }
 
 /// How long a volume in use is waited for. The ring of a daemon that was killed holds the locks
 /// of its volumes, and may still write to them, until the kernel has taken it apart; and reactors
 /// close a deleted volume some time after the catalog has forgotten it.
-pub(super) const IN_USE_TIME_MAX: Duration = Duration::from_secs(15);
+pub(crate) const IN_USE_TIME_MAX: Duration = Duration::from_secs(15);
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// A volume that can be served.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    /// What initiators see of it.
-    pub(crate) record: VolumeRecord,
+    /// What initiators see of it. Its id is given when a table takes it in.
+    pub(super) record: VolumeRecord,
     /// What the reactors read and write.
     pub(crate) store: Store,
     /// What is slower or less than it could be.
@@ -44,15 +44,14 @@ pub(crate) struct Opened {
 /// # Errors
 /// Why it cannot be served.
 pub(crate) fn open_volume(
-    id: VolumeId,
     config: &VolumeConfig,
     state: &StateDir,
     identity: Identity<'_>,
     patience: Instant,
 ) -> Result<Opened, VolumeFault> {
     match config.kind {
-        VolumeKind::File | VolumeKind::Block => open_file(id, config, state, identity, patience),
-        VolumeKind::Memory | VolumeKind::Null => open_transient(id, config, identity),
+        VolumeKind::File | VolumeKind::Block => open_file(config, state, identity, patience),
+        VolumeKind::Memory | VolumeKind::Null => open_transient(config, identity),
     }
 }
 
@@ -81,7 +80,6 @@ pub(super) fn contradiction(record: &Record, config: &VolumeConfig) -> Option<Vo
 }
 
 fn open_file(
-    id: VolumeId,
     config: &VolumeConfig,
     state: &StateDir,
     identity: Identity<'_>,
@@ -115,7 +113,7 @@ fn open_file(
         ));
     }
     let record = VolumeRecord {
-        id,
+        id: VolumeId(0),
         name: config.name.clone(),
         wwid: record.wwid,
         geometry: geometry(open.size, config.block_size, open.physical_block_size)
@@ -135,6 +133,8 @@ fn open_patiently(
     loop {
         match open_direct(path, options) {
             Err(OpenError::InUse { .. }) if Instant::now() < patience => {
+                // No event: a lock is asked for without blocking, so that the wait has an end,
+                // and the kernel does not report when another process drops its lock.
                 std::thread::park_timeout(TRY_AGAIN_AFTER);
             }
             opened => return opened,
@@ -260,11 +260,7 @@ fn capabilities(open: &OpenFile, config: &VolumeConfig) -> Capabilities {
 
 /// RAM and null volumes keep nothing, so each start makes a new one with a new identity: a host
 /// that knew the old one must not take the empty one for it.
-fn open_transient(
-    id: VolumeId,
-    config: &VolumeConfig,
-    identity: Identity<'_>,
-) -> Result<Opened, VolumeFault> {
+fn open_transient(config: &VolumeConfig, identity: Identity<'_>) -> Result<Opened, VolumeFault> {
     let nowhere = || PathBuf::from(&config.name);
     let bytes = config.size_bytes.ok_or_else(|| VolumeFault::NoSize { path: nowhere() })?;
     let mut random = [0; 24];
@@ -282,7 +278,7 @@ fn open_transient(
         Store::Null
     };
     let record = VolumeRecord {
-        id,
+        id: VolumeId(0),
         name: config.name.clone(),
         wwid: new_wwid(identity.naa_oui, random),
         geometry: geometry(bytes, config.block_size, config.block_size.bytes())

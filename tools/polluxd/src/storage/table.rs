@@ -1,11 +1,12 @@
 //! All volumes of the node, served or not, as they run.
 
-use super::open::{IN_USE_TIME_MAX, contradiction, open_volume, path_of};
+use super::open::{IN_USE_TIME_MAX, Opened, contradiction, open_volume, path_of};
 use super::{Identity, VolumeFault};
 use crate::config::{Applies, VOLUME_KEYS, VolumeConfig};
 use crate::state::{Record, StateDir};
 use control_api::VolumeKind;
 use reactor::Store;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 use units::VolumeId;
@@ -85,28 +86,84 @@ impl VolumeTable {
         })
     }
 
-    /// What this configuration leads to: running volumes go on, others are opened or made.
-    pub(crate) fn plan(
+    /// The volumes of a configuration that are to be opened before it can be followed: the new
+    /// ones and, where wanted, those that could not be opened the last time.
+    pub(crate) fn to_open<'a>(
+        &self,
+        configs: &'a [VolumeConfig],
+        with_failed: bool,
+    ) -> Vec<&'a VolumeConfig> {
+        let is_settled = |config: &VolumeConfig| {
+            self.find(&config.name).is_some_and(|known| known.served.is_ok() || !with_failed)
+        };
+        configs.iter().filter(|config| !is_settled(config)).collect()
+    }
+
+    /// The table of a configuration: volumes that were not opened go on as they are.
+    ///
+    /// # Panics
+    /// A new volume was neither opened nor tried.
+    pub(crate) fn follow(
         &self,
         configs: &[VolumeConfig],
         state: &StateDir,
-        identity: Identity<'_>,
+        mut opened: BTreeMap<String, Outcome>,
     ) -> Planned {
         let mut planned = Planned {
             table: Self { volumes: Vec::new(), ids_used: self.ids_used },
             stores: Vec::new(),
             warnings: Vec::new(),
         };
-        // Volumes are waited for together: however many are in use, the start takes no longer.
-        let patience = Instant::now() + IN_USE_TIME_MAX;
         for config in configs {
-            match self.find(&config.name) {
-                Some(running) if running.served.is_ok() => planned.go_on(running, config),
-                Some(_) | None => planned.open(config, state, identity, patience),
+            match (opened.remove(&config.name), self.find(&config.name)) {
+                (Some(outcome), _) => planned.take_in(config, state, outcome),
+                (None, Some(running)) => planned.go_on(running, config),
+                (None, None) => unreachable!("volume {} was not opened", config.name),
             }
         }
         planned
     }
+
+    /// Opens what a configuration leads to, one volume after the other, and waits for it.
+    pub(crate) fn plan(
+        &self,
+        configs: &[VolumeConfig],
+        state: &StateDir,
+        identity: Identity<'_>,
+    ) -> Planned {
+        // Volumes are waited for together: however many are in use, the start takes no longer.
+        let patience = Instant::now() + IN_USE_TIME_MAX;
+        let opened = self
+            .to_open(configs, true)
+            .into_iter()
+            .map(|config| (config.name.clone(), try_open(config, state, identity, patience)));
+        self.follow(configs, state, opened.collect())
+    }
+}
+
+/// A volume that was opened, or the reason why not.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    opened: Result<Opened, VolumeFault>,
+    /// What was recorded when the volume was made, for one that was not opened.
+    known: Option<Record>,
+}
+
+/// Opens or makes a volume. May block for long, and waits until `patience` for one that is in
+/// use.
+pub(crate) fn try_open(
+    config: &VolumeConfig,
+    state: &StateDir,
+    identity: Identity<'_>,
+    patience: Instant,
+) -> Outcome {
+    let opened = open_volume(config, state, identity, patience);
+    let known = match &opened {
+        Ok(_) => None,
+        // A record that cannot be read is the fault itself.
+        Err(_) => state.record(&config.name).ok().flatten(),
+    };
+    Outcome { opened, known }
 }
 
 impl Planned {
@@ -118,37 +175,36 @@ impl Planned {
                 config.name, key.name
             ));
         }
+        if let Err(reason) = &running.served {
+            self.warnings.push(not_served(&config.name, reason));
+        }
         self.table.volumes.push(running.clone());
     }
 
-    fn open(
-        &mut self,
-        config: &VolumeConfig,
-        state: &StateDir,
-        identity: Identity<'_>,
-        patience: Instant,
-    ) {
-        let id = VolumeId(self.table.ids_used);
+    fn take_in(&mut self, config: &VolumeConfig, state: &StateDir, outcome: Outcome) {
         let path = match config.kind {
             VolumeKind::Block | VolumeKind::File => Some(path_of(config, state)),
             VolumeKind::Memory | VolumeKind::Null => None,
         };
-        let mut known = None;
-        let served = match open_volume(id, config, state, identity, patience) {
-            Ok(opened) => {
-                // The catalog's limit on volumes is far below the width of an id.
-                self.table.ids_used = self.table.ids_used.saturating_add(1);
+        let id = VolumeId(self.table.ids_used);
+        let next = self.table.ids_used.checked_add(1).ok_or(VolumeFault::NoPlace);
+        let served = match outcome.opened.and_then(|opened| Ok((opened, next?))) {
+            Ok((opened, next)) => {
+                self.table.ids_used = next;
                 self.stores.push((id, opened.store));
                 self.warnings.extend(opened.warnings);
-                Ok(opened.record)
+                Ok(VolumeRecord { id, ..opened.record })
             }
             Err(fault) => {
-                // A record that cannot be read is the fault itself.
-                known = state.record(&config.name).ok().flatten();
-                self.warnings.push(format!("volume {} is not served: {fault}", config.name));
+                self.warnings.push(not_served(&config.name, &fault.to_string()));
                 Err(fault.to_string())
             }
         };
+        let known = outcome.known;
         self.table.volumes.push(Volume { config: config.clone(), path, served, known });
     }
+}
+
+fn not_served(name: &str, reason: &str) -> String {
+    format!("volume {name} is not served: {reason}")
 }

@@ -96,7 +96,7 @@ fn a_change_that_cannot_be_made_changes_nothing() {
             -32001,
             "target iqn.2026-11.local.pollux:demo has no LUN 9",
         ),
-        ("session.drop", json!({"id": "0.0.0"}), -32001, "there is no session 0.0.0"),
+        ("session.drop", json!({"id": "0.0.0"}), -32001, "session \"0.0.0\" does not exist"),
     ] {
         assert_eq!(daemon.refused(method, &params), (code, sentence.to_owned()), "{method}");
     }
@@ -189,5 +189,26 @@ fn an_own_catalog_takes_over_a_file() {
     let mut daemon = place.start(&[]);
     assert_eq!(daemon.call("volume.list", &json!({}))["volumes"][0]["name"], "n");
     assert!(place.path().join("p.toml").exists());
+    daemon.end();
+}
+
+#[test]
+fn operations_can_be_listed_and_read_after_their_end() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    assert_eq!(daemon.call("operation.list", &json!({})), json!({"operations": []}));
+    daemon.call("target.create", &json!({"name": "iqn.2026-11.t"}));
+    daemon.refused("volume.delete", &json!({"name": "x"}));
+    let list = daemon.call("operation.list", &json!({}))["operations"].clone();
+    assert_eq!((&list[0]["id"], &list[0]["method"]), (&json!(1), &json!("target.create")));
+    assert_eq!((&list[0]["subject"], &list[0]["state"]), (&json!("iqn.2026-11.t"), &json!("done")));
+    assert_eq!(list[0]["result"]["name"], "iqn.2026-11.t");
+    // An operation that has ended is not waited for.
+    let second = daemon.call_once("operation.wait", &json!({"id": 2}))["result"].clone();
+    assert_eq!(second["state"], "failed");
+    assert_eq!(second["error"]["message"], "there is no volume x");
+    assert_eq!(second["error"]["code"], -32001);
+    let (code, sentence) = daemon.refused("operation.show", &json!({"id": 3}));
+    assert_eq!((code, &*sentence), (-32001, "operation 3 does not exist or ended long ago"));
     daemon.end();
 }

@@ -95,7 +95,24 @@ impl Daemon {
         serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{e}: {answer:?}"))
     }
 
+    /// The outcome of a call, of its operation where it began one.
     fn call_any(&mut self, method: &str, params: &Value) -> Value {
+        let answer = self.call_once(method, params);
+        let operation = answer["result"]["operation"].clone();
+        if operation.is_null() {
+            return answer;
+        }
+        loop {
+            let info =
+                self.call_once("operation.wait", &json!({"id": operation}))["result"].clone();
+            if ["done", "failed"].iter().any(|state| info["state"] == *state) {
+                return info;
+            }
+        }
+    }
+
+    /// What the daemon answers first: the outcome, or an operation.
+    pub(crate) fn call_once(&mut self, method: &str, params: &Value) -> Value {
         let request = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
         let answer = self.exchange(&format!("{request}\n"));
         assert_eq!(answer["id"], 7);

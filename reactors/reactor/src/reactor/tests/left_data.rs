@@ -3,6 +3,7 @@
 use super::*;
 use crate::buffers::Payload;
 use crate::streams::Pending;
+use shard::Combination;
 use std::collections::BTreeMap;
 use std::net::TcpStream;
 use units::BlockSize;
@@ -187,7 +188,8 @@ fn a_data_segment_is_in_its_buffer_when_its_receive_buffer_goes() {
     reactor.buffers.leave(slice(0), source);
     reactor.buffers.recycle(buffer);
     assert!(reactor.buffers.fill(slice(1), Payload::Bytes(&[7; 4096])));
-    let result = reactor.buffers.compare(slice(0), slice(1), &reactor.backends.volumes);
+    let (by, volumes) = (Combination::Compare, &reactor.backends.volumes);
+    let result = reactor.buffers.combine(by, slice(0), slice(1), volumes);
     assert_eq!(result, IoResult::Done);
 }
 

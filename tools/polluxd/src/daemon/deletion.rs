@@ -1,0 +1,117 @@
+//! The rest of a deletion, once the catalog has dropped the volume: its name is freed, its file
+//! removed, and its last close waited for.
+
+use super::apply::Deleted;
+use super::json;
+use crate::operation::OperationId;
+use crate::state::Removal;
+use control_api::{ErrorCode, RpcError, VolumeDeleted};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io;
+use units::VolumeId;
+
+/// The deletions that are under way.
+#[derive(Debug, Default)]
+pub(super) struct Deletions {
+    under_way: BTreeMap<OperationId, Deletion>,
+    /// Those that wait until their volume is closed.
+    closing: BTreeMap<VolumeId, OperationId>,
+}
+
+/// The rest of a deletion.
+#[derive(Debug)]
+struct Deletion {
+    answer: VolumeDeleted,
+    /// What is removed, as it is shown; `None` when that is done.
+    removing: Option<String>,
+    /// Reactors or a worker have it open still.
+    is_open: bool,
+    fault: Option<RpcError>,
+}
+
+/// What the operation of a deletion does next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// It waits for this.
+    Wait(String),
+    /// It ends.
+    End(Result<Value, RpcError>),
+}
+
+impl Deletions {
+    /// Goes on with the deletion of a volume that an earlier daemon began.
+    pub(super) fn resume(&mut self, id: OperationId, removal: &Removal) {
+        let answer = VolumeDeleted { name: removal.volume.clone(), file_left: None };
+        let removing = removal.file.as_deref().map(|file| file.display().to_string());
+        let deletion = Deletion { answer, removing, is_open: false, fault: None };
+        self.under_way.insert(id, deletion);
+    }
+
+    /// The catalog has dropped a volume. Returns what is to be removed of it.
+    pub(super) fn begin(
+        &mut self,
+        id: OperationId,
+        name: String,
+        deleted: Deleted,
+    ) -> Option<Removal> {
+        let Deleted { served, removal, file_left } = deleted;
+        let shown = |removal: &Removal| match &removal.file {
+            Some(file) => file.display().to_string(),
+            None => format!("the record of volume {}", removal.volume),
+        };
+        let deletion = Deletion {
+            answer: VolumeDeleted { name, file_left },
+            removing: removal.as_ref().map(shown),
+            is_open: served.is_some(),
+            fault: None,
+        };
+        self.under_way.insert(id, deletion);
+        if let Some(volume) = served {
+            self.closing.insert(volume, id);
+        }
+        removal
+    }
+
+    /// What was to be removed is gone, or cannot be removed.
+    pub(super) fn removed(&mut self, id: OperationId, result: io::Result<()>) {
+        let deletion = self.deletion(id);
+        let removed = deletion.removing.take().unwrap_or_default();
+        if let Err(error) = result {
+            let name = &deletion.answer.name;
+            let sentence =
+                format!("volume {name} is deleted, but {removed} could not be removed: {error}");
+            let fault = RpcError::new(ErrorCode::Environment, sentence).on(name);
+            deletion.fault = Some(fault.hint("polluxd retries at its next start."));
+        }
+    }
+
+    /// A volume is closed, and its blocks are free. Returns the operation that waited for that;
+    /// volumes that a configuration dropped have none.
+    pub(super) fn closed(&mut self, volume: VolumeId) -> Option<OperationId> {
+        let id = self.closing.remove(&volume)?;
+        self.deletion(id).is_open = false;
+        Some(id)
+    }
+
+    /// What is next. A deletion that ends is forgotten.
+    pub(super) fn next(&mut self, id: OperationId) -> Next {
+        let deletion = self.deletion(id);
+        if let Some(removed) = &deletion.removing {
+            Next::Wait(format!("removing {removed}"))
+        } else if deletion.is_open {
+            Next::Wait("closing the volume".into())
+        } else {
+            let result = deletion.fault.take().map_or_else(|| json(&deletion.answer), Err);
+            self.under_way.remove(&id);
+            Next::End(result)
+        }
+    }
+
+    fn deletion(&mut self, id: OperationId) -> &mut Deletion {
+        let Some(deletion) = self.under_way.get_mut(&id) else {
+            unreachable!("operation {} deletes no volume", id.0)
+        };
+        deletion
+    }
+}

@@ -1,0 +1,523 @@
+//! Operations step by step. Each step is a job of a worker; what it returns leads to the next.
+//!
+//! A change is tried on the journal's worker, one at a time, because each builds on what the one
+//! before has written. Volumes are opened and files removed on the other workers, so that a
+//! device that hangs holds up nothing but what needs it.
+
+use super::apply::{Attempt, Deleted, Step, Wanted, Written, master_refusal};
+use super::change::{Apply, Change, Edit};
+use super::deletion::{Deletions, Next};
+use super::followed::{Followed, Ground};
+use super::{identity, json};
+use crate::config::VolumeConfig;
+use crate::operation::{Claims, OperationId, OperationTable, Progress};
+use crate::settings::Settings;
+use crate::state::Removal;
+use crate::storage::{IN_USE_TIME_MAX, Outcome, try_open};
+use crate::workers::Workers;
+use control_api::{ConfigApply, ErrorCode, RpcError, TargetDeleted};
+use reactor::{ClosedVolume, Node};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+use units::VolumeId;
+use units::limits::OPERATIONS_MAX;
+
+/// What a job returned.
+#[derive(Debug)]
+pub(super) enum Completion {
+    Attempted {
+        id: OperationId,
+        step: Result<Step, RpcError>,
+    },
+    Closed(VolumeId),
+    /// Volumes were opened in vain, and are closed again.
+    Discarded,
+    Opened {
+        id: OperationId,
+        volume: String,
+        outcome: Box<Outcome>,
+    },
+    Read {
+        id: OperationId,
+        text: Result<String, RpcError>,
+    },
+    Released {
+        id: OperationId,
+        removal: Removal,
+        result: io::Result<()>,
+    },
+    Removed {
+        id: OperationId,
+        result: io::Result<()>,
+    },
+}
+
+/// The operations, and what only they change: the configuration in force.
+#[derive(Debug)]
+pub(super) struct Operations {
+    /// All operations; those that wait for reports of the reactors have no work here.
+    pub(super) table: OperationTable,
+    followed: Arc<Followed>,
+    /// The faults of the last configuration, where it was refused.
+    refused: Vec<String>,
+    ground: Arc<Ground>,
+    work: BTreeMap<OperationId, Work>,
+    /// Operations whose change is to be tried.
+    turns: BTreeSet<OperationId>,
+    /// A change is being tried.
+    is_trying: bool,
+    /// The daemon ends: no change begins any more.
+    is_ending: bool,
+    deletions: Deletions,
+    workers: OperationWorkers,
+}
+
+/// The workers that run the steps of operations.
+#[derive(Debug)]
+pub(super) struct OperationWorkers {
+    /// The worker that tries changes and writes what must survive.
+    pub(super) journal: Workers<Completion>,
+    /// The workers for volumes and other files.
+    pub(super) files: Workers<Completion>,
+    pub(super) completions: Receiver<Completion>,
+}
+
+/// An operation that is under way.
+#[derive(Debug)]
+struct Work {
+    /// What is to be changed; with the worker while it tries.
+    change: Option<Change>,
+    /// Volumes that are being opened, as they are shown.
+    opening: BTreeMap<String, String>,
+    opened: BTreeMap<String, Outcome>,
+    /// SIGHUP began it, and the service manager is to hear of its end.
+    is_reload: bool,
+    /// It changes the configuration as a whole.
+    is_apply: bool,
+}
+
+impl Work {
+    fn new(change: Option<Change>) -> Self {
+        let is_apply = matches!(change, Some(Change::Apply(Apply { check_only: false, .. })));
+        Self {
+            change,
+            opening: BTreeMap::new(),
+            opened: BTreeMap::new(),
+            is_reload: false,
+            is_apply,
+        }
+    }
+}
+
+impl Operations {
+    /// None yet.
+    pub(super) fn new(
+        ground: Arc<Ground>,
+        followed: Arc<Followed>,
+        workers: OperationWorkers,
+    ) -> Self {
+        Self {
+            table: OperationTable::default(),
+            followed,
+            refused: Vec::new(),
+            ground,
+            work: BTreeMap::new(),
+            turns: BTreeSet::new(),
+            is_trying: false,
+            is_ending: false,
+            deletions: Deletions::default(),
+            workers,
+        }
+    }
+
+    /// The configuration in force.
+    pub(super) fn followed(&self) -> &Followed {
+        &self.followed
+    }
+
+    /// The faults of the last configuration, where it was refused.
+    pub(super) fn refused(&self) -> &[String] {
+        &self.refused
+    }
+
+    /// Reads the configuration again and follows it. A bad one is refused as a whole, and what
+    /// runs goes on.
+    ///
+    /// # Errors
+    /// The operation cannot begin.
+    pub(super) fn reload(&mut self) -> Result<(), RpcError> {
+        let id = self.begin_apply(&ConfigApply::default())?;
+        // Nothing ends an operation before the next turn of the control thread.
+        if let Some(work) = self.work.get_mut(&id) {
+            work.is_reload = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn begin_apply(&mut self, params: &ConfigApply) -> Result<OperationId, RpcError> {
+        let followed = self.followed.loaded.file.clone();
+        let file = params.file.as_ref().map_or(followed, PathBuf::from);
+        let check_only = params.check_only;
+        self.begin(Change::Apply(Apply { file, text: String::new(), check_only }))
+    }
+
+    pub(super) fn begin_edit(&mut self, edit: Edit) -> Result<OperationId, RpcError> {
+        if self.followed.loaded.is_master {
+            return Err(self.followed.master_refusal());
+        }
+        self.begin(Change::Edit(edit))
+    }
+
+    fn begin(&mut self, change: Change) -> Result<OperationId, RpcError> {
+        if self.is_ending {
+            return Err(shutting_down());
+        }
+        let claims = change.claims(&self.followed);
+        let (method, subject, now) = (change.method(), change.subject(), Instant::now());
+        let Some(id) = self.table.accept(method, subject, claims, now) else {
+            let sentence = format!("{OPERATIONS_MAX} operations are under way");
+            return Err(RpcError::new(ErrorCode::TooMany, sentence)
+                .hint("Run \"perfctl operation list\" to see them, and try again."));
+        };
+        self.work.insert(id, Work::new(Some(change)));
+        self.start();
+        Ok(id)
+    }
+
+    /// Starts what waits for nothing any more.
+    fn start(&mut self) {
+        if self.is_ending {
+            return self.abandon();
+        }
+        for id in self.table.startable() {
+            let Some(work) = self.work.get(&id) else {
+                unreachable!("operation {} waits without anything to do", id.0)
+            };
+            match &work.change {
+                Some(Change::Apply(apply)) => {
+                    let master = self.followed.loaded.is_master && !apply.check_only;
+                    let master = master.then(|| self.followed.loaded.file.clone());
+                    let file = apply.file.clone();
+                    self.table.run(id, format!("reading {}", file.display()));
+                    self.workers
+                        .files
+                        .run(move || Completion::Read { id, text: read(&file, master.as_deref()) });
+                }
+                Some(Change::Edit(_)) => {
+                    self.table.run(id, "checking the change");
+                    self.turns.insert(id);
+                }
+                None => unreachable!("operation {} has begun already", id.0),
+            }
+        }
+        self.take_turn();
+    }
+
+    /// Tries the oldest change that is ready, if no other is being tried.
+    fn take_turn(&mut self) {
+        if self.is_ending {
+            return self.abandon();
+        }
+        if self.is_trying {
+            return;
+        }
+        let Some(id) = self.turns.pop_first() else { return };
+        let Some(work) = self.work.get_mut(&id) else {
+            unreachable!("operation {} is to be tried, but has ended", id.0)
+        };
+        let Some(change) = work.change.take() else {
+            unreachable!("operation {} is tried twice", id.0)
+        };
+        let attempt = Attempt {
+            change,
+            followed: Arc::clone(&self.followed),
+            ground: Arc::clone(&self.ground),
+            opened: std::mem::take(&mut work.opened),
+        };
+        self.is_trying = true;
+        self.table.run(id, "writing the configuration");
+        self.workers.journal.run(move || Completion::Attempted { id, step: attempt.run() });
+    }
+
+    /// Takes in what jobs have returned. A change that was written is brought into force.
+    pub(super) fn handle_completions(&mut self, node: &mut Node, settings: &mut Settings) {
+        while let Ok(completion) = self.workers.completions.try_recv() {
+            match completion {
+                Completion::Attempted { id, step } => {
+                    self.is_trying = false;
+                    match step {
+                        Ok(Step::Checked(applied)) => self.end(id, json(&applied)),
+                        Ok(Step::Open(wanted)) => self.open_all(id, wanted),
+                        Ok(Step::Written(written)) => {
+                            settings.follow(&written.followed.loaded.config);
+                            self.bring_into_force(id, *written, node);
+                        }
+                        Err(error) => self.end(id, Err(error)),
+                    }
+                    self.take_turn();
+                }
+                Completion::Closed(volume) => {
+                    if let Some(id) = self.deletions.closed(volume) {
+                        self.go_on_deleting(id);
+                    }
+                }
+                Completion::Discarded => {}
+                Completion::Opened { id, volume, outcome } => self.opened(id, volume, *outcome),
+                Completion::Read { id, text } => self.read(id, text),
+                Completion::Released { id, removal, result } => self.released(id, removal, result),
+                Completion::Removed { id, result } => self.removed(id, result),
+            }
+        }
+    }
+
+    fn work(&mut self, id: OperationId) -> &mut Work {
+        let Some(work) = self.work.get_mut(&id) else {
+            unreachable!("a job of operation {}, which has ended", id.0)
+        };
+        work
+    }
+
+    fn read(&mut self, id: OperationId, text: Result<String, RpcError>) {
+        match text {
+            Ok(text) => {
+                if let Some(Change::Apply(apply)) = &mut self.work(id).change {
+                    apply.text = text;
+                }
+                self.turns.insert(id);
+                self.take_turn();
+            }
+            Err(error) => self.end(id, Err(error)),
+        }
+    }
+
+    fn open_all(&mut self, id: OperationId, wanted: Wanted) {
+        if self.is_ending {
+            return self.end(id, Err(shutting_down()));
+        }
+        self.work(id).change = Some(wanted.change);
+        for config in wanted.volumes {
+            self.open(id, config, wanted.naa_oui);
+        }
+        self.show_opening(id);
+    }
+
+    fn open(&mut self, id: OperationId, config: VolumeConfig, naa_oui: Option<[u8; 3]>) {
+        let place = config.path.as_ref().map(|path| path.display().to_string());
+        let shown = place.unwrap_or_else(|| format!("volume {}", config.name));
+        self.work(id).opening.insert(config.name.clone(), shown);
+        let ground = Arc::clone(&self.ground);
+        self.workers.files.run(move || {
+            let patience = Instant::now() + IN_USE_TIME_MAX;
+            let outcome = try_open(&config, &ground.state, identity(naa_oui), patience);
+            Completion::Opened { id, volume: config.name, outcome: Box::new(outcome) }
+        });
+    }
+
+    fn opened(&mut self, id: OperationId, volume: String, outcome: Outcome) {
+        let work = self.work(id);
+        work.opening.remove(&volume);
+        work.opened.insert(volume, outcome);
+        if work.opening.is_empty() {
+            self.turns.insert(id);
+            self.take_turn();
+        } else {
+            self.show_opening(id);
+        }
+    }
+
+    fn show_opening(&mut self, id: OperationId) {
+        let shown: Vec<_> = self.work(id).opening.values().take(SHOWN_MAX).cloned().collect();
+        let more = self.work(id).opening.len() - shown.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        self.table.run(id, format!("opening {}{more}", shown.join(", ")));
+    }
+
+    fn bring_into_force(&mut self, id: OperationId, written: Written, node: &mut Node) {
+        let Written { change, followed, stores, applied, deleted } = written;
+        node.apply(Arc::clone(&followed.catalog), stores);
+        self.followed = Arc::new(followed);
+        for change in &applied.changes {
+            tracing::info!("{change}");
+        }
+        for warning in &applied.warnings {
+            tracing::warn!("{warning}");
+        }
+        match change {
+            Change::Apply(_) => self.end(id, json(&applied)),
+            Change::Edit(Edit::VolumeCreate(params)) => {
+                self.end(id, json(&self.followed.volume_info(&params.name)));
+            }
+            Change::Edit(Edit::VolumeDelete(params)) => {
+                let Some(deleted) = deleted else {
+                    unreachable!("volume {} was deleted without a trace", params.name)
+                };
+                self.delete(id, params.name, deleted);
+            }
+            Change::Edit(Edit::TargetDelete(params)) => {
+                self.end(id, json(&TargetDeleted { name: params.name }));
+            }
+            Change::Edit(Edit::TargetCreate(params)) => self.end_with_target(id, &params.name),
+            Change::Edit(Edit::LunMap(params)) => self.end_with_target(id, &params.target),
+            Change::Edit(Edit::LunUnmap(params)) => self.end_with_target(id, &params.target),
+        }
+    }
+
+    fn end_with_target(&mut self, id: OperationId, name: &str) {
+        self.end(id, json(&self.followed.target_info(name)));
+    }
+
+    /// Goes on with the deletion of a volume that an earlier daemon began.
+    pub(super) fn resume_removal(&mut self, removal: Removal) {
+        let (claims, now) = (Claims::Nothing, Instant::now());
+        let volume = removal.volume.clone();
+        // At the start there are no others.
+        let Some(id) = self.table.accept("volume.delete", volume, claims, now) else { return };
+        self.work.insert(id, Work::new(None));
+        self.deletions.resume(id, &removal);
+        self.remove(id, removal);
+    }
+
+    fn delete(&mut self, id: OperationId, name: String, deleted: Deleted) {
+        if let Some(removal) = self.deletions.begin(id, name, deleted) {
+            let ground = Arc::clone(&self.ground);
+            self.workers.files.run(move || {
+                let result = removal.release(&ground.state);
+                Completion::Released { id, removal, result }
+            });
+        }
+        self.go_on_deleting(id);
+    }
+
+    fn released(&mut self, id: OperationId, removal: Removal, result: io::Result<()>) {
+        if let Err(error) = result {
+            return self.removed(id, Err(error));
+        }
+        // A new volume may have the name now.
+        self.table.release(id);
+        self.remove(id, removal);
+        self.start();
+    }
+
+    fn remove(&mut self, id: OperationId, removal: Removal) {
+        let ground = Arc::clone(&self.ground);
+        let job = move || Completion::Removed { id, result: removal.finish(&ground.state) };
+        self.workers.files.run(job);
+        self.go_on_deleting(id);
+    }
+
+    fn removed(&mut self, id: OperationId, result: io::Result<()>) {
+        self.deletions.removed(id, result);
+        self.go_on_deleting(id);
+    }
+
+    fn go_on_deleting(&mut self, id: OperationId) {
+        match self.deletions.next(id) {
+            Next::Wait(step) => self.table.run(id, step),
+            Next::End(result) => self.end(id, result),
+        }
+    }
+
+    /// Closes a volume that no reactor has open any more. The last close of a removed file frees
+    /// its blocks, and that of a device writes its caches: both may take seconds.
+    pub(super) fn close(&mut self, closed: ClosedVolume) {
+        self.workers.files.run(move || {
+            let id = closed.id;
+            drop(closed);
+            Completion::Closed(id)
+        });
+    }
+
+    /// The daemon ends: no change begins any more.
+    pub(super) fn begin_end(&mut self) {
+        self.is_ending = true;
+        self.abandon();
+    }
+
+    /// What has no job under way gets none any more.
+    fn abandon(&mut self) {
+        let waiting = self.table.under_way().filter(|(_, o)| o.progress == Progress::Waiting);
+        let waiting: Vec<_> = waiting.map(|(id, _)| id).collect();
+        for id in std::mem::take(&mut self.turns).into_iter().chain(waiting) {
+            self.finish(id, Err(shutting_down()));
+        }
+    }
+
+    fn end(&mut self, id: OperationId, result: Result<Value, RpcError>) {
+        self.finish(id, result);
+        self.start();
+    }
+
+    fn finish(&mut self, id: OperationId, result: Result<Value, RpcError>) {
+        let Some(work) = self.work.remove(&id) else {
+            unreachable!("operation {} ends twice", id.0)
+        };
+        if let Err(error) = &result
+            && let Some(operation) = self.table.get(id)
+        {
+            tracing::info!(method = operation.method, operation = id.0, %error, "rejected");
+        }
+        if work.is_apply {
+            self.refused = result.as_ref().err().map(faults).unwrap_or_default();
+        }
+        if work.is_reload {
+            reloaded(&result);
+        }
+        if !work.opened.is_empty() {
+            self.workers.files.run(move || {
+                drop(work.opened);
+                Completion::Discarded
+            });
+        }
+        self.table.end(id, result, Instant::now());
+    }
+}
+
+fn shutting_down() -> RpcError {
+    let sentence = "polluxd is shutting down and changes nothing any more";
+    RpcError::new(ErrorCode::Busy, sentence)
+}
+
+/// How many volumes are shown by name while they are opened.
+const SHOWN_MAX: usize = 3;
+
+/// Reads a configuration. Where the daemon follows a master file, no other can be applied: what
+/// runs at the next start must be what runs now.
+fn read(file: &Path, master: Option<&Path>) -> Result<String, RpcError> {
+    let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        (Ok(_) | Err(_), _) => a == b,
+    };
+    if let Some(master) = master
+        && !same(file, master)
+    {
+        return Err(master_refusal(master));
+    }
+    std::fs::read_to_string(file).map_err(|e| {
+        let sentence = format!("cannot read {}: {e}", file.display());
+        RpcError::new(ErrorCode::Environment, sentence).on(file.display().to_string())
+    })
+}
+
+fn faults(error: &RpcError) -> Vec<String> {
+    if error.data.faults.is_empty() {
+        vec![error.message.clone()]
+    } else {
+        error.data.faults.clone()
+    }
+}
+
+fn reloaded(result: &Result<Value, RpcError>) {
+    match result {
+        Ok(applied) if applied["changes"].as_array().is_some_and(Vec::is_empty) => {
+            tracing::info!("reload: nothing changed");
+        }
+        Ok(applied) => tracing::info!(generation = %applied["generation"], "reload: done"),
+        Err(error) => tracing::error!("reload: {error}"),
+    }
+    crate::run::notify(&[sd_notify::NotifyState::Ready]);
+}
