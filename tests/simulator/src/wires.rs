@@ -2,7 +2,46 @@
 //! stalled, broken.
 
 use crate::run::{Event, Run};
-use std::collections::VecDeque;
+/// Bytes in one direction, in order.
+#[derive(Debug, Default)]
+struct Pipe {
+    bytes: Vec<u8>,
+    /// Up to here they have been taken.
+    taken: usize,
+}
+
+impl Pipe {
+    fn push(&mut self, bytes: &[u8]) {
+        if self.taken == self.bytes.len() {
+            self.clear();
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        let from = self.taken;
+        self.taken += count;
+        self.bytes[from..self.taken].to_vec()
+    }
+
+    const fn len(&self) -> usize {
+        self.bytes.len() - self.taken
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Drops all bytes but the first.
+    fn truncate(&mut self, count: usize) {
+        self.bytes.truncate(self.taken + count);
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.taken = 0;
+    }
+}
 
 /// One TCP connection as the network sees it.
 #[derive(Debug)]
@@ -13,14 +52,14 @@ pub(crate) struct Wire {
     pub(crate) node: usize,
     pub(crate) seat: usize,
     /// Bytes on their way to the node.
-    up: VecDeque<u8>,
+    up: Pipe,
     up_due: bool,
     /// The node takes bytes.
     up_open: bool,
     /// Nothing more comes from the initiator.
     pub(crate) up_closed: bool,
     /// Bytes on their way to the initiator.
-    down: VecDeque<u8>,
+    down: Pipe,
     down_due: bool,
     /// Nothing more comes from the node.
     pub(crate) down_closed: bool,
@@ -55,11 +94,11 @@ impl Wires {
             session,
             node,
             seat,
-            up: VecDeque::new(),
+            up: Pipe::default(),
             up_due: false,
             up_open: false,
             up_closed: false,
-            down: VecDeque::new(),
+            down: Pipe::default(),
             down_due: false,
             down_closed: false,
             stalled_until: 0,
@@ -77,7 +116,7 @@ impl Wires {
     /// Puts bytes on their way to the node.
     pub(crate) fn send_up(&mut self, wire: usize, bytes: &[u8], run: &mut Run) {
         if !self.list[wire].up_closed {
-            self.list[wire].up.extend(bytes);
+            self.list[wire].up.push(bytes);
             self.schedule_up(wire, run);
         }
     }
@@ -85,7 +124,7 @@ impl Wires {
     /// Puts bytes on their way to the initiator.
     pub(crate) fn send_down(&mut self, wire: usize, bytes: &[u8], run: &mut Run) {
         if !self.list[wire].up_closed {
-            self.list[wire].down.extend(bytes);
+            self.list[wire].down.push(bytes);
             self.schedule_down(wire, run);
         }
     }
@@ -122,7 +161,7 @@ impl Wires {
             return Vec::new();
         }
         let count = cut_of(state.up.len(), run).min(most);
-        let bytes = state.up.drain(..count).collect();
+        let bytes = state.up.take(count);
         self.schedule_up(wire, run);
         bytes
     }
@@ -135,7 +174,7 @@ impl Wires {
             return None;
         }
         let count = cut_of(state.down.len(), run);
-        let bytes = state.down.drain(..count).collect();
+        let bytes = state.down.take(count);
         let ends = state.down_closed && state.down.is_empty();
         let session = state.session;
         if !ends {

@@ -24,13 +24,20 @@ struct Claim {
 pub(super) struct Pool {
     layout: PoolLayout,
     memory: Vec<Vec<u8>>,
+    /// Bytes of each buffer that were looked at since it was lent.
+    used: Vec<usize>,
     claims: Vec<Vec<Claim>>,
 }
 
 impl Pool {
     pub(super) fn new(layout: PoolLayout) -> Self {
         let count = size(layout.buffer_count());
-        Self { layout, memory: vec![Vec::new(); count], claims: vec![Vec::new(); count] }
+        Self {
+            layout,
+            memory: vec![Vec::new(); count],
+            used: vec![0; count],
+            claims: vec![Vec::new(); count],
+        }
     }
 
     fn touch(&mut self, buf: BufId) -> &mut Vec<u8> {
@@ -45,8 +52,11 @@ impl Pool {
     /// The bytes of a slice.
     pub(super) fn bytes(&mut self, slice: BufSlice) -> &mut [u8] {
         let from = size(slice.offset);
+        let to = from + size(slice.len);
+        let used = &mut self.used[size(slice.buf.0)];
+        *used = to.max(*used);
         let memory = self.touch(slice.buf);
-        let to = (from + size(slice.len)).min(memory.len());
+        let to = to.min(memory.len());
         &mut memory[from.min(to)..to]
     }
 
@@ -97,7 +107,10 @@ impl Pool {
         if let Some(claim) = self.claims[size(buf.0)].first() {
             return Err(format!("{buf:?} goes back while {claim:?} uses it"));
         }
-        self.touch(buf).fill(POISON);
+        let used = std::mem::take(&mut self.used[size(buf.0)]);
+        let memory = self.touch(buf);
+        let used = used.min(memory.len());
+        memory[..used].fill(POISON);
         Ok(())
     }
 }
