@@ -192,6 +192,18 @@ impl Actions {
         self.first.as_ref()
     }
 
+    /// Takes the oldest action where it is [`Action::Io`].
+    #[inline]
+    pub fn pop_io(&mut self) -> Option<(OpId, VolumeId, BlockRequest)> {
+        let Some(Action::Io { op, volume, request }) = self.first else { return None };
+        // Nothing of it is to be dropped, which the compiler sees here.
+        self.first = None;
+        if !self.rest.is_empty() {
+            self.first = self.rest.pop_front();
+        }
+        Some((op, volume, request))
+    }
+
     /// Drops the oldest action, which has been carried out.
     #[inline]
     pub fn drop_front(&mut self) {

@@ -22,13 +22,7 @@ impl Reactor {
         loop {
             match self.actions.front() {
                 Some(Action::Send { .. }) => self.send_first(),
-                Some(&Action::Io { op, volume, request }) => {
-                    self.actions.drop_front();
-                    let request = Request { op, volume, request };
-                    if let Some(result) = self.backends.submit(request, &mut self.buffers) {
-                        self.io_done(op, result);
-                    }
-                }
+                Some(Action::Io { .. }) => self.submit_first(),
                 Some(_) => self.execute_first(),
                 None => {
                     if let Some(buf) = self.returned.pop_front() {
@@ -40,6 +34,16 @@ impl Reactor {
                     }
                 }
             }
+        }
+    }
+
+    /// Begins the request of the oldest action.
+    #[inline]
+    fn submit_first(&mut self) {
+        let Some((op, volume, request)) = self.actions.pop_io() else { return };
+        let request = Request { op, volume, request };
+        if let Some(result) = self.backends.submit(request, &mut self.buffers) {
+            self.io_done(op, result);
         }
     }
 
