@@ -51,11 +51,27 @@ pub enum Mutant {
     InPlaceNotForgotten,
     /// The second of two queued batches leaves first.
     BatchesReordered,
+    /// A batch that is dropped gives its buffers back while the kernel sends other bytes of them.
+    BufferReturnedUnderSend,
+    /// A write that has to be durable (FUA, WCE=0) is not.
+    DurabilityForgotten,
+    /// The lender forgets a task that waits for a buffer.
+    HungryForgotten,
+    /// WRITE AND VERIFY says that it does not need its data after the write.
+    LastUseClaimed,
+    /// A read whose bytes are compared says that they are only sent.
+    OnlyToSendClaimed,
+    /// A buffer that a socket was filling when its connection ended does not come back.
+    OwedBufferForgotten,
+    /// A LUN that allows no writes does not hold up a WRITE.
+    ReadOnlyIgnored,
+    /// Data-In that carries the status carries no sample.
+    SampleForgotten,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 29] = [
         Self::ReservationIgnored,
         Self::AttentionDropped,
         Self::BufferReturnedBeforeLastSend,
@@ -77,6 +93,14 @@ impl Mutant {
         Self::InPlaceBehindBacklog,
         Self::InPlaceNotForgotten,
         Self::BatchesReordered,
+        Self::BufferReturnedUnderSend,
+        Self::DurabilityForgotten,
+        Self::HungryForgotten,
+        Self::LastUseClaimed,
+        Self::OnlyToSendClaimed,
+        Self::OwedBufferForgotten,
+        Self::ReadOnlyIgnored,
+        Self::SampleForgotten,
     ];
 
     /// Whether this fault is to be made here and now.

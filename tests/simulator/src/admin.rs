@@ -27,6 +27,7 @@ pub(crate) struct Admin {
 struct Configured {
     record: VolumeRecord,
     mapped: bool,
+    read_only: bool,
     /// It is gone for good.
     removed: bool,
 }
@@ -57,6 +58,7 @@ impl Admin {
                     read_only: false,
                 },
                 mapped: true,
+                read_only: volume.read_only,
                 removed: false,
             })
         };
@@ -74,7 +76,7 @@ impl Admin {
             portal_group_tag: 1,
             relative_port: 1,
             luns: luns
-                .map(|(lun, v)| (lun, LunMapping { volume: v.record.id, read_only: false }))
+                .map(|(lun, v)| (lun, LunMapping { volume: v.record.id, read_only: v.read_only }))
                 .collect(),
             access: Access::Any,
             chap: None,

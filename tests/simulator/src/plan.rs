@@ -12,6 +12,8 @@ pub(crate) struct VolumePlan {
     pub(crate) block_bytes: u32,
     pub(crate) volatile: bool,
     pub(crate) unmap: bool,
+    /// Its LUN allows no writes.
+    pub(crate) read_only: bool,
     /// It is memory of the node: it ends at once, never fails, and is gone with the power.
     pub(crate) in_memory: bool,
 }
@@ -164,6 +166,7 @@ impl Plan {
         (self.blocks, self.hot_blocks) = (1, rng.pick(&[1, 2, 4]));
         self.volumes.truncate(1);
         self.volumes[0].in_memory = rng.chance(200);
+        self.volumes[0].read_only = false;
         self.acts = 200;
     }
 
@@ -201,6 +204,7 @@ impl Plan {
         self.acts = 250;
         for volume in &mut self.volumes {
             (volume.volatile, volume.in_memory, volume.unmap) = (true, false, true);
+            volume.read_only = false;
         }
     }
 
@@ -214,6 +218,7 @@ impl Plan {
         self.acts = 200;
         for volume in &mut self.volumes {
             (volume.volatile, volume.in_memory) = (true, false);
+            volume.read_only = false;
         }
     }
 
@@ -240,6 +245,7 @@ fn volumes(rng: &mut Rng, big: bool) -> Vec<VolumePlan> {
                 block_bytes: rng.pick(&[512, 512, 4096]),
                 volatile: !in_memory && rng.chance(700),
                 unmap: rng.chance(500),
+                read_only: rng.chance(40),
                 in_memory,
             }
         })

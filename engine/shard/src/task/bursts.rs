@@ -83,7 +83,8 @@ fn start_burst(task: &mut Task, slot: usize, burst: Burst, reach: &mut Reach<'_,
     let Some(durable) = task.work.write_durability() else {
         return read_second(task, slot, reach);
     };
-    let last_use = task.work.verify_bytes().is_none();
+    let durable = durable && !Mutant::DurabilityForgotten.is_active();
+    let last_use = task.work.verify_bytes().is_none() || Mutant::LastUseClaimed.is_active();
     let from = BufSlice { buf: burst.buf, offset: 0, len: burst.len };
     let mut offset = task.range_of(&burst).offset;
     if Mutant::BurstOffsetRepeated.is_active() {
@@ -100,7 +101,8 @@ fn read_second(task: &mut Task, slot: usize, reach: &mut Reach<'_, '_>) {
     let burst = *task.burst_mut(slot);
     let into = BufSlice { buf: burst.second(), offset: 0, len: burst.len };
     let offset = task.range_of(&burst).offset;
-    let request = BlockRequest::Read { offset, into, only_to_send: false };
+    let only_to_send = Mutant::OnlyToSendClaimed.is_active();
+    let request = BlockRequest::Read { offset, into, only_to_send };
     if task.submit(slot, request, reach) != Submitted::Waits {
         task.burst_mut(slot).step = Step::Read;
     }
@@ -339,7 +341,8 @@ fn data_in(task: &mut Task, left: u32, ends: bool, reach: &mut Reach<'_, '_>) ->
     task.data_in.data_sn += 1;
     task.data_in.sent += len;
     task.data_in.in_sequence = if is_final { 0 } else { task.data_in.in_sequence + len };
-    let sample = if carries_status { sample(task) } else { None };
+    let has_sample = carries_status && !Mutant::SampleForgotten.is_active();
+    let sample = if has_sample { sample(task) } else { None };
     DataInPdu { conn: session.conn, header, len, sample }
 }
 

@@ -46,7 +46,8 @@ impl Obstacles {
         mapping: LunMapping,
         unit: &Unit,
     ) -> Self {
-        let mut word = if mapping.read_only { Obstacle::ReadOnly.bit() } else { 0 };
+        let is_read_only = mapping.read_only && !Mutant::ReadOnlyIgnored.is_active();
+        let mut word = if is_read_only { Obstacle::ReadOnly.bit() } else { 0 };
         if session.attentions.is_pending(number) {
             word |= Obstacle::Attention.bit();
         }

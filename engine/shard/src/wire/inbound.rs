@@ -103,9 +103,12 @@ impl Inbound {
     /// That receive has ended with `bytes` bytes. The buffer that is returned goes back to the
     /// shard now; then the bytes are nobody's.
     #[must_use = "the shard wants the buffer back"]
-    pub const fn direct_ended(&mut self, bytes: u32) -> Option<BufId> {
+    pub fn direct_ended(&mut self, bytes: u32) -> Option<BufId> {
         self.direct = None;
         self.filled = self.filled.saturating_add(bytes);
+        if Mutant::OwedBufferForgotten.is_active() {
+            self.owed = None;
+        }
         self.owed.take()
     }
 

@@ -163,7 +163,9 @@ impl<B> Outbound<B> {
     pub fn abandon(&mut self) -> Option<(B, Meaning)> {
         let oldest = self.waiting.pop_front().or_else(|| self.filling.take())?;
         let Batch { bytes, mut meaning } = oldest;
-        if let Some(leaving) = &mut self.leaving {
+        if let Some(leaving) = &mut self.leaving
+            && !Mutant::BufferReturnedUnderSend.is_active()
+        {
             leaving.returns.append(&mut meaning.returns);
         }
         Some((bytes, meaning))

@@ -47,6 +47,14 @@ const QUARRIES: &[Quarry] = &[
     quarry(Mutant::InPlaceBehindBacklog, 100, &["wait behind others"]),
     quarry(Mutant::InPlaceNotForgotten, 100, &["its bytes are in", "which it cannot hold"]),
     quarry(Mutant::BatchesReordered, 50, &["StatSN", "Data-In", "DataIn"]),
+    quarry(Mutant::BufferReturnedUnderSend, 350, &["goes back while"]),
+    quarry(Mutant::DurabilityForgotten, 300, &["after a crash"]),
+    quarry(Mutant::HungryForgotten, 100, &["task waits", "overflow", STUCK, "too much happens"]),
+    quarry(Mutant::LastUseClaimed, 500, &["the medium holds what was sent"]),
+    quarry(Mutant::OnlyToSendClaimed, 100, &["its bytes are in"]),
+    quarry(Mutant::OwedBufferForgotten, 200, &["nothing happens any more"]),
+    quarry(Mutant::ReadOnlyIgnored, 400, &["whose LUN allows no writes"]),
+    quarry(Mutant::SampleForgotten, 50, &["no sample"]),
 ];
 
 const fn quarry(mutant: Mutant, budget: u64, complaints: &'static [&'static str]) -> Quarry {

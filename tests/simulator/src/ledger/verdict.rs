@@ -97,6 +97,10 @@ impl Ledger {
             (UNIT_ATTENTION, _, _) => true,
             (0x03, 0x0c | 0x11, 0x00) => faults.io_error > 0,
             (0x07, 0x27, 0x07) => faults.no_space > 0,
+            (0x07, 0x27, 0x00) => {
+                let writes = !command.writes.is_empty() || command.outside;
+                plan.volumes[command.volume].read_only && writes
+            }
             (0x05, 0x21, 0x00) => is_outside,
             (0x05, 0x25, 0x00) => since.mapped.is_none_or(|(mapped, _)| !mapped),
             (0x05, 0x20 | 0x24, 0x00) => command.kind == Kind::Inquiry,

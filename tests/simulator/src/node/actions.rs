@@ -113,6 +113,10 @@ impl Node {
         let Access { op, volume, request } = access;
         let disk = usize::from(volume.0);
         let in_memory = self.media.is_in_memory(disk);
+        let run = &mut out.scene.run;
+        if run.plan.volumes[disk].read_only && request.modifies() {
+            run.fail(|| format!("{request:?} of volume {disk}, whose LUN allows no writes"));
+        }
         let work = match request {
             BlockRequest::Flush => self.media.flush(disk),
             BlockRequest::MapQuery(ByteRange { offset, len }) => {

@@ -130,6 +130,7 @@ mod tests {
             block_bytes: 512,
             volatile: true,
             unmap: true,
+            read_only: false,
             in_memory: false,
         });
         disk.write(512, &[1; 512], true);
