@@ -38,7 +38,7 @@ fn look_only(flags: &Flags) -> Result<(), StartFault> {
         return Ok(());
     }
     say(&format!(
-        "{} is good: volumes {}, targets {}, portals {}\n",
+        "{} is valid: volumes {}, targets {}, portals {}\n",
         loaded.file.display(),
         loaded.config.volumes.len(),
         loaded.config.targets.len(),
@@ -50,7 +50,7 @@ fn look_only(flags: &Flags) -> Result<(), StartFault> {
 /// Tells the service manager, where there is one.
 pub(crate) fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "could not tell the service manager");
+        tracing::warn!(%error, "could not notify the service manager");
     }
 }
 

@@ -58,17 +58,17 @@ impl Server {
                 EXIT_CODE_ENDED_AT_ONCE,
                 Arc::clone(&is_ending),
             )
-            .map_err(step("take over the signals beside"))?;
+            .map_err(step("handle signals for"))?;
         }
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
-            .map_err(step("take over the signals beside"))?;
-        let poll = Poll::new().map_err(step("watch"))?;
+        let mut signals =
+            Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(step("handle signals for"))?;
+        let poll = Poll::new().map_err(step("poll"))?;
         let registry = poll.registry();
         registry
             .register(&mut socket.listener, LISTENER, Interest::READABLE)
             .and_then(|()| registry.register(&mut signals, SIGNALS, Interest::READABLE))
-            .map_err(step("watch"))?;
-        let alarm = Waker::new(registry, ALARM).map_err(step("watch"))?;
+            .map_err(step("poll"))?;
+        let alarm = Waker::new(registry, ALARM).map_err(step("poll"))?;
         Ok(Self {
             poll,
             alarm: Arc::new(alarm),
@@ -165,7 +165,7 @@ impl Server {
                     self.next_token += 1;
                     self.clients.insert(token, client);
                 }
-                Err(error) => tracing::warn!(%error, "could not watch a control connection"),
+                Err(error) => tracing::warn!(%error, "could not poll a control connection"),
             }
         }
     }
@@ -186,7 +186,9 @@ impl Server {
             return;
         }
         crate::run::notify(&[sd_notify::NotifyState::Stopping]);
-        tracing::info!("ending: initiators are asked to log out; a second signal ends at once");
+        tracing::info!(
+            "shutting down: asking initiators to log out; a second signal stops at once"
+        );
         daemon.begin_end(Instant::now());
     }
 

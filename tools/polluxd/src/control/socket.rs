@@ -42,13 +42,13 @@ impl fmt::Display for ControlFault {
         match self {
             Self::Answered { path } => write!(
                 f,
-                "another daemon answers at the control socket {}; stop it, or choose another path \
-                 with --control",
+                "another polluxd is listening on the control socket {}; stop it, or choose another \
+                 path with --control",
                 path.display()
             ),
             Self::NoSocket { path } => write!(
                 f,
-                "{} is there and is no socket; remove it, or choose another path with --control",
+                "{} exists and is not a socket; remove it, or choose another path with --control",
                 path.display()
             ),
             Self::Step { step, path, source } => {
@@ -56,7 +56,7 @@ impl fmt::Display for ControlFault {
             }
             Self::TooLong { path } => write!(
                 f,
-                "the path of the control socket {} has more than {SOCKET_PATH_BYTES_MAX} bytes; \
+                "the path of the control socket {} is longer than {SOCKET_PATH_BYTES_MAX} bytes; \
                  choose a shorter one with --control",
                 path.display()
             ),
@@ -85,7 +85,7 @@ impl ControlSocket {
         let bound = UnixListener::bind(path);
         umask(before);
         let listener = bound.map_err(|source| ControlFault::Step {
-            step: "make",
+            step: "create",
             path: path.to_owned(),
             source,
         })?;
@@ -102,8 +102,8 @@ fn remove_stale(path: &Path) -> Result<(), ControlFault> {
     match UnixStream::connect(&path) {
         Ok(_) => Err(ControlFault::Answered { path }),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(&path)
-            .map_err(|source| ControlFault::Step { step: "remove the old name of", path, source }),
-        Err(source) => Err(ControlFault::Step { step: "try", path, source }),
+            .map_err(|source| ControlFault::Step { step: "remove the stale", path, source }),
+        Err(source) => Err(ControlFault::Step { step: "connect to", path, source }),
     }
 }
 
@@ -147,6 +147,6 @@ mod tests {
     fn a_path_that_does_not_fit_is_refused_with_the_reason() {
         let path = Path::new("/tmp").join("x".repeat(120));
         let fault = ControlSocket::bind(&path).unwrap_err().to_string();
-        assert!(fault.contains("has more than 107 bytes"), "{fault}");
+        assert!(fault.contains("is longer than 107 bytes"), "{fault}");
     }
 }

@@ -127,10 +127,10 @@ impl Attempt {
             Ok(_) | Err(_) => {
                 let file = loaded.file.display().to_string();
                 let sentence = format!(
-                    "{file} has relative paths, which would mean others in the daemon's catalog"
+                    "{file} has relative paths, which mean other files in polluxd's own catalog"
                 );
                 let error = RpcError::new(ErrorCode::ConfigInvalid, sentence).on(file);
-                Err(error.hint("Write absolute paths."))
+                Err(error.hint("Use absolute paths."))
             }
         }
     }
@@ -161,7 +161,8 @@ impl Attempt {
             None => Ok(volume),
             Some(lun) => {
                 let sentence = format!("volume {name} is LUN {} of target {}", lun.lun, lun.target);
-                let hint = format!("Run perfctl target unmap {} {} first.", lun.target, lun.lun);
+                let hint =
+                    format!("Run \"perfctl target unmap {} {}\" first.", lun.target, lun.lun);
                 Err(RpcError::new(ErrorCode::Busy, sentence).on(name).hint(hint))
             }
         }
@@ -192,13 +193,16 @@ impl Attempt {
             Followed::new(generation, loaded, planned, before.ports.clone(), &ground)
                 .map_err(|fault| RpcError::new(ErrorCode::ConfigInvalid, fault.to_string()))?;
         let environment = |e: &dyn std::fmt::Display| {
-            RpcError::new(ErrorCode::Environment, format!("{e}; what ran before still runs"))
+            RpcError::new(
+                ErrorCode::Environment,
+                format!("{e}; the running configuration is unchanged"),
+            )
         };
         let removal = deleted.as_ref().and_then(|deleted| deleted.removal.as_ref());
         if let Some(removal) = removal {
             removal.note(&ground.state).map_err(|e| {
                 let volume = &removal.volume;
-                environment(&format!("cannot note the deletion of volume {volume}: {e}"))
+                environment(&format!("cannot record the deletion of volume {volume}: {e}"))
             })?;
         }
         let keep = || -> Result<(), StartFault> {
@@ -232,7 +236,8 @@ impl Attempt {
             (Ok(_) | Err(_), _) => {
                 let record = record.as_ref().ok().and_then(Option::as_ref);
                 Some(Removal::new(&params.name, record, removed, random_uuid).map_err(|e| {
-                    let sentence = format!("the operating system gives no random numbers: {e}");
+                    let sentence =
+                        format!("cannot get random numbers from the operating system: {e}");
                     RpcError::new(ErrorCode::Environment, sentence)
                 })?)
             }
@@ -265,7 +270,8 @@ impl Followed {
         match self.volumes.contradiction(&loaded.config.volumes) {
             None => Ok(()),
             Some((name, fault)) => {
-                let sentence = format!("volume {name}: {fault}; what ran before still runs");
+                let sentence =
+                    format!("volume {name}: {fault}; the running configuration is unchanged");
                 Err(RpcError::new(ErrorCode::ConfigInvalid, sentence).on(name))
             }
         }
@@ -275,7 +281,7 @@ impl Followed {
         difference(&self.loaded.config, &loaded.config)
             .iter()
             .filter(|change| change.needs_restart())
-            .map(|change| format!("{change}; it takes effect when polluxd starts again"))
+            .map(|change| format!("{change}; takes effect after a restart of polluxd"))
             .collect()
     }
 
@@ -290,16 +296,16 @@ pub(super) fn master_refusal(master: &Path) -> RpcError {
     let master = master.display();
     RpcError::new(
         ErrorCode::ConfigFileIsMaster,
-        format!("polluxd follows {master}, so that file must be changed"),
+        format!("the configuration is managed in {master}"),
     )
     .on(master.to_string())
-    .hint("Edit it, and run perfctl apply.")
+    .hint("Edit that file, then run \"perfctl apply\".")
 }
 
 fn refusal(file: &Path, faults: &[Fault]) -> RpcError {
     RpcError::new(
         ErrorCode::ConfigInvalid,
-        format!("{} is not good; what ran before still runs", file.display()),
+        format!("{} has errors; the running configuration is unchanged", file.display()),
     )
     .on(file.display().to_string())
     .faults(faults.iter().map(ToString::to_string).collect())

@@ -70,7 +70,7 @@ fn lun_map(raw: &mut RawConfig, params: LunMap) -> Result<(), RpcError> {
     };
     let key = unplaced(lun.to_string());
     if target.luns.contains_key(&key) {
-        let sentence = format!("target {} has a LUN {lun}", params.target);
+        let sentence = format!("target {} already has a LUN {lun}", params.target);
         return Err(RpcError::new(ErrorCode::AlreadyExists, sentence).on(params.target));
     }
     let entry = if params.read_only {
@@ -107,18 +107,18 @@ fn lowest_free_lun(target: &RawTarget) -> Result<u16, RpcError> {
     let most = len_u16(limits::LUNS_PER_TARGET_MAX);
     (0..most).find(|lun| !taken(lun)).ok_or_else(|| {
         let name = target.name.get_ref();
-        let sentence = format!("target {name} has {most} logical units, which is the most");
+        let sentence = format!("target {name} already has {most} LUNs, the maximum");
         RpcError::new(ErrorCode::TooMany, sentence).on(name)
     })
 }
 
 fn exists(what: &str, name: &str) -> RpcError {
-    let sentence = format!("there is a {what} {name}; names are unique");
+    let sentence = format!("{what} {name:?} already exists");
     RpcError::new(ErrorCode::AlreadyExists, sentence).on(name)
 }
 
 pub(super) fn absent(what: &str, name: &str) -> RpcError {
-    RpcError::new(ErrorCode::NotFound, format!("there is no {what} {name}"))
+    RpcError::new(ErrorCode::NotFound, format!("{what} {name:?} does not exist"))
         .on(name)
-        .hint(format!("perfctl {what} list shows those that there are."))
+        .hint(format!("Run \"perfctl {what} list\" to see the existing {what}s."))
 }

@@ -478,7 +478,7 @@ impl Operations {
 }
 
 fn shutting_down() -> RpcError {
-    let sentence = "polluxd is shutting down and changes nothing any more";
+    let sentence = "polluxd is shutting down and accepts no changes";
     RpcError::new(ErrorCode::Busy, sentence)
 }
 

@@ -105,7 +105,8 @@ fn resume_removals(state: &StateDir, loaded: &Loaded, warnings: &mut Vec<String>
         Ok(found) => found,
         Err(error) => {
             let directory = state.volume_dir();
-            let fault = format!("cannot look for deletions in {}: {error}", directory.display());
+            let fault =
+                format!("cannot look for unfinished deletions in {}: {error}", directory.display());
             (Vec::new(), vec![fault])
         }
     };
@@ -124,7 +125,7 @@ fn resume_removals(state: &StateDir, loaded: &Loaded, warnings: &mut Vec<String>
         };
         if let Err(error) = result {
             let volume = &removal.volume;
-            warnings.push(format!("cannot go on with the deletion of volume {volume}: {error}"));
+            warnings.push(format!("cannot resume the deletion of volume {volume}: {error}"));
         }
     }
     resumed
@@ -261,10 +262,10 @@ fn idle_options(node: &NodeConfig) -> Option<String> {
     if node.napi_busy_poll_us == 0 {
         return node
             .napi_prefer_busy_poll
-            .then(|| "napi_prefer_busy_poll does nothing without napi_busy_poll_us".to_owned());
+            .then(|| "napi_prefer_busy_poll has no effect without napi_busy_poll_us".to_owned());
     }
     (node.poll == Poll::Busy).then(|| {
-        "napi_busy_poll_us does nothing in poll mode busy, because a reactor that never waits \
+        "napi_busy_poll_us has no effect in poll mode busy, because a reactor that never waits \
          never lets the kernel poll; use mode adaptive with spin_us = 0"
             .to_owned()
     })

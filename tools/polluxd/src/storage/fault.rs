@@ -53,66 +53,66 @@ impl fmt::Display for VolumeFault {
         match self {
             Self::BlockTooSmall { path, configured, needed } => write!(
                 f,
-                "{} takes blocks of {needed} bytes, not of {configured}; set block_size = {needed} \
-                 for a new volume",
+                "{} requires blocks of at least {needed} bytes, but block_size is {configured}; set \
+                 block_size = {needed} for a new volume",
                 path.display()
             ),
             Self::BlockSizeChanged { recorded, configured } => write!(
                 f,
-                "it was made with blocks of {recorded} bytes, and the configuration says \
-                 {configured}; initiators rely on it, so set block_size = {recorded}"
+                "block_size is {configured}, but the volume was created with {recorded} and cannot \
+                 change; set block_size = {recorded}"
             ),
             Self::BuffersUnaligned { path, needed } => write!(
                 f,
-                "{} reads and writes only memory at multiples of {needed} bytes, and the buffers \
-                 lie at multiples of {HEAD_ROOM}; use another device, for example one that is \
-                 not encrypted in sectors of {needed} bytes",
+                "{} requires buffers aligned to {needed} bytes, but polluxd aligns them to \
+                 {HEAD_ROOM}; use another device, for example one that is not encrypted in \
+                 sectors of {needed} bytes",
                 path.display()
             ),
             Self::KindChanged { recorded, configured } => write!(
                 f,
-                "it was made as a {} volume, and the configuration says {}; use another name for \
-                 another volume",
-                recorded.name(),
-                configured.name()
+                "kind is {}, but the volume was created as {} and cannot change; use another name \
+                 for a new volume",
+                configured.name(),
+                recorded.name()
             ),
             Self::Memory(words) => f.write_str(words),
             Self::Missing { path } => write!(
                 f,
-                "{} is gone; bring it back (is its file system mounted?), or delete the volume \
-                 with perfctl volume delete",
+                "{} is missing; check that its file system is mounted, or delete the volume with \
+                 \"perfctl volume delete\"",
                 path.display()
             ),
             Self::NoPlace => f.write_str(NO_PLACE),
             Self::NoSize { path } => write!(
                 f,
-                "{} is not there, and to make it a size is needed; add size = \"10GiB\" or \
-                 another size",
+                "{} does not exist, and no size is given to create it; set a size, for example \
+                 10GiB",
                 path.display()
             ),
             Self::Open(words) => f.write_str(words),
             Self::Record(fault) => fault.fmt(f),
             Self::SizeChanged { recorded, configured } => write!(
                 f,
-                "it was made with {recorded} bytes, and the configuration says {configured}; a \
-                 volume keeps its size, so take the size out of the configuration or put it back"
+                "size is {configured} bytes, but the volume was created with {recorded} and cannot \
+                 be resized; set size = {recorded} or remove the key"
             ),
             Self::Step { step, path, source } => {
                 write!(f, "cannot {step} {}: {source}", path.display())
             }
             Self::WrongSize { path, recorded, found } => {
-                let what = if found < recorded { "was cut short" } else { "has grown" };
+                let what = if found < recorded { "was truncated" } else { "has grown" };
                 write!(
                     f,
-                    "{} {what}: it has {found} bytes, and the volume was made with {recorded}; \
+                    "{} {what}: it has {found} bytes, but the volume was created with {recorded}; \
                      restore it from a backup",
                     path.display()
                 )
             }
             Self::WrongSizeFound { path, configured, found } => write!(
                 f,
-                "{} is there with {found} bytes, and the configuration says {configured}; take \
-                 the size out of the configuration to use it as it is",
+                "{} exists with {found} bytes, but size is {configured}; remove the key size to use \
+                 the volume as it is",
                 path.display()
             ),
             Self::WrongType { path, configured } => f.write_str(&wrong_type(path, *configured)),
@@ -120,13 +120,12 @@ impl fmt::Display for VolumeFault {
     }
 }
 
-const NO_PLACE: &str =
-    "65535 volumes were opened since polluxd started, which is the most; restart it";
+const NO_PLACE: &str = "polluxd has opened 65535 volumes since it started, the maximum; restart it";
 
 fn wrong_type(path: &Path, configured: VolumeKind) -> String {
     let path = path.display();
     match configured {
-        VolumeKind::Block => format!("{path} is no block device; use kind = \"file\""),
+        VolumeKind::Block => format!("{path} is not a block device; use kind = \"file\""),
         VolumeKind::File | VolumeKind::Memory | VolumeKind::Null => {
             format!("{path} is a block device; use kind = \"block\"")
         }

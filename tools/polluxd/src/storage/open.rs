@@ -106,8 +106,8 @@ fn open_file(
     let mut warnings = Vec::new();
     if !open.is_direct {
         warnings.push(format!(
-            "volume {}: the file system of {} has no direct I/O, so the page cache is used: it \
-             is slower, and its memory counts against the machine",
+            "volume {}: the file system of {} does not support direct I/O; \
+             using the page cache, which is slower and uses more memory",
             config.name,
             path.display()
         ));
@@ -155,7 +155,7 @@ fn create(path: &Path, config: &VolumeConfig) -> Result<(), VolumeFault> {
         return Err(VolumeFault::NoSize { path: path.to_owned() });
     };
     durable::create_sparse(path, bytes).map_err(|source| VolumeFault::Step {
-        step: "make",
+        step: "create",
         path: path.to_owned(),
         source,
     })
@@ -201,7 +201,7 @@ fn keep(
     state: &StateDir,
 ) -> Result<Record, VolumeFault> {
     let step = |source| VolumeFault::Step {
-        step: "keep the record of the volume in",
+        step: "write the record of the volume to",
         path: state.path().to_owned(),
         source,
     };
@@ -265,7 +265,7 @@ fn open_transient(config: &VolumeConfig, identity: Identity<'_>) -> Result<Opene
     let bytes = config.size_bytes.ok_or_else(|| VolumeFault::NoSize { path: nowhere() })?;
     let mut random = [0; 24];
     (identity.random)(&mut random).map_err(|source| VolumeFault::Step {
-        step: "make an identity for",
+        step: "create an identity for",
         path: nowhere(),
         source,
     })?;
@@ -323,9 +323,8 @@ mod tests {
         let fault = check_open(&open, Path::new("/dev/x"), &config, None).unwrap_err();
         assert_eq!(
             fault.to_string(),
-            "/dev/x reads and writes only memory at multiples of 4096 bytes, and the buffers lie \
-             at multiples of 512; use another device, for example one that is not encrypted in \
-             sectors of 4096 bytes"
+            "/dev/x requires buffers aligned to 4096 bytes, but polluxd aligns them to 512; use \
+             another device, for example one that is not encrypted in sectors of 4096 bytes"
         );
     }
 }

@@ -171,7 +171,7 @@ impl Planned {
         let waiting = VOLUME_KEYS.iter().filter(|key| key.applies == Applies::AtRestart);
         for key in waiting.filter(|key| (key.differs)(&running.config, config)) {
             self.warnings.push(format!(
-                "volume {}: {} takes effect when polluxd starts again",
+                "volume {}: {} takes effect after a restart of polluxd",
                 config.name, key.name
             ));
         }

@@ -94,8 +94,8 @@ fn a_volume_whose_file_is_gone_is_refused_by_name_and_the_others_are_served() {
     let reason = planned.table.find("a").unwrap().served.clone().unwrap_err();
     assert_eq!(
         reason.replace(&world.state.path().display().to_string(), "STATE"),
-        "STATE/volumes/a.img is gone; bring it back (is its file system mounted?), or delete \
-         the volume with perfctl volume delete"
+        "STATE/volumes/a.img is missing; check that its file system is mounted, or delete \
+         the volume with \"perfctl volume delete\""
     );
     assert!(planned.table.find("b").unwrap().served.is_ok());
     assert!(!world.file("a").exists(), "a lost volume must not come back empty");
@@ -114,13 +114,13 @@ fn a_file_that_was_cut_or_has_grown_is_refused() {
     resize(4096);
     assert_eq!(
         world.reason(&file("a")),
-        "STATE/volumes/a.img was cut short: it has 4096 bytes, and the volume was made with \
+        "STATE/volumes/a.img was truncated: it has 4096 bytes, but the volume was created with \
          1048576; restore it from a backup"
     );
     resize(2 << 20);
     assert_eq!(
         world.reason(&file("a")),
-        "STATE/volumes/a.img has grown: it has 2097152 bytes, and the volume was made with \
+        "STATE/volumes/a.img has grown: it has 2097152 bytes, but the volume was created with \
          1048576; restore it from a backup"
     );
 }
@@ -131,19 +131,19 @@ fn what_initiators_rely_on_cannot_be_configured_away() {
     drop(world.start(&[file("a")]));
     assert_eq!(
         world.reason(&VolumeConfig { size_bytes: Some(4096), ..file("a") }),
-        "it was made with 1048576 bytes, and the configuration says 4096; a volume keeps its \
-         size, so take the size out of the configuration or put it back"
+        "size is 4096 bytes, but the volume was created with 1048576 and cannot be resized; set \
+         size = 1048576 or remove the key"
     );
     assert_eq!(
         world.reason(&VolumeConfig { block_size: BlockSize::B4096, ..file("a") }),
-        "it was made with blocks of 512 bytes, and the configuration says 4096; initiators rely \
-         on it, so set block_size = 512"
+        "block_size is 4096, but the volume was created with 512 and cannot change; set \
+         block_size = 512"
     );
     let block = VolumeConfig { kind: VolumeKind::Block, path: Some("/x".into()), ..file("a") };
     assert_eq!(
         world.reason(&block),
-        "it was made as a file volume, and the configuration says block; use another name for \
-         another volume"
+        "kind is block, but the volume was created as file and cannot change; use another name \
+         for a new volume"
     );
 }
 
@@ -156,8 +156,8 @@ fn a_file_that_is_there_is_taken_as_it_is() {
     let other = VolumeConfig { size_bytes: Some(4096), ..found.clone() };
     assert_eq!(
         world.reason(&other),
-        "STATE/image is there with 8192 bytes, and the configuration says 4096; take the size \
-         out of the configuration to use it as it is"
+        "STATE/image exists with 8192 bytes, but size is 4096; remove the key size to use the \
+         volume as it is"
     );
     let planned = world.start(&[found]);
     let record = planned.table.find("a").unwrap().served.clone().unwrap();
@@ -190,8 +190,8 @@ fn a_volume_needs_a_size_to_be_made() {
     let world = World::new();
     assert_eq!(
         world.reason(&VolumeConfig { size_bytes: None, ..file("a") }),
-        "STATE/volumes/a.img is not there, and to make it a size is needed; add size = \
-         \"10GiB\" or another size"
+        "STATE/volumes/a.img does not exist, and no size is given to create it; set a size, for \
+         example 10GiB"
     );
 }
 
@@ -214,9 +214,9 @@ fn a_file_is_no_block_device() {
         size_bytes: None,
         ..file("a")
     };
-    assert_eq!(world.reason(&config), "STATE/image is no block device; use kind = \"file\"");
+    assert_eq!(world.reason(&config), "STATE/image is not a block device; use kind = \"file\"");
     let gone = VolumeConfig { path: Some("/dev/pollux-none".into()), ..config };
-    assert!(world.reason(&gone).starts_with("/dev/pollux-none is gone; "));
+    assert!(world.reason(&gone).starts_with("/dev/pollux-none is missing; "));
     assert!(!Path::new("/dev/pollux-none").exists());
 }
 
@@ -268,5 +268,5 @@ fn keys_that_need_a_start_are_named() {
     let running = world.start(&[file("a")]);
     let config = VolumeConfig { read_only: true, ..file("a") };
     let planned = running.table.plan(&[config], &world.state, IDENTITY);
-    assert_eq!(planned.warnings, ["volume a: read_only takes effect when polluxd starts again"]);
+    assert_eq!(planned.warnings, ["volume a: read_only takes effect after a restart of polluxd"]);
 }

@@ -56,7 +56,7 @@ fn a_change_that_cannot_be_made_changes_nothing() {
             "volume.create",
             json!({"name": "demo", "kind": "file", "size": "1MiB"}),
             -32002,
-            "there is a volume demo; names are unique",
+            "volume \"demo\" already exists",
         ),
         (
             "volume.create",
@@ -68,10 +68,10 @@ fn a_change_that_cannot_be_made_changes_nothing() {
             "volume.create",
             json!({"name": "a", "kind": "block", "path": "/dev/pollux-none"}),
             -32006,
-            "volume a cannot be served: /dev/pollux-none is gone; bring it back (is its file \
-             system mounted?), or delete the volume with perfctl volume delete",
+            "volume a cannot be served: /dev/pollux-none is missing; check that its file \
+             system is mounted, or delete the volume with \"perfctl volume delete\"",
         ),
-        ("volume.delete", json!({"name": "x"}), -32001, "there is no volume x"),
+        ("volume.delete", json!({"name": "x"}), -32001, "volume \"x\" does not exist"),
         (
             "target.create",
             json!({"name": "disk1"}),
@@ -82,13 +82,13 @@ fn a_change_that_cannot_be_made_changes_nothing() {
             "target.delete",
             json!({"name": "iqn.2026-11.x"}),
             -32001,
-            "there is no target iqn.2026-11.x",
+            "target \"iqn.2026-11.x\" does not exist",
         ),
         (
             "lun.map",
             json!({"target": "iqn.2026-11.local.pollux:demo", "volume": "demo", "lun": 0}),
             -32002,
-            "target iqn.2026-11.local.pollux:demo has a LUN 0",
+            "target iqn.2026-11.local.pollux:demo already has a LUN 0",
         ),
         (
             "lun.unmap",
@@ -121,13 +121,13 @@ fn a_bad_configuration_is_refused_and_what_ran_goes_on() {
     assert_eq!(status["volumes"][0]["state"], "served");
     let (code, sentence) = daemon.refused("config.apply", &json!({}));
     assert_eq!(code, -32005);
-    assert!(sentence.ends_with("p.toml is not good; what ran before still runs"));
+    assert!(sentence.ends_with("p.toml has errors; the running configuration is unchanged"));
 
     // What initiators rely on cannot change under them.
     place.file("p.toml", &good.replace("1MiB", "2MiB"));
     let (code, sentence) = daemon.refused("config.apply", &json!({}));
     assert_eq!(code, -32005);
-    assert!(sentence.starts_with("volume a: it was made with 1048576 bytes"), "{sentence}");
+    assert!(sentence.starts_with("volume a: size is 2097152 bytes"), "{sentence}");
 
     let more = good.to_owned() + "[[target]]\nname = \"iqn.2026-11.t\"\nluns = { 0 = \"a\" }\n";
     place.file("p.toml", &more);
@@ -147,8 +147,7 @@ fn a_master_file_is_changed_by_its_owner_only() {
     let config = place.file("p.toml", "");
     let other = place.file("other.toml", "");
     let mut daemon = place.start(&["--config", config.to_str().unwrap()]);
-    let refusal =
-        (-32004, format!("polluxd follows {}, so that file must be changed", config.display()));
+    let refusal = (-32004, format!("the configuration is managed in {}", config.display()));
     let volume = json!({"name": "a", "kind": "file", "size": "1MiB"});
     assert_eq!(daemon.refused("volume.create", &volume), refusal);
     assert_eq!(daemon.refused("volume.delete", &json!({"name": "a"})), refusal);
@@ -177,7 +176,7 @@ fn an_own_catalog_takes_over_a_file() {
     );
     assert_eq!(
         applied["warnings"],
-        json!(["node.spin_us changed; it takes effect when polluxd starts again"])
+        json!(["node.spin_us changed; takes effect after a restart of polluxd"])
     );
     assert_eq!(std::fs::read_to_string(place.state().join("catalog.toml")).unwrap(), text);
     let relative = text.replace("kind = \"null\"", "kind = \"file\"\npath = \"n.img\"");
@@ -206,7 +205,7 @@ fn operations_can_be_listed_and_read_after_their_end() {
     // An operation that has ended is not waited for.
     let second = daemon.call_once("operation.wait", &json!({"id": 2}))["result"].clone();
     assert_eq!(second["state"], "failed");
-    assert_eq!(second["error"]["message"], "there is no volume x");
+    assert_eq!(second["error"]["message"], "volume \"x\" does not exist");
     assert_eq!(second["error"]["code"], -32001);
     let (code, sentence) = daemon.refused("operation.show", &json!({"id": 3}));
     assert_eq!((code, &*sentence), (-32001, "operation 3 does not exist or ended long ago"));

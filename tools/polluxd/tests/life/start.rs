@@ -107,7 +107,7 @@ fn a_configuration_is_checked_without_serving_it() {
     let good = place.file("good.toml", "[[volume]]\nname = \"a\"\nkind = \"file\"\n");
     let (code, out, err) = place.run(&["--check", "--config", good.to_str().unwrap()]);
     assert_eq!((code, &*err), (Some(0), ""));
-    assert_eq!(out, format!("{} is good: volumes 1, targets 0, portals 1\n", good.display()));
+    assert_eq!(out, format!("{} is valid: volumes 1, targets 0, portals 1\n", good.display()));
     let bad = place.file("bad.toml", "[[volume]]\nname = \"a\"\nkind = \"tape\"\n");
     let (code, out, err) = place.run(&["--check", "--config", bad.to_str().unwrap()]);
     assert_eq!((code, &*out), (Some(1), ""));
@@ -198,7 +198,7 @@ fn a_damaged_volume_is_named_and_the_others_are_served() {
     let volumes = daemon.call("volume.list", &json!({}))["volumes"].clone();
     assert_eq!(volumes[0]["state"], "failed");
     let reason = volumes[0]["reason"].as_str().unwrap();
-    assert!(reason.contains("a.img was cut short: it has 512 bytes"), "{reason}");
+    assert!(reason.contains("a.img was truncated: it has 512 bytes"), "{reason}");
     assert_eq!(volumes[1]["state"], "served");
     let targets = daemon.call("target.list", &json!({}))["targets"].clone();
     assert_eq!(targets[0]["luns"][0]["served"], false);
