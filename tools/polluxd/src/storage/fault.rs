@@ -53,8 +53,8 @@ impl fmt::Display for VolumeFault {
         match self {
             Self::BlockTooSmall { path, configured, needed } => write!(
                 f,
-                "{} requires blocks of at least {needed} bytes, but block_size is {configured}; set \
-                 block_size = {needed} for a new volume",
+                "{} requires blocks of at least {needed} bytes, but block_size is {configured}; \
+                 set block_size = {needed} for a new volume",
                 path.display()
             ),
             Self::BlockSizeChanged { recorded, configured } => write!(
@@ -111,8 +111,8 @@ impl fmt::Display for VolumeFault {
             }
             Self::WrongSizeFound { path, configured, found } => write!(
                 f,
-                "{} exists with {found} bytes, but size is {configured}; remove the key size to use \
-                 the volume as it is",
+                "{} exists with {found} bytes, but size is {configured}; remove the key size to \
+                 use the volume as it is",
                 path.display()
             ),
             Self::WrongType { path, configured } => f.write_str(&wrong_type(path, *configured)),
