@@ -270,17 +270,19 @@ mod tests {
 
     /// What the logins were told: the connection, and the handle of the new session.
     fn registered(queues: &mut Queues) -> Vec<(u32, Result<u16, LoginStatus>)> {
-        let told = |(to, note)| match note {
-            Note::Registered { conn, outcome, .. } if to == 1 => (conn.0.index, outcome),
-            note => panic!("{note:?} to {to}"),
+        let told = |(to, note)| {
+            let Note::Registered { conn, outcome, .. } = note else { panic!("{note:?} to {to}") };
+            assert_eq!(to, 1);
+            (conn.0.index, outcome)
         };
         queues.notes().into_iter().map(told).collect()
     }
 
     fn displaced(queues: &mut Queues) -> Vec<u16> {
-        let told = |(to, note)| match note {
-            Note::Displace { tsih, .. } if to == 1 => tsih,
-            note => panic!("{note:?} to {to}"),
+        let told = |(to, note)| {
+            let Note::Displace { tsih, .. } = note else { panic!("{note:?} to {to}") };
+            assert_eq!(to, 1);
+            tsih
         };
         queues.notes().into_iter().map(told).collect()
     }

@@ -1,8 +1,10 @@
 //! Proves that the simulator's checkers see faults of the engine: activates one deliberate fault
 //! after the other ([`Mutant`]), and fails where one survives its budget of seeds.
 //!
-//!     RUSTFLAGS='--cfg mutants' cargo run --profile checked --target-dir target/mutants \
-//!         -p simulator --bin mutants
+//! ```sh
+//! RUSTFLAGS='--cfg mutants' cargo run --profile checked --target-dir target/mutants \
+//!     -p simulator --bin mutants
+//! ```
 
 use clap::Parser;
 use simulator::Campaign;

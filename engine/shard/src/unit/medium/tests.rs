@@ -101,10 +101,14 @@ impl Rig {
     fn told(&mut self) -> Vec<Told> {
         self.medium.self_check(ReactorId(OWN));
         assert!(self.queues.actions.is_empty(), "only a request leads to an action");
-        let told = |wake| match wake {
-            Wake::RangeFree(task) => Told::Free(task.index),
-            Wake::JobDone { volume: VOLUME, number } => Told::Done(number),
-            wake => panic!("{wake:?} is not for the door to send"),
+        let told = |wake| {
+            if let Wake::RangeFree(task) = wake {
+                return Told::Free(task.index);
+            }
+            let Wake::JobDone { volume: VOLUME, number } = wake else {
+                panic!("{wake:?} is not for the door to send")
+            };
+            Told::Done(number)
         };
         self.queues.wakes().into_iter().map(told).collect()
     }
