@@ -289,7 +289,7 @@ impl Session {
 fn connect(target: &str) -> Result<TcpStream> {
     let address = target
         .to_socket_addrs()
-        .with_context(|| format!("'{target}' is no address; write HOST:PORT"))?
+        .with_context(|| format!("'{target}' is not an address: use HOST:PORT"))?
         .next()
         .with_context(|| format!("'{target}' has no address"))?;
     let stream = TcpStream::connect_timeout(&address, WAIT_MAX)
