@@ -214,6 +214,14 @@ impl Session {
         }
     }
 
+    /// Asserts what holds between two calls: for debug builds and tests.
+    pub(crate) fn self_check(&self) {
+        self.tags.self_check();
+        assert!(self.immediate_in_flight <= limits::IMMEDIATE_COMMANDS_MAX, "{self:?}");
+        let requests = self.window.in_flight() + self.immediate_in_flight;
+        assert!(self.tags.count() <= requests, "every task has its place in the window: {self:?}");
+    }
+
     /// Sends a Reject with the header of the bad PDU, whose data segment is dropped.
     pub(crate) fn reject(
         &mut self,

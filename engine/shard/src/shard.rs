@@ -79,6 +79,9 @@ const TICK: Duration = Duration::from_millis(500);
 /// looks at each of them.
 const CHECKED_TASKS_MAX: usize = 64;
 
+/// The same for connections.
+const CHECKED_CONNECTIONS_MAX: usize = 64;
+
 /// The turn of one call, beside the owners that it borrows.
 macro_rules! turn {
     ($shard:ident, $now:expr, $actions:expr) => {
@@ -153,6 +156,7 @@ impl Shard {
     ) -> Placement {
         // The reactor may have more of its bytes than the connection lived to see.
         let Some(connection) = self.sessions.get_mut(conn) else { return Placement::Discard };
+        debug_assert!(connection.filling.is_none(), "PDUs of a connection come one by one");
         connection.incoming = Incoming::Dropped;
         connection.header = *bhs;
         let turn = turn!(self, now, actions);
@@ -330,10 +334,21 @@ impl Shard {
         while let Some(wake) = self.wakes.pop() {
             self.route(now, wake, actions);
         }
-        if cfg!(debug_assertions) && self.tasks.len() <= CHECKED_TASKS_MAX {
-            self.tasks.self_check();
-            self.units.self_check(self.cores.own);
+        if cfg!(debug_assertions)
+            && self.tasks.len() <= CHECKED_TASKS_MAX
+            && self.sessions.len() <= CHECKED_CONNECTIONS_MAX
+        {
+            self.self_check();
         }
+    }
+
+    /// Asserts the invariants of all owners, one by one and between each other.
+    #[cold]
+    fn self_check(&self) {
+        assert!(self.ticked.is_empty(), "a tick has looked at its connections");
+        self.sessions.self_check();
+        self.tasks.self_check(&self.sessions, &self.units);
+        self.units.self_check(self.cores);
     }
 
     fn route(&mut self, now: Instant, wake: Wake, actions: &mut Actions) {
@@ -412,7 +427,7 @@ impl Shard {
     pub(crate) fn assert_at_rest(&self) {
         assert!(self.tasks.is_empty(), "a task is left: {:?}", self.tasks);
         assert!(self.tasks.waits.is_empty(), "something waits: {:?}", self.tasks.waits);
-        self.units.self_check(self.cores.own);
+        self.self_check();
     }
 
     /// Connections in their login phase.

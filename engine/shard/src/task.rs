@@ -350,6 +350,11 @@ impl Task {
         self.jobs_in_flight -= 1;
     }
 
+    /// Whether it waits for a held range.
+    pub(crate) const fn waits_for_range(&self) -> bool {
+        self.waits_for_range
+    }
+
     /// The range that it waited for may be free.
     pub(crate) const fn stop_waiting_for_range(&mut self) {
         self.waits_for_range = false;
@@ -398,6 +403,10 @@ impl Task {
     pub(crate) fn self_check(&self) {
         let under = self.operations.iter().filter(|&&u| u != Under::Nothing).count();
         assert_eq!(under, usize::from(self.operation_count), "operations are counted: {self:?}");
+        self.data_out.self_check();
+        assert!(self.data_in.sent <= self.data_in_total(), "more was sent than there is: {self:?}");
+        let held = self.bursts.count() as usize + usize::from(self.on_wire);
+        assert!(held <= limits::BURSTS_PER_TASK_MAX, "a task has too many bursts: {self:?}");
         if self.phase == Phase::Finished {
             assert!(
                 !self.is_still() || self.bursts.count() > 0,

@@ -131,6 +131,7 @@ pub(crate) fn end_session(
     let Phase::FullFeature(session) = phase else { unreachable!("it has a session") };
     let ends = tasks.of_connection(conn);
     tasks.disown(&ends, neighbours, turn);
+    debug_assert!(tasks.of_connection(conn).is_empty(), "no task names a session that is gone");
     session_over(&session, &ends, tasks, turn);
     neighbours.sessions.remove(conn, turn.actions);
     neighbours.sessions.report_load(turn);

@@ -274,6 +274,7 @@ fn logout(
         session.retire(request.immediate);
         return send_logout_response(session, &request, outcome, turn);
     }
+    assert!(!session.logging_out, "nothing behind a logout request is looked at");
     session.logging_out = true;
     let ends = tasks.of_connection(conn);
     tasks.abort(&ends, neighbours, turn);
@@ -290,6 +291,7 @@ pub(crate) fn answer_logout(
 ) {
     // The peer may have closed the connection instead of waiting for the answer.
     let Some(session) = sessions.session_mut(conn) else { return };
+    assert!(session.logging_out, "a logout is answered that nobody asked for");
     session.retire(request.immediate);
     send_logout_response(session, request, LogoutOutcome::Closed, turn);
     // Not all initiators are silent behind their logout request.

@@ -34,6 +34,7 @@ impl Ping {
 
 /// Sends a NOP-In that asks for an answer. It carries the next StatSN and does not use it up.
 pub(crate) fn send(session: &mut Session, turn: &mut Turn<'_>) {
+    debug_assert!(session.ping.outstanding.is_none(), "one ping at a time");
     let tag = session.new_transfer_tag();
     session.ping.outstanding = Some((tag, turn.now));
     let stamp = session.stamp_without_status();

@@ -165,7 +165,8 @@ impl Registry {
         let is_new = self.handles.insert(tsih);
         assert!(is_new, "a session handle is given away once");
         let record = Record { tsih, place: applicant.place, successor: None };
-        self.records.insert(nexus.clone(), record);
+        let before = self.records.insert(nexus.clone(), record);
+        assert!(before.is_none(), "a nexus has one session at a time");
         let note = Note::Registered { conn: applicant.conn, nexus, outcome: Ok(tsih) };
         turn.post(applicant.reactor, note);
     }
@@ -217,6 +218,14 @@ impl Registry {
                 refuse(applicant, nexus.clone(), LoginStatus::ServiceUnavailable, turn);
             }
         }
+    }
+
+    /// Asserts what holds between two calls: for debug builds and tests.
+    pub(crate) fn self_check(&self) {
+        assert_eq!(self.handles.len(), self.records.len(), "each session has one handle");
+        let is_given = |record: &Record| self.handles.contains(&record.tsih);
+        assert!(self.records.values().all(is_given), "a session has a handle that is free");
+        assert!(self.doomed.len() <= limits::DOOMED_SESSIONS_MAX, "doomed sessions are bounded");
     }
 
     /// A handle for a discovery session, which no registrar knows.
@@ -271,8 +280,8 @@ mod tests {
     /// What the logins were told: the connection, and the handle of the new session.
     fn registered(queues: &mut Queues) -> Vec<(u32, Result<u16, LoginStatus>)> {
         let told = |(to, note)| {
-            let Note::Registered { conn, outcome, .. } = note else { panic!("{note:?} to {to}") };
-            assert_eq!(to, 1);
+            let Note::Registered { conn, outcome, .. } = note else { panic!("{note:?}") };
+            assert_eq!(to, 1, "the login runs on that core");
             (conn.0.index, outcome)
         };
         queues.notes().into_iter().map(told).collect()
@@ -280,8 +289,8 @@ mod tests {
 
     fn displaced(queues: &mut Queues) -> Vec<u16> {
         let told = |(to, note)| {
-            let Note::Displace { tsih, .. } = note else { panic!("{note:?} to {to}") };
-            assert_eq!(to, 1);
+            let Note::Displace { tsih, .. } = note else { panic!("{note:?}") };
+            assert_eq!(to, 1, "the session lives on that core");
             tsih
         };
         queues.notes().into_iter().map(told).collect()

@@ -74,6 +74,7 @@ impl Sessions {
         peer: SocketAddr,
         local: SocketAddr,
     ) -> Result<ConnId, Box<Session>> {
+        assert_eq!(session.tags.count(), 0, "a session moves before its first command");
         let mut connection = Connection::new(peer, local, now, 0);
         connection.phase = Phase::FullFeature(session);
         match self.connections.insert(connection) {
@@ -115,6 +116,11 @@ impl Sessions {
         self.connections.iter().map(|(key, _)| ConnId(key))
     }
 
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.connections.is_empty()
     }
@@ -152,6 +158,10 @@ impl Sessions {
     pub(crate) fn remove(&mut self, conn: ConnId, actions: &mut Actions) {
         let removed = self.connections.remove(conn.0);
         assert!(removed.is_some(), "a connection is removed once");
+        assert!(
+            removed.is_some_and(|connection| connection.filling.is_none()),
+            "the buffer that a connection fills goes back before it"
+        );
         actions.push(Action::Close(conn));
     }
 
@@ -244,6 +254,24 @@ impl Sessions {
         for conn in gone {
             self.request_logout(conn, turn);
         }
+    }
+
+    /// Asserts what holds between two calls: for debug builds and tests.
+    pub(crate) fn self_check(&self) {
+        self.registry.self_check();
+        let mut logins = 0;
+        for (_, connection) in self.connections.iter() {
+            match &connection.phase {
+                Phase::Login(_) | Phase::Registering(_) => logins += 1,
+                Phase::FullFeature(session) => session.self_check(),
+                Phase::LoggedOut => {}
+            }
+            assert!(
+                connection.filling.is_none() || connection.session().is_some(),
+                "only a session's data goes to buffers"
+            );
+        }
+        assert_eq!(self.half_open.values().sum::<u32>(), logins, "logins are counted by address");
     }
 
     /// The sessions of this core. For the control path: it allocates.

@@ -59,6 +59,13 @@ impl TaskTags {
         self.filter[bucket(tag)] -= 1;
     }
 
+    /// Asserts that the lists and the filter agree: for debug builds and tests.
+    pub(crate) fn self_check(&self) {
+        assert_eq!(self.tags.len(), self.keys.len(), "each tag has a task");
+        let filtered: usize = self.filter.iter().map(|&count| usize::from(count)).sum();
+        assert_eq!(filtered, self.tags.len(), "the filter counts every tag");
+    }
+
     /// How many tasks there are.
     pub(crate) fn count(&self) -> u32 {
         match u32::try_from(self.keys.len()) {

@@ -153,6 +153,10 @@ pub(crate) fn burst_done(
 fn complete_burst(task: &mut Task, slot: usize, reach: &mut Reach<'_, '_>) {
     let Some(burst) = task.bursts.take(slot) else { unreachable!("it has just been worked on") };
     task.cursor += u64::from(burst.len);
+    debug_assert!(
+        task.cursor <= task.data_out.total.into(),
+        "a burst was worked on twice: {task:?}"
+    );
     reach.give_back(burst);
     if reach.lender.has_hungry() {
         // Those who wait for a buffer get this one; the task asks for its next one behind them.
@@ -217,6 +221,7 @@ fn send_ready(task: &mut Task, reach: &mut Reach<'_, '_>) {
         let Some(burst) = task.bursts.take(part) else { unreachable!("it has just been found") };
         let ends = sent + burst.len == task.data_in_total();
         if ends {
+            debug_assert!(task.is_still(), "the status says that nothing goes on: {task:?}");
             task.phase = Phase::Finished;
             task.untag(reach);
         } else {
@@ -314,6 +319,7 @@ fn data_in(task: &mut Task, left: u32, ends: bool, reach: &mut Reach<'_, '_>) ->
     };
     let in_sequence_left = session.parameters.max_burst_length - task.data_in.in_sequence;
     let len = left.min(session.parameters.max_recv_data_segment_length).min(in_sequence_left);
+    debug_assert!(len > 0, "a Data-In PDU carries data: what is left would never end");
     let carries_status = ends && len == left;
     let is_final = carries_status || len == in_sequence_left;
     let Stamp { stat_sn, exp_cmd_sn, max_cmd_sn } =

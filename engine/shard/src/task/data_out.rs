@@ -87,6 +87,19 @@ impl DataOut {
             || self.received < self.requested.min(self.total)
     }
 
+    /// Asserts that the counts of bytes agree: for debug builds and tests.
+    pub(crate) fn self_check(&self) {
+        assert!(
+            self.received <= self.total,
+            "more data is of use than the command takes: {self:?}"
+        );
+        assert!(self.requested <= self.total, "more data was asked for: {self:?}");
+        for sequence in &self.solicited {
+            assert!(sequence.next < sequence.end, "a served R2T is forgotten: {self:?}");
+            assert!(sequence.end <= self.requested, "an R2T asks for its part: {self:?}");
+        }
+    }
+
     /// The sequence that a Data-Out PDU belongs to.
     fn sequence_mut(&mut self, tag: TargetTransferTag) -> Option<&mut Sequence> {
         if tag == TargetTransferTag::RESERVED {
@@ -155,7 +168,9 @@ fn place(task: &mut Task, offset: u32, len: u32, reach: &mut Reach<'_, '_>) -> P
     if Mutant::DataOutOffsetIgnored.is_active() {
         start = 0;
     }
-    Placement::Buffer(BufSlice { buf: burst.buf, offset: start, len })
+    let slice = BufSlice { buf: burst.buf, offset: start, len };
+    debug_assert!(reach.lender.has_room(slice.buf, start + len), "{slice:?} leaves its buffer");
+    Placement::Buffer(slice)
 }
 
 /// Lends a buffer for the burst of a task's data that begins at or covers `offset`, with room for
@@ -164,6 +179,7 @@ fn place(task: &mut Task, offset: u32, len: u32, reach: &mut Reach<'_, '_>) -> P
 fn open_burst(task: &mut Task, offset: u32, end: u32, reach: &mut Reach<'_, '_>) -> bool {
     let Some(part) = task.free_part() else { return false };
     let start = offset - offset % limits::BURST_LENGTH_MAX;
+    debug_assert!(offset < task.data_out.total, "no burst lies behind the data of use");
     let len = (task.data_out.total - start).min(limits::BURST_LENGTH_MAX);
     // Unasked data may be more than the command takes; the rest of it is not used, but it
     // needs a place.
@@ -320,9 +336,10 @@ fn buffer_wanted(task: &Task, offset: u32) -> u32 {
 }
 
 fn send_r2t(task: &mut Task, len: u32, session: &mut Session, turn: &mut crate::turn::Turn<'_>) {
-    assert!(len > 0, "an R2T asks for data (RFC 7143 11.8.5)");
     let tag = session.new_transfer_tag();
     let offset = task.data_out.requested;
+    assert!(len > 0, "an R2T asks for data (RFC 7143 11.8.4)");
+    debug_assert!(task.data_out.sequence_mut(tag).is_none(), "{tag:?} is that of another R2T");
     let Stamp { stat_sn, exp_cmd_sn, max_cmd_sn } = session.stamp_without_status();
     let mut header = [0; 48];
     ReadyToTransfer {

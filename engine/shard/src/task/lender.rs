@@ -23,6 +23,9 @@ pub(crate) struct Lender {
     lent_count: u32,
 }
 
+/// A pool with more buffers than this is not checked after every call of a debug build.
+const CHECKED_BUFFERS_MAX: usize = 512;
+
 impl Lender {
     /// All buffers free.
     pub(crate) fn new(layout: PoolLayout) -> Self {
@@ -149,6 +152,36 @@ impl Lender {
     /// The bytes of a buffer have left, if they were on the wire: the task that sent them.
     pub(crate) fn take_off_wire(&mut self, buf: BufId) -> Option<Key> {
         self.sender[buf.0 as usize].take()
+    }
+
+    /// Whether a buffer has room for so many bytes.
+    pub(crate) fn has_room(&self, buf: BufId, bytes: u32) -> bool {
+        self.layout
+            .locate(buf)
+            .is_some_and(|(class, _)| self.layout.classes()[class].bytes >= bytes)
+    }
+
+    /// Whether a task waits in one of the queues.
+    pub(crate) fn is_waiting(&self, key: Key) -> bool {
+        self.hungry.iter().any(|queue| queue.contains(&key))
+    }
+
+    /// Asserts that every buffer is either free or lent, and that the counts agree: for debug
+    /// builds and tests. It looks at every buffer, so it leaves large pools alone.
+    pub(crate) fn self_check(&self) {
+        if self.lent.len() > CHECKED_BUFFERS_MAX {
+            return;
+        }
+        let lent = self.lent.iter().filter(|&&lent| lent).count();
+        assert_eq!(lent, self.lent_count as usize, "lent buffers are counted");
+        let free: usize = self.free.iter().map(Vec::len).sum();
+        assert_eq!(free + lent, self.lent.len(), "a buffer is free or lent");
+        let is_free = |buf: &BufId| !self.lent[buf.0 as usize];
+        assert!(self.free.iter().flatten().all(is_free), "a lent buffer is in a free list");
+        let waiting: usize = self.hungry.iter().map(VecDeque::len).sum();
+        assert_eq!(waiting, self.hungry_count, "tasks that wait are counted");
+        let mut senders = self.sender.iter().zip(&self.lent);
+        assert!(senders.all(|(sender, lent)| sender.is_none() || *lent), "a free buffer is sent");
     }
 
     /// How many buffers are lent.

@@ -28,6 +28,7 @@ pub(crate) mod status {
 pub(crate) fn finish(task: &mut Task, reach: &mut Reach<'_, '_>) {
     assert!(task.phase != Phase::Finished, "a task finishes once");
     debug_assert!(!task.aborted, "an abort finishes a task by itself");
+    debug_assert!(task.is_still(), "a response says that nothing of the task goes on: {task:?}");
     if task.fault.is_some() && task.data_out.unsolicited.is_some() {
         task.phase = Phase::Draining;
         return;

@@ -288,6 +288,7 @@ fn verify_next(task: &mut Task, reach: &mut Reach<'_, '_>) {
 fn verify_done(task: &mut Task, result: IoResult, reach: &mut Reach<'_, '_>) {
     let compares = matches!(task.work, Work::Verify(VerifyBytes::CompareOneBlock));
     let left = task.range.len - task.cursor;
+    debug_assert!(left > 0, "a chunk has been read");
     let burst = task.burst_mut(CHUNK);
     let len = chunk_bytes(left).min(burst.len);
     if compares && burst.step == Step::Read {

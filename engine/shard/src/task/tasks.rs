@@ -3,7 +3,7 @@
 use crate::action::{Action, IoResult, Placement};
 use crate::message::{Note, Outcome};
 use crate::operation::OpId;
-use crate::session::connection::{Incoming, Inlet};
+use crate::session::connection::{Connection, Incoming, Inlet};
 use crate::session::sessions::Sessions;
 use crate::task::admission::{self, Admitted};
 use crate::task::completion::operation_ended;
@@ -320,6 +320,7 @@ impl Tasks {
     ) {
         let found = self.visit(key, neighbours, turn, |task, reach| {
             task.end_job();
+            assert!(!task.holds_range, "a range is held once for a task");
             if outcome == Outcome::ReservationConflict {
                 task.fail(Fault::ReservationConflict);
             }
@@ -356,6 +357,10 @@ impl Tasks {
         for &key in tasks {
             self.visit(key, neighbours, turn, |task, reach| {
                 abort_one(task, reach);
+                assert!(
+                    task.phase == Phase::Finished || matches!(task.work, Work::Management),
+                    "only a task management function outlives its session"
+                );
                 task.conn = None;
                 task.aborted = true;
             });
@@ -396,9 +401,29 @@ impl Tasks {
         })
     }
 
-    /// Asserts what holds for every task between two calls: for debug builds and tests.
-    pub(crate) fn self_check(&self) {
-        self.table.iter().for_each(|(_, task)| task.self_check());
+    /// Asserts what holds for every task between two calls, and that its neighbours know of it: for
+    /// debug builds and tests.
+    pub(crate) fn self_check(&self, sessions: &Sessions, units: &Units) {
+        self.lender.self_check();
+        let mut buffers = 0;
+        for (key, task) in self.table.iter() {
+            task.self_check();
+            buffers += task.bursts.count();
+            assert_eq!(task.is_hungry, self.lender.is_waiting(key), "a queue and its task differ");
+            let door = task.volume.and_then(|volume| units.get(volume));
+            assert!(
+                !task.waits_for_range() || door.is_some_and(|unit| unit.medium.has_waiter(key)),
+                "the door has forgotten a task that waits: {task:?}"
+            );
+            if task.phase != Phase::Finished
+                && let Some(conn) = task.conn
+            {
+                let session = sessions.get(conn).and_then(Connection::session);
+                let named = session.and_then(|session| session.tags.find(task.tag));
+                assert_eq!(named, Some(key), "a task is found by its tag until it ends");
+            }
+        }
+        assert!(buffers <= self.lender.lent_count(), "every burst has a lent buffer");
     }
 
     /// How many tasks there are.

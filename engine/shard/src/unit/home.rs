@@ -106,6 +106,21 @@ impl Home {
         self.running.take().and_then(|r| r.ticket)
     }
 
+    /// Asserts what holds between two calls: for debug builds and tests.
+    pub(crate) fn self_check(&self, is_home: bool) {
+        let is_idle = self.queue.is_empty() && self.running.is_none() && self.held.is_empty();
+        assert!(is_home || is_idle, "jobs are queued at the home only: {self:?}");
+        assert!(
+            self.running.as_ref().is_none_or(|running| running.missing > 0),
+            "a job ends with its last shard: {self:?}"
+        );
+        // A shard may be on its way to answer, and a held range to be released.
+        assert!(
+            self.queue.is_empty() || self.running.is_some() || !self.held.is_empty(),
+            "nobody starts the jobs that wait: {self:?}"
+        );
+    }
+
     /// The holder of a range gives it back.
     pub(crate) fn release_range(&mut self, holder: Ticket) {
         self.held.release(ticket_key(holder));

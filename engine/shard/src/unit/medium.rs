@@ -160,6 +160,11 @@ impl Medium {
         self.waiters.retain(|&key| key != task);
     }
 
+    /// Whether a task is woken when a range is released.
+    pub(crate) fn has_waiter(&self, task: Key) -> bool {
+        self.waiters.contains(&task)
+    }
+
     /// Whether a held range of another task is in the way. Flushes and queries of the block map
     /// touch no block's content and never wait.
     #[cold]
@@ -181,6 +186,7 @@ impl Medium {
         let Some(range) = request.range() else { unreachable!("a change without a range") };
         let change = Change { op, range };
         let slot = self.free.pop().unwrap_or_else(|| self.new_slot());
+        debug_assert!(self.changes[slot as usize].is_none(), "slot {slot} is taken");
         self.changes[slot as usize] = Some(change);
         Slot(slot)
     }
@@ -216,6 +222,13 @@ impl Medium {
         let changes = self.changes.iter().flatten();
         assert!(changes.clone().count() <= self.in_flight as usize, "changes are requests");
         assert_eq!(changes.clone().count() + self.free.len(), self.changes.len());
+        for (place, key) in self.waiters.iter().enumerate() {
+            assert!(!self.waiters.range(..place).any(|k| k == key), "{key:?} waits twice");
+        }
+        for hold in &self.draining {
+            assert!(self.held.overlaps(hold.range), "{hold:?} was released before it was done");
+        }
+        assert!(self.waiters.is_empty() || !self.held.is_empty(), "nobody wakes those who wait");
         for change in changes {
             let holder = ticket_key(Ticket { reactor: own, task: change.op.task });
             let is_held = self.held.overlaps_other(change.range, holder)

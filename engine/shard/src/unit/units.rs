@@ -5,7 +5,7 @@
 //! the asker when all have. With one reactor the same steps run within a single call.
 
 use crate::message::{Duty, Job, Note, Outcome, Ticket};
-use crate::turn::Turn;
+use crate::turn::{Cores, Turn};
 use crate::unit::Unit;
 use crate::unit::home::Decision;
 use crate::wake::Wake;
@@ -142,8 +142,13 @@ impl Units {
     }
 
     /// Asserts the invariants of every door: for debug builds and tests.
-    pub(crate) fn self_check(&self, own: ReactorId) {
-        self.iter().for_each(|unit| unit.medium.self_check(own));
+    pub(crate) fn self_check(&self, cores: Cores) {
+        for (place, unit) in self.units.iter().enumerate() {
+            let Some(unit) = unit else { continue };
+            assert_eq!(usize::from(unit.volume.0), place, "a unit stands at its volume's place");
+            unit.medium.self_check(cores.own);
+            unit.home.self_check(cores.home_of(unit.volume) == cores.own);
+        }
     }
 }
 
