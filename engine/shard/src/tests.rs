@@ -4,6 +4,7 @@ mod atomic_updates;
 mod buffers;
 mod data_forms;
 mod framing;
+mod hostile;
 mod initiator;
 mod logical_units;
 pub(crate) mod parts;

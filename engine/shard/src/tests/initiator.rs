@@ -100,6 +100,28 @@ pub(super) fn reserve() -> Order {
     Order::none(&[0x16, 0, 0, 0, 0, 0])
 }
 
+/// The header of a login request that asks for the full feature phase at once.
+pub(super) fn login_header(text_bytes: usize) -> [u8; 48] {
+    let mut header = [0; 48];
+    LoginRequest {
+        transit: true,
+        continues: false,
+        current_stage: Stage::LoginOperationalNegotiation,
+        next_stage: Stage::FullFeaturePhase,
+        version_max: 0,
+        version_min: 0,
+        data_segment_length: u32::try_from(text_bytes).unwrap(),
+        isid: [0x80, 0, 0, 0, 0, 1],
+        tsih: 0,
+        initiator_task_tag: InitiatorTaskTag(1),
+        cid: 0,
+        cmd_sn: Serial32(0xffff_fff0),
+        exp_stat_sn: Serial32(0),
+    }
+    .emit(&mut header);
+    header
+}
+
 impl Initiator {
     /// A connection that has sent its login and not looked at the answer.
     pub(super) fn knock(world: &mut World, core: usize, name: &str, keys: &str) -> Self {
@@ -108,23 +130,7 @@ impl Initiator {
             "InitiatorName=iqn.2026-01.example:{name}\0TargetName={TARGET}\0SessionType=Normal\0\
              {keys}"
         );
-        let mut header = [0; 48];
-        LoginRequest {
-            transit: true,
-            continues: false,
-            current_stage: Stage::LoginOperationalNegotiation,
-            next_stage: Stage::FullFeaturePhase,
-            version_max: 0,
-            version_min: 0,
-            data_segment_length: u32::try_from(text.len()).unwrap(),
-            isid: [0x80, 0, 0, 0, 0, 1],
-            tsih: 0,
-            initiator_task_tag: InitiatorTaskTag(1),
-            cid: 0,
-            cmd_sn: Serial32(0xffff_fff0),
-            exp_stat_sn: Serial32(0),
-        }
-        .emit(&mut header);
+        let header = login_header(text.len());
         world.receive(place, header, text.as_bytes());
         Self { place, cmd_sn: 0xffff_fff0, tag: 16 }
     }

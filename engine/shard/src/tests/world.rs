@@ -288,6 +288,35 @@ impl World {
         self.run();
     }
 
+    /// One operation of the backend ends, out of those under way on a core: as it should, or with
+    /// `result`.
+    pub(super) fn end_one(&mut self, core: usize, place: usize, result: Option<IoResult>) {
+        let count = self.cores[core].begun.len();
+        let Some(place) = place.checked_rem(count) else { return };
+        let begun = self.cores[core].begun.remove(place).unwrap();
+        let done = self.carry_out(core, &begun.action);
+        let is_request = matches!(begun.action, Action::Io { .. });
+        let result = result.filter(|_| is_request).unwrap_or(done);
+        let Core { shard, actions, .. } = &mut self.cores[core];
+        shard.handle_io(self.now, begun.op, result, actions);
+        self.run();
+    }
+
+    /// The oldest message between the cores arrives.
+    pub(super) fn deliver_one(&mut self) {
+        if let Some(letter) = self.mail.pop_front() {
+            self.deliver(letter);
+            self.run();
+        }
+    }
+
+    /// One core learns of a catalog.
+    pub(super) fn switch_catalog_of(&mut self, core: usize, catalog: &Arc<Catalog>) {
+        let Core { shard, actions, .. } = &mut self.cores[core];
+        shard.handle_catalog(self.now, catalog.clone(), actions);
+        self.run();
+    }
+
     pub(super) fn release_mail(&mut self) {
         self.mail_is_held = false;
         self.run();
@@ -326,17 +355,21 @@ impl World {
                 }
             }
             if !self.mail_is_held
-                && let Some((from, to, message)) = self.mail.pop_front()
+                && let Some(letter) = self.mail.pop_front()
             {
-                let from = ReactorId(u8::try_from(from).unwrap());
-                let Core { shard, actions, .. } = &mut self.cores[to];
-                shard.handle_message(self.now, from, message, actions);
+                self.deliver(letter);
                 idle = false;
             }
             if idle {
                 return;
             }
         }
+    }
+
+    fn deliver(&mut self, (from, to, message): (usize, usize, Message)) {
+        let from = ReactorId(u8::try_from(from).unwrap());
+        let Core { shard, actions, .. } = &mut self.cores[to];
+        shard.handle_message(self.now, from, message, actions);
     }
 
     fn carry(&mut self, core: usize, action: Action) {
