@@ -371,14 +371,15 @@ fn useful_bytes(task: &Task, block: u32) -> (u32, Option<Sense>) {
         DataOutUse::WhatThereIs => (wanted.min(expected), None),
         DataOutUse::WholeBlocks => {
             let total = wanted.min(expected);
-            (total - total % block.max(1), None)
+            if total.is_multiple_of(block.max(1)) { (total, None) } else { (0, UNUSABLE_LENGTH) }
         }
-        DataOutUse::All if expected < wanted => {
-            (0, Some(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT))
-        }
+        DataOutUse::All if expected < wanted => (0, UNUSABLE_LENGTH),
         DataOutUse::All => (wanted, None),
     }
 }
+
+/// The initiator sends less than the command can use.
+const UNUSABLE_LENGTH: Option<Sense> = Some(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT);
 
 /// What is wrong with the data that a command brings or announces (RFC 7143 11.3.4, 11.4.7.2).
 fn unsolicited_violation(command: &ScsiCommand, parameters: &Parameters) -> Option<Sense> {

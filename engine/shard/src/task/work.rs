@@ -73,7 +73,8 @@ pub(crate) enum DataOutUse {
     None,
     /// It works with what there is.
     WhatThereIs,
-    /// It works with the whole blocks that there are.
+    /// It works with what there is, if that is whole blocks. A part of a block cannot be written,
+    /// and bytes that the initiator has sent are not dropped without a word.
     WholeBlocks,
     /// It makes sense with all of its data only.
     All,
@@ -171,7 +172,6 @@ impl Work {
             | Self::Read
             | Self::Unmap(_) => DataOutUse::None,
             Self::Parameters { .. } => DataOutUse::WhatThereIs,
-            // A part of a block is never written.
             Self::Verify(VerifyBytes::Compare) | Self::Write { .. } | Self::WriteAndVerify(_) => {
                 DataOutUse::WholeBlocks
             }
