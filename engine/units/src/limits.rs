@@ -130,6 +130,11 @@ pub const ASYNC_LOGOUT_TIME: Duration = Duration::from_secs(3);
 /// its core.
 pub const PDUS_PER_TURN_MAX: u32 = 256;
 
+/// Operations of one file system or device that wait in the kernel's workers of one reactor, or for
+/// its answers about allocation. A worker is a thread, and one that hangs holds it; a file in which
+/// blocks are allocated gets no faster with more of them.
+pub const WORKERS_PER_FILE_SYSTEM_MAX: u32 = 32;
+
 /// Reactors of one node.
 pub const REACTORS_MAX: usize = 64;
 

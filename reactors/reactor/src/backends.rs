@@ -11,7 +11,7 @@ pub(crate) use store::SharedStore;
 pub use store::Store;
 
 use crate::buffers::Buffers;
-use file::{FileIos, FileVolume, zero_buffer};
+use file::{FileIos, FileStore, FileVolume, zero_buffer};
 use shard::{IoResult, OpId};
 use std::sync::Arc;
 use units::{PoolLayout, VolumeId};
@@ -105,9 +105,9 @@ impl Backends {
     ) {
         for (volume, store) in opened {
             let backend = match store {
-                SharedStore::File { fd, size, trust } => {
-                    match buffers.ring.add_file(Arc::clone(&fd)) {
-                        Ok(id) => Some(Backend::File(FileVolume { id, fd, size, trust })),
+                SharedStore::File { fd, size, device, trust } => {
+                    match self.files.open(FileStore { fd, size, device, trust }, buffers) {
+                        Ok(file) => Some(Backend::File(file)),
                         Err(refusal) => {
                             tracing::error!(
                                 volume = volume.0,
@@ -123,7 +123,7 @@ impl Backends {
                 SharedStore::Null => Some(Backend::Null),
             };
             if let Some(Backend::File(file)) = self.volumes.replace(volume, backend) {
-                self.files.retire(volume, file.id);
+                self.files.retire(volume, &file);
             }
         }
     }
@@ -133,7 +133,7 @@ impl Backends {
     pub(crate) fn retire(&mut self, gone: &[VolumeId], mut closed: impl FnMut(VolumeId)) {
         for &volume in gone {
             match self.volumes.replace(volume, None) {
-                Some(Backend::File(file)) => self.files.retire(volume, file.id),
+                Some(Backend::File(file)) => self.files.retire(volume, &file),
                 // `None` where there was no room for its file, or it went before it came.
                 Some(Backend::Memory(_) | Backend::Null) | None => closed(volume),
             }

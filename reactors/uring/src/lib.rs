@@ -45,6 +45,7 @@ pub use gather::Gather;
 pub use memory::{MemoryStore, OutOfStore};
 pub use napi::Napi;
 pub use op::fallocate::{Fallocate, FileRange};
+pub use op::read::FileRead;
 pub use op::write::FileWrite;
 pub use pool::{Pool, PoolMut};
 pub use receive::{ReceiveBuffers, RecvBuffer, RecvSlice};
