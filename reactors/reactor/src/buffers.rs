@@ -18,6 +18,7 @@ use std::sync::Arc;
 use units::{BufId, BufSlice, VolumeId};
 use uring::{
     Driver, FileId, FileRead, FileWrite, MemoryStore, RecvBuffer, RecvSlice, Refusal, SocketId,
+    StoreBytes,
 };
 
 /// The buffers and the ring that knows them.
@@ -284,7 +285,10 @@ impl Buffers {
     ) -> bool {
         let slice = sendable.slice;
         match sendable.store {
-            Some((store, offset)) => parcel.0.push_framed_store(head, store, offset, slice.len),
+            Some((store, offset)) => {
+                let bytes = StoreBytes { store, offset, len: slice.len, home: Some(slice) };
+                parcel.0.push_framed_store(head, bytes)
+            }
             None if slice.offset == 0 => {
                 parcel.0.push_framed(&mut self.ring.pool_mut(), head, slice)
             }

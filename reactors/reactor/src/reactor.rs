@@ -107,7 +107,7 @@ impl Reactor {
     pub(crate) fn new(parts: Parts) -> Self {
         let now = uring::now();
         Self {
-            backends: Backends::new(&parts.options.layout),
+            backends: Backends::new(&parts.options.layout, parts.options.cores.len()),
             id: parts.id,
             options: parts.options,
             shard: parts.shard,

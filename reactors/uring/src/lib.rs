@@ -34,6 +34,7 @@ mod ring;
 pub mod socket;
 mod sockets;
 mod table;
+mod versions;
 mod waker;
 
 pub use clock::now;
@@ -41,7 +42,7 @@ pub use completion::Completion;
 pub use driver::{Counters, Driver, DriverOptions, Wait};
 pub use errors::{Errno, Refusal, Refused, SetupError, Warning};
 pub use files::FileId;
-pub use gather::Gather;
+pub use gather::{Gather, StoreBytes};
 pub use memory::{MemoryStore, OutOfStore};
 pub use napi::Napi;
 pub use op::fallocate::{Fallocate, FileRange};

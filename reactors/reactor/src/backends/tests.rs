@@ -31,7 +31,7 @@ impl Fixture {
     fn new(store: &SharedStore) -> Self {
         let layout = PoolLayout::new(vec![SizeClass { bytes: 4096, count: 4 }]);
         let (driver, _) = Driver::new(&DriverOptions::new(with_zero_buffer(&layout))).unwrap();
-        let (backends, buffers) = (Backends::new(&layout), Buffers::new(driver));
+        let (backends, buffers) = (Backends::new(&layout, 1), Buffers::new(driver));
         let mut fixture = Self { backends, buffers, ended: 0 };
         fixture.take(FILE, store.clone());
         fixture
