@@ -112,7 +112,7 @@ fn scsi_name(name: &str) -> Vec<u8> {
 /// Extended INQUIRY Data (SPC-4).
 fn extended_inquiry_data(lu: &UnitModel) -> Vec<u8> {
     let mut body = vec![0; LONG_PAGE_BYTES];
-    body[1] = 0x01; // SIMPSUP: simple task attribute
+    body[1] = 0x07; // HEADSUP, ORDSUP, SIMPSUP: task attributes
     body[2] = u8::from(lu.mode.has_volatile_cache()); // V_SUP
     body
 }

@@ -15,6 +15,7 @@ pub(crate) mod sessions;
 pub(crate) mod tags;
 
 use crate::action::{Action, Placement, SendData};
+use crate::task::order::TaskOrder;
 use crate::turn::Turn;
 use attentions::Attentions;
 use iscsi::pdu::{Reject, RejectReason};
@@ -56,6 +57,8 @@ pub(crate) struct Session {
     /// The StatSN of the next response (RFC 7143 4.2.2.2).
     stat_sn: Serial32,
     pub(crate) tags: TaskTags,
+    /// The ordered tasks, and who waits for them.
+    pub(crate) order: TaskOrder,
     pub(crate) attentions: Attentions,
     pub(crate) text: TextExchange,
     pub(crate) ping: Ping,
@@ -110,6 +113,7 @@ impl Session {
             immediate_in_flight: 0,
             stat_sn: request.stat_sn,
             tags: TaskTags::default(),
+            order: TaskOrder::default(),
             attentions,
             text: TextExchange::default(),
             ping: Ping { received_at: now, outstanding: None },

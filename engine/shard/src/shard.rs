@@ -365,6 +365,7 @@ impl Shard {
             Wake::Note(note) => self.handle_note(now, self.cores.own, note, actions),
             Wake::Quiet(then) => self.handle_then(now, then, actions),
             Wake::RangeFree(key) => tasks.handle_range_free(key, near, turn),
+            Wake::TaskIsNext(key) => tasks.begin_dormant(key, near, turn),
             Wake::TaskMayProceed(key) => tasks.resume(key, near, turn),
             Wake::TaskQuiet(key) => tasks.handle_quiet(key, turn),
         }

@@ -18,6 +18,7 @@ pub(crate) mod completion;
 pub(crate) mod data_out;
 pub(crate) mod lender;
 pub(crate) mod management;
+pub(crate) mod order;
 pub(crate) mod respond;
 pub(crate) mod steps;
 pub(crate) mod tasks;
@@ -72,6 +73,10 @@ pub(crate) struct Task {
     pub(crate) is_hungry: bool,
     /// It waits for a held range, in the queue of its unit's door.
     waits_for_range: bool,
+    /// It waits for tasks before it ([`order`]).
+    pub(crate) is_dormant: bool,
+    /// Another task may wait for its end, or it waits itself.
+    pub(crate) is_in_order: bool,
     /// Further bursts whose bytes are on the wire.
     pub(crate) on_wire: u8,
     /// Operations under way, each in its part.
@@ -207,6 +212,8 @@ impl Task {
             bursts: Bursts::new(),
             is_hungry: false,
             waits_for_range: false,
+            is_dormant: false,
+            is_in_order: false,
             on_wire: 0,
             operations: [Under::Nothing; limits::BURSTS_PER_TASK_MAX],
             operation_count: 0,
@@ -283,6 +290,11 @@ impl Task {
     /// Whether the buffer is that of one of its bursts.
     pub(crate) fn has_buffer(&self, buf: BufId) -> bool {
         self.bursts.find(|burst| burst.buf == buf).is_some()
+    }
+
+    /// Whether it stands for a task management function.
+    pub(crate) const fn is_management(&self) -> bool {
+        matches!(self.work, Work::Management)
     }
 
     /// Submits a request to the medium as the operation of `part`.
@@ -373,7 +385,8 @@ impl Task {
     #[inline]
     pub(crate) fn let_go(&mut self, reach: &mut Reach<'_, '_>) {
         assert!(self.phase == Phase::Finished && self.is_still(), "a task goes when it is quiet");
-        if self.bursts.count() > 0 || self.holds_range | self.waits_for_range | self.is_hungry {
+        let holds = self.holds_range | self.waits_for_range | self.is_hungry | self.is_in_order;
+        if self.bursts.count() > 0 || holds {
             self.give_up(reach);
         }
     }
@@ -391,6 +404,12 @@ impl Task {
         }
         if self.is_hungry {
             reach.lender.forget(reach.key);
+        }
+        // The session may be gone, and the order of its tasks with it.
+        if self.is_in_order
+            && let Some(session) = reach.session.as_deref_mut()
+        {
+            session.order.ended(reach.key, reach.turn);
         }
         while let Some(part) = self.bursts.find(|_| true) {
             if let Some(burst) = self.bursts.take(part) {
@@ -414,8 +433,9 @@ impl Task {
             );
             return;
         }
-        let is_on_its_way =
-            self.is_hungry || self.waits_for_range || !self.is_still() || self.on_wire > 0;
+        assert!(!self.is_dormant || self.is_still(), "a dormant task does nothing: {self:?}");
+        let waits = self.is_hungry || self.waits_for_range || self.is_dormant;
+        let is_on_its_way = waits || !self.is_still() || self.on_wire > 0;
         assert!(
             is_on_its_way || self.data_out.is_expected() || matches!(self.work, Work::Management),
             "nothing will ever wake this task: {self:?}"

@@ -11,4 +11,5 @@ pub(crate) mod parts;
 mod registration;
 mod sessions;
 mod task_management;
+mod task_order;
 mod world;

@@ -26,6 +26,8 @@ pub(crate) enum Wake {
     Quiet(Then),
     /// A held range was released that a task waited for.
     RangeFree(Key),
+    /// The tasks have ended that a task had to wait for by its order, or by theirs.
+    TaskIsNext(Key),
     /// A place on the wire or a buffer of its own is free: the task may proceed.
     TaskMayProceed(Key),
     /// A task has nothing at the medium any more, or is gone.

@@ -42,6 +42,13 @@ pub const OUTSTANDING_R2T_MAX: u16 = 8;
 /// Bursts of one task that are at the disk or on the wire at once. Two keep both busy.
 pub const BURSTS_PER_TASK_MAX: usize = 4;
 
+/// Buffers of [`BURST_LENGTH_MAX`] that one command needs at once: VERIFY compares one with another.
+pub const FULL_BUFFERS_PER_COMMAND: u32 = 2;
+
+/// Buffers of any size that one command needs at once: VERIFY with BYTCHK 3 keeps the block that it
+/// compares all others with in a third.
+pub const BUFFERS_PER_COMMAND: u32 = 3;
+
 /// Key text of one login or text negotiation, summed over its PDUs (C-bit): the keys of RFC
 /// 7143 fit into 8 KiB, and an endless sequence must end somewhere.
 pub const NEGOTIATION_TEXT_BYTES_MAX: usize = 65_536;
@@ -122,6 +129,11 @@ pub const ASYNC_LOGOUT_TIME: Duration = Duration::from_secs(3);
 /// PDUs of one connection that one turn of a reactor handles: one connection cannot starve
 /// its core.
 pub const PDUS_PER_TURN_MAX: u32 = 256;
+
+/// Operations of one file system or device that wait in the kernel's workers of one reactor, or for
+/// its answers about allocation. A worker is a thread, and one that hangs holds it; a file in which
+/// blocks are allocated gets no faster with more of them.
+pub const WORKERS_PER_FILE_SYSTEM_MAX: u32 = 32;
 
 /// Reactors of one node.
 pub const REACTORS_MAX: usize = 64;

@@ -223,6 +223,27 @@ impl Catalog {
         &self.portals
     }
 
+    /// The portal group that a connection to this address of the node belongs to: that of the portal
+    /// with the address, or of the wildcard portal with its port. `None` where no portal is known.
+    pub fn portal_group_at(&self, local: SocketAddr) -> Option<u16> {
+        let ip = local.ip().to_canonical();
+        let rank = |portal: &&Portal| {
+            let of_portal = portal.address.ip();
+            if portal.address.port() != local.port() {
+                None
+            } else if of_portal.to_canonical() == ip {
+                Some(0)
+            } else if of_portal.is_unspecified() {
+                // IPv6 wildcards take IPv4 connections where nothing else does.
+                Some(if of_portal.is_ipv4() == ip.is_ipv4() { 1 } else { 2 })
+            } else {
+                None
+            }
+        };
+        let nearest = self.portals.iter().filter(|p| rank(p).is_some()).min_by_key(rank)?;
+        Some(nearest.portal_group_tag)
+    }
+
     /// What discovery sessions must prove.
     pub const fn discovery_chap(&self) -> Option<&Chap> {
         self.discovery_chap.as_ref()
@@ -261,6 +282,30 @@ mod tests {
             Catalog::new(1, vec![], targets, vec![]),
             Err(CatalogFault::DuplicateTarget("IQN.A".into()))
         );
+    }
+
+    #[test]
+    fn a_connection_belongs_to_the_group_of_its_portal() {
+        let portal = |address: &str, portal_group_tag| Portal {
+            address: address.parse().unwrap(),
+            portal_group_tag,
+        };
+        let portals = vec![
+            portal("0.0.0.0:3260", 1),
+            portal("192.0.2.1:3260", 2),
+            portal("[::]:3260", 3),
+            portal("[::]:3261", 4),
+            portal("[2001:db8::1]:3262", 5),
+        ];
+        let catalog = Catalog::new(1, vec![], vec![], portals).unwrap();
+        let group = |address: &str| catalog.portal_group_at(address.parse().unwrap());
+        assert_eq!(group("192.0.2.1:3260"), Some(2));
+        assert_eq!(group("[::ffff:192.0.2.1]:3260"), Some(2));
+        assert_eq!(group("192.0.2.2:3260"), Some(1));
+        assert_eq!(group("[2001:db8::1]:3260"), Some(3));
+        assert_eq!(group("192.0.2.1:3261"), Some(4));
+        assert_eq!(group("[2001:db8::1]:3262"), Some(5));
+        assert_eq!(group("[2001:db8::2]:3262"), None);
     }
 
     #[test]

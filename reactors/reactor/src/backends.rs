@@ -11,7 +11,7 @@ pub(crate) use store::SharedStore;
 pub use store::Store;
 
 use crate::buffers::Buffers;
-use file::{FileIos, FileVolume, zero_buffer};
+use file::{FileIos, FileStore, FileVolume, zero_buffer};
 use shard::{IoResult, OpId};
 use std::sync::Arc;
 use units::{PoolLayout, VolumeId};
@@ -22,6 +22,9 @@ use volume::BlockRequest;
 pub(crate) struct Backends {
     pub(crate) volumes: Volumes,
     pub(crate) files: FileIos,
+    /// Reads of memory volumes leave their bytes there until they are sent. Another reactor might
+    /// store to them while the kernel copies, in the middle of a block.
+    leaves_in_place: bool,
 }
 
 /// The volumes by their number.
@@ -47,9 +50,10 @@ pub(crate) struct Request {
 }
 
 impl Backends {
-    /// No volumes, for a pool whose shard has this layout.
-    pub(crate) fn new(layout: &PoolLayout) -> Self {
-        Self { volumes: Volumes::default(), files: FileIos::new(zero_buffer(layout)) }
+    /// No volumes, for a pool whose shard has this layout, in a node of so many reactors.
+    pub(crate) fn new(layout: &PoolLayout, reactors: usize) -> Self {
+        let files = FileIos::new(zero_buffer(layout));
+        Self { volumes: Volumes::default(), files, leaves_in_place: reactors == 1 }
     }
 
     /// Begins a request, and returns how it ended if it has ended at once. Otherwise
@@ -58,6 +62,7 @@ impl Backends {
         let Request { op, volume, request } = request;
         match self.volumes.get(volume) {
             Some(Backend::Memory(store)) => {
+                let request = if self.leaves_in_place { request } else { copying(request) };
                 Some(memory::perform(request, volume, store, &self.volumes, buffers))
             }
             Some(Backend::File(file)) => {
@@ -105,9 +110,9 @@ impl Backends {
     ) {
         for (volume, store) in opened {
             let backend = match store {
-                SharedStore::File { fd, size, trust } => {
-                    match buffers.ring.add_file(Arc::clone(&fd)) {
-                        Ok(id) => Some(Backend::File(FileVolume { id, fd, size, trust })),
+                SharedStore::File { fd, size, device, trust } => {
+                    match self.files.open(FileStore { fd, size, device, trust }, buffers) {
+                        Ok(file) => Some(Backend::File(file)),
                         Err(refusal) => {
                             tracing::error!(
                                 volume = volume.0,
@@ -123,7 +128,7 @@ impl Backends {
                 SharedStore::Null => Some(Backend::Null),
             };
             if let Some(Backend::File(file)) = self.volumes.replace(volume, backend) {
-                self.files.retire(volume, file.id);
+                self.files.retire(volume, &file);
             }
         }
     }
@@ -133,7 +138,7 @@ impl Backends {
     pub(crate) fn retire(&mut self, gone: &[VolumeId], mut closed: impl FnMut(VolumeId)) {
         for &volume in gone {
             match self.volumes.replace(volume, None) {
-                Some(Backend::File(file)) => self.files.retire(volume, file.id),
+                Some(Backend::File(file)) => self.files.retire(volume, &file),
                 // `None` where there was no room for its file, or it went before it came.
                 Some(Backend::Memory(_) | Backend::Null) | None => closed(volume),
             }
@@ -162,6 +167,19 @@ impl Volumes {
             self.table.resize(index + 1, None);
         }
         std::mem::replace(&mut self.table[index], backend)
+    }
+}
+
+/// The request, but it leaves no bytes in the volume.
+const fn copying(request: BlockRequest) -> BlockRequest {
+    match request {
+        BlockRequest::Read { offset, into, only_to_send: _ } => {
+            BlockRequest::Read { offset, into, only_to_send: false }
+        }
+        BlockRequest::Flush
+        | BlockRequest::MapQuery(_)
+        | BlockRequest::Space { .. }
+        | BlockRequest::Write { .. } => request,
     }
 }
 

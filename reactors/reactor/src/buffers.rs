@@ -16,7 +16,10 @@ use shard::wire::{Contents, Unplaced, Whereabouts};
 use shard::{Combination, IoResult};
 use std::sync::Arc;
 use units::{BufId, BufSlice, VolumeId};
-use uring::{Driver, FileId, FileWrite, MemoryStore, RecvBuffer, RecvSlice, Refusal, SocketId};
+use uring::{
+    Driver, FileId, FileRead, FileWrite, MemoryStore, RecvBuffer, RecvSlice, Refusal, SocketId,
+    StoreBytes,
+};
 
 /// The buffers and the ring that knows them.
 pub(crate) struct Buffers {
@@ -50,6 +53,8 @@ pub(crate) struct Transfer {
     /// Bytes from the start of the file.
     pub(crate) offset: u64,
     pub(crate) slice: BufSlice,
+    /// Fail rather than occupy one of the kernel's workers.
+    pub(crate) at_once: bool,
 }
 
 /// A write to a memory volume.
@@ -124,7 +129,8 @@ impl Buffers {
     pub(crate) fn read_file(&mut self, into: Transfer) -> Result<(), Refusal> {
         let first = self.contents.overwrite(into.slice.buf);
         self.place(first);
-        self.ring.read(into.file, into.token, into.offset, into.slice)
+        let Transfer { file, token, offset, slice, at_once } = into;
+        self.ring.read(file, token, FileRead { offset, slice, at_once })
     }
 
     /// Writes to a file. `Ok(false)` where there are no bytes to write: they could not be made.
@@ -137,8 +143,9 @@ impl Buffers {
         if !self.bring(from.slice, volumes) {
             return Ok(false);
         }
-        let write = FileWrite { offset: from.offset, slice: from.slice, durable };
-        self.ring.write(from.file, from.token, write).map(|()| true)
+        let Transfer { file, token, offset, slice, at_once } = from;
+        let write = FileWrite { offset, slice, durable, at_once };
+        self.ring.write(file, token, write).map(|()| true)
     }
 
     /// Copies from a memory volume to a buffer.
@@ -278,7 +285,10 @@ impl Buffers {
     ) -> bool {
         let slice = sendable.slice;
         match sendable.store {
-            Some((store, offset)) => parcel.0.push_framed_store(head, store, offset, slice.len),
+            Some((store, offset)) => {
+                let bytes = StoreBytes { store, offset, len: slice.len, home: Some(slice) };
+                parcel.0.push_framed_store(head, bytes)
+            }
             None if slice.offset == 0 => {
                 parcel.0.push_framed(&mut self.ring.pool_mut(), head, slice)
             }

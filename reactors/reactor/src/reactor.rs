@@ -107,7 +107,7 @@ impl Reactor {
     pub(crate) fn new(parts: Parts) -> Self {
         let now = uring::now();
         Self {
-            backends: Backends::new(&parts.options.layout),
+            backends: Backends::new(&parts.options.layout, parts.options.cores.len()),
             id: parts.id,
             options: parts.options,
             shard: parts.shard,
@@ -151,6 +151,7 @@ impl Reactor {
         worked |= self.reap();
         worked |= self.fire_timers();
         worked |= self.listeners.retry(now, &mut self.buffers.ring);
+        worked |= self.take_maps();
         worked |= self.retry_deferred();
         worked |= self.serve_listed();
         let control = &mut self.control;
@@ -287,6 +288,17 @@ impl Reactor {
             self.io_ended(ended);
         }
         self.backends.files.deferred() < waiting
+    }
+
+    /// Takes the answers to queries of where files have blocks.
+    #[inline]
+    fn take_maps(&mut self) -> bool {
+        let mut worked = false;
+        while let Some(ended) = self.backends.files.next_map() {
+            self.io_ended(Some(ended));
+            worked = true;
+        }
+        worked
     }
 
     fn fire_timers(&mut self) -> bool {

@@ -20,7 +20,7 @@ use crate::pool::{Pool, PoolMut, REGISTERED_BYTES_MAX};
 use crate::receive::{ReceiveBuffers, RecvBuffer};
 use crate::ring::{Cqe, Ring};
 use crate::sockets::Socket;
-use crate::table::{Op, OpKind, OpName, OpTable, key_of, user_data};
+use crate::table::{NOBODY, Op, OpKind, OpName, OpTable, key_of, user_data};
 use crate::waker::Waker;
 
 /// How a driver is made.
@@ -114,6 +114,8 @@ pub struct Driver {
     pub(crate) gather_parts_max: usize,
     pub(crate) gather_inline_bytes: usize,
     pub(crate) send_flags: i32,
+    /// Sends in flight whose bytes leave from memory volumes.
+    pub(crate) sends_in_place: u32,
     pub(crate) waker_event: Arc<OwnedFd>,
     pub(crate) waker_armed: bool,
     /// Operations to cancel that the kernel does not know of yet.
@@ -167,6 +169,7 @@ impl Driver {
             gather_parts_max: options.gather_pieces,
             gather_inline_bytes: options.gather_inline_bytes,
             send_flags: libc::MSG_NOSIGNAL | whole,
+            sends_in_place: 0,
             waker_event: Arc::new(event),
             waker_armed: false,
             cancels: Vec::new(),
@@ -219,13 +222,15 @@ impl Driver {
         if !self.waker_armed {
             self.arm_waker();
         }
-        match wait {
-            Wait::AtMost(limit) if self.ready.is_empty() && !self.ring.has_completions() => {
-                self.ring.enter(1, Some(limit))
-            }
+        let entered = match wait {
+            Wait::AtMost(limit) if !self.has_completions() => self.ring.enter(1, Some(limit)),
             Wait::AtMost(_) | Wait::No if self.ring.needs_enter() => self.ring.enter(0, None),
             Wait::AtMost(_) | Wait::No => Ok(()),
+        };
+        if self.sends_in_place > 0 {
+            self.settle_sends_in_place();
         }
+        entered
     }
 
     /// Moves completions to `out`, about `max` of them, and returns how many.
@@ -233,6 +238,9 @@ impl Driver {
         // A reactor that spins comes here a million times a second for nothing.
         if !self.has_completions() {
             return 0;
+        }
+        if self.sends_in_place > 0 {
+            self.settle_sends_in_place();
         }
         let before = out.len();
         let mut cqes = std::mem::take(&mut self.cqes);
@@ -249,7 +257,7 @@ impl Driver {
 
     /// Whether anything is to be reaped without entering the kernel.
     pub fn has_completions(&mut self) -> bool {
-        !self.ready.is_empty() || self.ring.has_completions()
+        !self.ready.is_empty() || !self.cqes.is_empty() || self.ring.has_completions()
     }
 
     /// Operations in flight, the waker's own included.
@@ -294,6 +302,23 @@ impl Driver {
         // The entry was inserted above, and nothing has run in between.
         let Some(op) = self.table.remove(key) else { unreachable!("just inserted") };
         Err((Refusal::Full, op))
+    }
+
+    /// Looks at the sends that the kernel has just ended, before anybody can change what they sent.
+    /// With deferred task running it sends only while it is entered, so this is early enough.
+    fn settle_sends_in_place(&mut self) {
+        let mut cqes = std::mem::take(&mut self.cqes);
+        let seen = cqes.len();
+        self.ring.pop_into(usize::MAX, &mut cqes);
+        for cqe in &mut cqes[seen..] {
+            if let Some(key) = key_of(cqe.user_data)
+                && self.send_rest(key, cqe.result)
+            {
+                // It goes on under the same key.
+                cqe.user_data = NOBODY;
+            }
+        }
+        self.cqes = cqes;
     }
 
     fn complete(&mut self, cqe: Cqe, out: &mut Vec<Completion>) {

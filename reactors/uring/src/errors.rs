@@ -9,10 +9,14 @@ use std::io;
 pub struct Errno(pub i32);
 
 impl Errno {
+    /// The operation would have had to wait.
+    pub const AGAIN: Self = Self(libc::EAGAIN);
     /// The operation was cancelled, on request or because its socket is being closed.
     pub const CANCELED: Self = Self(libc::ECANCELED);
     /// No receive buffer was available: return some and receive again.
     pub const NO_BUFFERS: Self = Self(libc::ENOBUFS);
+    /// The file system cannot do that.
+    pub const NOT_SUPPORTED: Self = Self(libc::EOPNOTSUPP);
 }
 
 impl From<Errno> for io::Error {

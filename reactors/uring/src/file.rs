@@ -31,6 +31,8 @@ pub struct OpenFile {
     pub fd: OwnedFd,
     /// Bytes of the file or device.
     pub size: u64,
+    /// The number of the file system that it is on, or of the block device that it is.
+    pub device: u64,
     /// Whether it is a block device.
     pub is_block_device: bool,
     /// Whether I/O goes past the page cache.
@@ -130,11 +132,12 @@ fn describe(fd: OwnedFd, is_direct: bool) -> Result<OpenFile, Errno> {
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::DIOALIGN;
     let stat = fs::statx(&fd, "", AtFlags::EMPTY_PATH, wanted)?;
     let is_block_device = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::BlockDevice;
-    let queue = if is_block_device {
-        Queue::of_device(stat.stx_rdev_major, stat.stx_rdev_minor)
+    let (major, minor) = if is_block_device {
+        (stat.stx_rdev_major, stat.stx_rdev_minor)
     } else {
-        Queue::of_device(stat.stx_dev_major, stat.stx_dev_minor)
+        (stat.stx_dev_major, stat.stx_dev_minor)
     };
+    let queue = Queue::of_device(major, minor);
     let (logical, physical) = if is_block_device {
         (fs::ioctl_blksszget(&fd)?, fs::ioctl_blkpbszget(&fd)?)
     } else {
@@ -153,6 +156,7 @@ fn describe(fd: OwnedFd, is_direct: bool) -> Result<OpenFile, Errno> {
     Ok(OpenFile {
         fd,
         size,
+        device: u64::from(major) << 32 | u64::from(minor),
         is_block_device,
         is_direct,
         dio_mem_align,

@@ -43,6 +43,15 @@ impl Driver {
         Ok(())
     }
 
+    /// Lets the kernel use up to so many workers at once for what it cannot do without waiting. It
+    /// makes them when they are needed. All rings of a thread share its workers.
+    pub fn set_workers_max(&mut self, most: u32) -> Result<(), Errno> {
+        // Files and block devices have bounded workers; 0 leaves the others as they are.
+        let mut most = [most, 0];
+        let set = self.ring.submitter().register_iowq_max_workers(&mut most);
+        set.map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EIO)))
+    }
+
     /// The file argument of an operation.
     pub(crate) fn file_handle(&self, id: FileId) -> Result<Handle, Refusal> {
         let file = self.files.get(id.0).ok_or(Refusal::Closed)?;

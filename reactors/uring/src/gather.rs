@@ -34,6 +34,10 @@ struct Parts {
     total: u32,
     /// Bytes that have been sent already.
     sent: u32,
+    /// How many of them before the rest was brought home.
+    sent_in_place: u32,
+    /// Some bytes are in a store and have a home.
+    has_homes: bool,
     /// The first part that is not wholly sent, and its bytes that are.
     cursor: usize,
     cursor_bytes: u32,
@@ -49,8 +53,22 @@ enum Part {
     Inline { start: u32, len: u32 },
     /// Bytes of a pool buffer, with `head` bytes directly in front of them.
     Buffer { head: u32, slice: BufSlice },
-    /// Bytes of a memory store, which `stores` keeps.
-    Store { address: *const u8, len: u32 },
+    /// Bytes of a memory store, which `stores` keeps, and the buffer that they can be copied to.
+    Store { address: *const u8, len: u32, home: Option<BufSlice> },
+}
+
+/// Bytes of a memory store that are to leave straight from its own pages.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreBytes<'a> {
+    /// The store.
+    pub store: &'a Arc<MemoryStore>,
+    /// Bytes from its start.
+    pub offset: u64,
+    /// How many.
+    pub len: u32,
+    /// A pool buffer of that length which nobody else uses until the send has ended. Where not all
+    /// bytes can leave at once, the rest is copied there before the store can change.
+    pub home: Option<BufSlice>,
 }
 
 impl Part {
@@ -73,6 +91,8 @@ impl Gather {
             buffers: 0,
             total: 0,
             sent: 0,
+            sent_in_place: 0,
+            has_homes: false,
             cursor: 0,
             cursor_bytes: 0,
             iovecs: Vec::with_capacity(parts_max),
@@ -134,18 +154,15 @@ impl Gather {
     /// Adds bytes of a memory store, which leave straight from its own pages. If the store is
     /// written meanwhile, a mix of old and new bytes leaves: do not use it under a digest.
     pub fn push_store(&mut self, store: &Arc<MemoryStore>, offset: u64, len: u32) -> bool {
-        len == 0 || self.push_framed_store(&[], store, offset, len)
+        let bytes = StoreBytes { store, offset, len, home: None };
+        len == 0 || self.push_framed_store(&[], bytes)
     }
 
     /// Adds a copy of `head` and then bytes of a memory store, as [`Gather::push_store`] does.
     #[inline]
-    pub fn push_framed_store(
-        &mut self,
-        head: &[u8],
-        store: &Arc<MemoryStore>,
-        offset: u64,
-        len: u32,
-    ) -> bool {
+    pub fn push_framed_store(&mut self, head: &[u8], bytes: StoreBytes<'_>) -> bool {
+        let StoreBytes { store, offset, len, home } = bytes;
+        debug_assert!(home.is_none_or(|home| home.len == len), "a home has room for all bytes");
         let this = &mut *self.0;
         let Ok(head_bytes) = u32::try_from(head.len()) else { return false };
         let Some(address) = store.address(offset, len) else { return false };
@@ -161,7 +178,8 @@ impl Gather {
         }
         if len > 0 {
             this.keep(store);
-            this.parts.push(Part::Store { address, len });
+            this.parts.push(Part::Store { address, len, home });
+            this.has_homes |= home.is_some();
             this.total += len;
         }
         true
@@ -221,6 +239,8 @@ impl Gather {
         this.iovecs.clear();
         this.total = 0;
         this.sent = 0;
+        this.sent_in_place = 0;
+        this.has_homes = false;
         this.cursor = 0;
         this.cursor_bytes = 0;
     }
@@ -239,7 +259,7 @@ impl Gather {
                 Part::Inline { start, len } => {
                     (this.inline.as_ptr().wrapping_add(start as usize), len)
                 }
-                Part::Store { address, len } => (address, len),
+                Part::Store { address, len, home: _ } => (address, len),
                 Part::Buffer { head, slice } => match pool.begin_read(slice, head) {
                     Ok(address) => (address, head + slice.len),
                     Err(reason) => {
@@ -263,6 +283,38 @@ impl Gather {
         header.msg_iov = this.iovecs.as_mut_ptr();
         header.msg_iovlen = this.iovecs.len();
         Ok(Outgoing::Message(this.msghdr.as_ptr()))
+    }
+
+    /// Whether bytes leave from a store that can be brought home.
+    #[inline]
+    pub(crate) const fn has_homes(&self) -> bool {
+        self.0.has_homes
+    }
+
+    /// Notes that `bytes` have been sent, and copies what is left in stores to where it has a home.
+    pub(crate) fn bring_home(&mut self, bytes: u32, pool: &mut PoolMut<'_>) {
+        self.advance(bytes);
+        let this = &mut *self.0;
+        this.sent_in_place += bytes;
+        this.has_homes = false;
+        for part in &mut this.parts[this.cursor..] {
+            let Part::Store { address, home: Some(slice), .. } = *part else { continue };
+            let target = pool.bytes_mut(slice);
+            debug_assert!(target.is_some(), "{slice:?} is lent for these bytes only");
+            let Some(target) = target else { continue };
+            // SAFETY: `push_framed_store` found as many bytes as `slice` has at the address, in a
+            // store that `stores` keeps. Stores are only ever touched through `copy`.
+            unsafe { crate::copy::from_shared(address, target) };
+            *part = Part::Buffer { head: 0, slice };
+            this.buffers += 1;
+        }
+    }
+
+    /// Forgets that a part was sent before the rest was brought home; returns its bytes.
+    pub(crate) fn take_sent_in_place(&mut self) -> u32 {
+        let sent = std::mem::take(&mut self.0.sent_in_place);
+        self.0.sent -= sent;
+        sent
     }
 
     /// The kernel is done with everything that `begin_send` booked.
@@ -452,6 +504,25 @@ mod tests {
         assert!(gather.push_store(&store, 1, 5));
         assert!(!gather.push_store(&store, 1, 5));
         assert_eq!(outgoing(&mut gather, &mut pool()), (2, b"headstore".to_vec()));
+    }
+
+    #[test]
+    fn what_is_left_of_a_store_is_brought_home_and_does_not_change_any_more() {
+        let mut pool = pool();
+        let (store, _) = MemoryStore::new(4096).unwrap();
+        store.write_bytes(0, b"abcdef").unwrap();
+        let mut gather = Gather::new(8, 64);
+        let bytes = |offset, home| StoreBytes { store: &store, offset, len: 3, home: Some(home) };
+        assert!(gather.push_framed_store(b"1:", bytes(0, slice(0, 0, 3))));
+        assert!(gather.push_framed_store(b"2:", bytes(3, slice(0, 3, 3))));
+        assert_eq!(outgoing(&mut gather, &mut pool), (4, b"1:abc2:def".to_vec()));
+        assert!(gather.has_homes());
+        gather.bring_home(3, &mut pool.as_mut());
+        store.write_bytes(0, b"ABCDEF").unwrap();
+        assert_eq!(outgoing(&mut gather, &mut pool).1, b"bc2:def");
+        assert!(!gather.has_homes());
+        assert_eq!(gather.take_sent_in_place(), 3);
+        assert_eq!(gather.len_bytes(), 10);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Several reactors may read and write the same bytes at the same time, as several queues of a
 //! disk may. So no reference to the bytes is ever made: they are copied in and out with the
-//! accesses of [`crate::copy`], which do not race. An order between overlapping commands, where
+//! accesses of [`crate::copy`], which do not race, page by page under the versions of
+//! [`crate::versions`]: a logical block is seen whole. An order between overlapping commands, where
 //! one is needed, is kept by whoever owns the range (its shard), not here.
 
 use std::sync::Arc;
@@ -13,11 +14,13 @@ use crate::copy;
 use crate::errors::{SetupError, Warning};
 use crate::mapping::Mapping;
 use crate::pool::{Pool, PoolMut};
+use crate::versions::{Piece, Versions, pages};
 
 /// RAM that serves as a volume.
 #[derive(Debug)]
 pub struct MemoryStore {
     memory: Mapping,
+    versions: Versions,
     /// Writes go past the processor's caches, which hold little of a store this large.
     streams: bool,
 }
@@ -50,7 +53,8 @@ impl MemoryStore {
         let warning =
             (!memory.is_huge_enough()).then_some(Warning::NoHugePages { what: WHAT, bytes });
         let streams = bytes > CACHED_STORE_BYTES_MAX;
-        Ok((Arc::new(Self { memory, streams }), warning))
+        let versions = Versions::new(bytes);
+        Ok((Arc::new(Self { memory, versions, streams }), warning))
     }
 
     /// Bytes of the volume.
@@ -76,10 +80,14 @@ impl MemoryStore {
 
     /// Copies from the volume into `target`.
     pub fn read_bytes(&self, offset: u64, target: &mut [u8]) -> Result<(), OutOfStore> {
-        let shared = self.range(offset, target.len())?;
-        // SAFETY: `range` found the bytes inside the mapping, which lives as long as `self`. They
-        // are only ever touched through `copy`, here and below.
-        unsafe { copy::from_shared(shared, target) };
+        let start = self.place(offset, target.len())?;
+        for Piece { done, at, len } in pages(start, target.len()) {
+            let target = &mut target[done..done + len];
+            let shared = self.memory.at(at).as_ptr().cast_const();
+            // SAFETY: `place` found the bytes inside the mapping, which lives as long as `self`. They
+            // are only ever touched through `copy`, here and below.
+            self.versions.read(at, || unsafe { copy::from_shared(shared, target) });
+        }
         Ok(())
     }
 
@@ -90,14 +98,18 @@ impl MemoryStore {
 
     /// Copies `source` into the volume.
     pub fn write_bytes(&self, offset: u64, source: &[u8]) -> Result<(), OutOfStore> {
-        let shared = self.range(offset, source.len())?;
-        if self.streams {
-            // SAFETY: as in `read_bytes`; the source is not in the store, because no reference
-            // into the store exists.
-            unsafe { copy::to_shared_streaming(source, shared) };
-        } else {
-            // SAFETY: as above.
-            unsafe { copy::to_shared(source, shared) };
+        let start = self.place(offset, source.len())?;
+        for Piece { done, at, len } in pages(start, source.len()) {
+            let source = &source[done..done + len];
+            let shared = self.memory.at(at).as_ptr();
+            if self.streams {
+                // SAFETY: as in `read_bytes`; the source is not in the store, because no reference
+                // into the store exists.
+                self.versions.write(at, || unsafe { copy::to_shared_streaming(source, shared) });
+            } else {
+                // SAFETY: as above.
+                self.versions.write(at, || unsafe { copy::to_shared(source, shared) });
+            }
         }
         Ok(())
     }
@@ -122,9 +134,12 @@ impl MemoryStore {
     /// Fills a range with zeros.
     pub fn zero(&self, offset: u64, len: u64) -> Result<(), OutOfStore> {
         let bytes = usize::try_from(len).map_err(|_| OutOfStore)?;
-        let shared = self.range(offset, bytes)?;
-        // SAFETY: as in `read_bytes`.
-        unsafe { copy::zero_shared(shared, bytes) };
+        let start = self.place(offset, bytes)?;
+        for Piece { at, len, .. } in pages(start, bytes) {
+            let shared = self.memory.at(at).as_ptr();
+            // SAFETY: as in `read_bytes`.
+            self.versions.write(at, || unsafe { copy::zero_shared(shared, len) });
+        }
         Ok(())
     }
 
@@ -151,12 +166,14 @@ impl MemoryStore {
     }
 
     fn range(&self, offset: u64, len: usize) -> Result<*mut u8, OutOfStore> {
+        self.place(offset, len).map(|offset| self.memory.at(offset).as_ptr())
+    }
+
+    /// The offset of a range that lies in the store.
+    fn place(&self, offset: u64, len: usize) -> Result<usize, OutOfStore> {
         let offset = usize::try_from(offset).map_err(|_| OutOfStore)?;
         let end = offset.checked_add(len).ok_or(OutOfStore)?;
-        if end > self.memory.bytes() {
-            return Err(OutOfStore);
-        }
-        Ok(self.memory.at(offset).as_ptr())
+        if end > self.memory.bytes() { Err(OutOfStore) } else { Ok(offset) }
     }
 }
 
@@ -219,21 +236,26 @@ mod tests {
         assert_eq!(store.compare(1000, &[0; 10_000]), Ok(Some(8000)));
     }
 
+    /// They did: a copy of a block took what another reactor had stored of it so far.
     #[test]
-    fn reactors_may_write_the_same_bytes_at_once() {
-        let (store, _) = MemoryStore::new(4096).unwrap();
-        std::thread::scope(|scope| {
-            for tag in 1..=2 {
-                let store = &store;
-                scope.spawn(move || {
-                    for _ in 0..50 {
-                        store.write_bytes(0, &[tag; 4096]).unwrap();
-                        let mut seen = [0; 4096];
-                        store.read_bytes(0, &mut seen).unwrap();
-                        assert!(seen.iter().all(|&b| b == 1 || b == 2));
-                    }
-                });
-            }
-        });
+    fn nobody_sees_a_half_written_block_of_another_reactor() {
+        for bytes in [1 << 16, CACHED_STORE_BYTES_MAX as u64 + 4096] {
+            let (store, _) = MemoryStore::new(bytes).unwrap();
+            std::thread::scope(|scope| {
+                for tag in 1..=2 {
+                    let store = &store;
+                    scope.spawn(move || {
+                        for _ in 0..2000 {
+                            store.write_bytes(512, &[tag; 8192]).unwrap();
+                            let mut seen = [0; 8192];
+                            store.read_bytes(512, &mut seen).unwrap();
+                            for block in seen.chunks(512) {
+                                assert!(block.iter().all(|&b| b == block[0] && b != 0));
+                            }
+                        }
+                    });
+                }
+            });
+        }
     }
 }

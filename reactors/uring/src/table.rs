@@ -59,6 +59,10 @@ impl OpTable {
         self.ops.get(key)
     }
 
+    pub(crate) fn op_mut(&mut self, key: Key) -> Option<&mut Op> {
+        self.ops.get_mut(key)
+    }
+
     pub(crate) fn remove(&mut self, key: Key) -> Option<Op> {
         self.ops.remove(key)
     }

@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use support::{connect, driver, slice};
+use support::{connect, driver, read, slice};
 use uring::{Completion, Driver, FileId, MemoryStore, SocketId, Wait};
 
 /// The system's allocator, with a count of what each thread asks it for.
@@ -41,7 +41,7 @@ static COUNTING: Counting = Counting;
 /// Receives a request, reads from the disk and from memory, and answers with both.
 fn serve(driver: &mut Driver, on: (SocketId, FileId), store: &MemoryStore, out: &mut Turn) {
     driver.recv(on.0, 1).unwrap();
-    driver.read(on.1, 2, 0, slice(0, 0, 4096)).unwrap();
+    driver.read(on.1, 2, read(0, slice(0, 0, 4096))).unwrap();
     let mut left = 3;
     while left > 0 {
         driver.submit(Wait::AtMost(support::LIMIT)).unwrap();

@@ -9,9 +9,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use support::{driver, one, options, slice, wait_for};
+use support::{driver, one, options, read, slice, wait_for, write};
 use units::BufId;
-use uring::{Completion, Driver, DriverOptions, Errno, Fallocate, FileRange, FileWrite, Refusal};
+use uring::{Completion, Driver, DriverOptions, Errno, Fallocate, FileRange, Refusal};
 
 fn open(bytes: u64) -> File {
     let file = tempfile::tempfile().unwrap();
@@ -30,12 +30,12 @@ fn what_is_written_is_read_back() {
     let id = add(&mut driver, &file);
     assert!(driver.pool().is_registered());
     assert!(driver.pool_mut().fill(slice(0, 0, 5), b"bytes"));
-    driver.write(id, 1, FileWrite { offset: 4096, slice: slice(0, 0, 5), durable: true }).unwrap();
+    driver.write(id, 1, write(4096, slice(0, 0, 5), true)).unwrap();
     assert!(!driver.pool_mut().fill(slice(0, 0, 5), b"other"));
     assert!(matches!(one(&mut driver), Completion::Written { token: 1, result: Ok(5), .. }));
     driver.fsync(id, 2, true).unwrap();
     assert!(matches!(one(&mut driver), Completion::Synced { token: 2, result: Ok(()) }));
-    driver.read(id, 3, 4094, slice(1, 0, 10)).unwrap();
+    driver.read(id, 3, read(4094, slice(1, 0, 10))).unwrap();
     assert!(driver.pool().bytes(slice(1, 0, 10)).is_none());
     assert!(matches!(one(&mut driver), Completion::Read { token: 3, result: Ok(10), .. }));
     assert_eq!(driver.pool().bytes(slice(1, 0, 10)).unwrap(), b"\0\0bytes\0\0\0");
@@ -48,9 +48,9 @@ fn what_is_written_is_read_back() {
 fn a_read_at_the_end_is_short() {
     let mut driver = driver();
     let id = add(&mut driver, &open(1000));
-    driver.read(id, 1, 900, slice(0, 0, 4096)).unwrap();
+    driver.read(id, 1, read(900, slice(0, 0, 4096))).unwrap();
     assert!(matches!(one(&mut driver), Completion::Read { result: Ok(100), .. }));
-    driver.read(id, 1, 1000, slice(0, 0, 4096)).unwrap();
+    driver.read(id, 1, read(1000, slice(0, 0, 4096))).unwrap();
     assert!(matches!(one(&mut driver), Completion::Read { result: Ok(0), .. }));
 }
 
@@ -81,11 +81,8 @@ fn slices_that_name_no_bytes_are_refused() {
     let mut driver = driver();
     let id = add(&mut driver, &open(4096));
     for bad in [slice(0, 0, 4097), slice(0, 4096, 1), slice(20, 0, 1), slice(0, 0, 0)] {
-        assert_eq!(driver.read(id, 1, 0, bad), Err(Refusal::InvalidBuffer));
-        assert_eq!(
-            driver.write(id, 1, FileWrite { offset: 0, slice: bad, durable: false }),
-            Err(Refusal::InvalidBuffer)
-        );
+        assert_eq!(driver.read(id, 1, read(0, bad)), Err(Refusal::InvalidBuffer));
+        assert_eq!(driver.write(id, 1, write(0, bad, false)), Err(Refusal::InvalidBuffer));
     }
     assert_eq!(driver.in_flight(), 1, "only the waker's poll");
 }
@@ -94,14 +91,14 @@ fn slices_that_name_no_bytes_are_refused() {
 fn a_file_in_use_stays_and_a_removed_one_is_not_known_any_more() {
     let mut driver = driver();
     let id = add(&mut driver, &open(4096));
-    driver.read(id, 1, 0, slice(0, 0, 4096)).unwrap();
+    driver.read(id, 1, read(0, slice(0, 0, 4096))).unwrap();
     assert_eq!(driver.remove_file(id), Err(Refusal::Busy));
     assert!(matches!(one(&mut driver), Completion::Read { result: Ok(4096), .. }));
     driver.remove_file(id).unwrap();
     assert_eq!(driver.remove_file(id), Err(Refusal::Closed));
     let next = add(&mut driver, &open(4096));
     assert_ne!(id, next);
-    assert_eq!(driver.read(id, 1, 0, slice(0, 0, 1)), Err(Refusal::Closed));
+    assert_eq!(driver.read(id, 1, read(0, slice(0, 0, 1))), Err(Refusal::Closed));
     assert_eq!(driver.fsync(id, 1, false), Err(Refusal::Closed));
 }
 
@@ -109,12 +106,9 @@ fn a_file_in_use_stays_and_a_removed_one_is_not_known_any_more() {
 fn a_full_table_refuses_and_books_nothing() {
     let mut driver = Driver::new(&DriverOptions { operations: 2, ..options() }).unwrap().0;
     let id = add(&mut driver, &open(4096));
-    driver.read(id, 1, 0, slice(0, 0, 4096)).unwrap();
-    assert_eq!(driver.read(id, 2, 0, slice(1, 0, 4096)), Err(Refusal::Full));
-    assert_eq!(
-        driver.write(id, 2, FileWrite { offset: 0, slice: slice(2, 0, 4096), durable: false }),
-        Err(Refusal::Full)
-    );
+    driver.read(id, 1, read(0, slice(0, 0, 4096))).unwrap();
+    assert_eq!(driver.read(id, 2, read(0, slice(1, 0, 4096))), Err(Refusal::Full));
+    assert_eq!(driver.write(id, 2, write(0, slice(2, 0, 4096), false)), Err(Refusal::Full));
     assert_eq!(driver.fsync(id, 2, false), Err(Refusal::Full));
     assert!(!driver.pool().is_in_kernel(BufId(1)));
     assert!(!driver.pool().is_in_kernel(BufId(2)));
@@ -127,7 +121,7 @@ fn an_error_of_the_disk_comes_with_its_number() {
     let path = tempfile::NamedTempFile::new().unwrap();
     let read_only = File::open(path.path()).unwrap();
     let id = add(&mut driver, &read_only);
-    driver.write(id, 1, FileWrite { offset: 0, slice: slice(0, 0, 10), durable: false }).unwrap();
+    driver.write(id, 1, write(0, slice(0, 0, 10), false)).unwrap();
     assert!(matches!(
         one(&mut driver),
         Completion::Written { result: Err(Errno(libc::EBADF)), .. }
@@ -168,7 +162,7 @@ proptest! {
         for access in accesses {
             match access {
                 Access::Read { offset, len } => {
-                    driver.read(id, 1, offset, slice(0, 0, len)).unwrap();
+                    driver.read(id, 1, read(offset, slice(0, 0, len))).unwrap();
                     let completion = one(&mut driver);
                     let Completion::Read { result: Ok(read), .. } = completion else {
                         panic!("{completion:?}")
@@ -182,7 +176,7 @@ proptest! {
                 Access::Write { offset, len, tag, durable } => {
                     let place = slice(1, 0, len);
                     driver.pool_mut().bytes_mut(place).unwrap().fill(tag);
-                    driver.write(id, 1, FileWrite { offset, slice: place, durable }).unwrap();
+                    driver.write(id, 1, write(offset, place, durable)).unwrap();
                     let completion = one(&mut driver);
                     let Completion::Written { result: Ok(written), .. } = completion else {
                         panic!("{completion:?}")
@@ -223,7 +217,7 @@ fn many_reads_in_flight_come_back_each_with_its_own_bytes() {
     let id = add(&mut driver, &file);
     for block in 0..16_u32 {
         let offset = u64::from(block) * 4096;
-        driver.read(id, u64::from(block), offset, slice(block, 0, 4096)).unwrap();
+        driver.read(id, u64::from(block), read(offset, slice(block, 0, 4096))).unwrap();
     }
     for completion in wait_for(&mut driver, 16) {
         let Completion::Read { token, slice, result: Ok(4096) } = completion else { panic!() };
@@ -245,10 +239,10 @@ fn payload_areas_are_aligned_for_direct_io() {
     let id = driver.add_file(Arc::new(file.fd)).unwrap();
     let (from, to) = (slice(16, 0, unit * 3), slice(17, unit, unit * 3));
     driver.pool_mut().bytes_mut(from).unwrap().fill(0x5a);
-    driver.write(id, 1, FileWrite { offset: u64::from(unit), slice: from, durable: true }).unwrap();
+    driver.write(id, 1, write(u64::from(unit), from, true)).unwrap();
     let written = one(&mut driver);
     assert!(matches!(written, Completion::Written { result: Ok(n), .. } if n == unit * 3));
-    driver.read(id, 2, u64::from(unit), to).unwrap();
+    driver.read(id, 2, read(u64::from(unit), to)).unwrap();
     assert!(matches!(one(&mut driver), Completion::Read { result: Ok(n), .. } if n == unit * 3));
     assert!(driver.pool().bytes(to).unwrap().iter().all(|&b| b == 0x5a));
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
-use support::{connect, one, options, slice};
-use uring::{Completion, Driver, DriverOptions, FileWrite, SetupError, Warning};
+use support::{connect, one, options, read, slice, write};
+use uring::{Completion, Driver, DriverOptions, SetupError, Warning};
 
 #[test]
 fn tight_limits_are_warnings_and_everything_works_all_the_same() {
@@ -42,9 +42,9 @@ fn tight_limits_are_warnings_and_everything_works_all_the_same() {
     assert!(matches!(one(&mut driver), Completion::ReceivedInto { result: Ok(5), .. }));
     let file = Arc::new(tempfile::tempfile().unwrap().into());
     let file = driver.add_file(file).unwrap();
-    driver.write(file, 2, FileWrite { offset: 0, slice: slice(0, 0, 5), durable: true }).unwrap();
+    driver.write(file, 2, write(0, slice(0, 0, 5), true)).unwrap();
     assert!(matches!(one(&mut driver), Completion::Written { result: Ok(5), .. }));
-    driver.read(file, 3, 0, slice(1, 0, 5)).unwrap();
+    driver.read(file, 3, read(0, slice(1, 0, 5))).unwrap();
     assert!(matches!(one(&mut driver), Completion::Read { result: Ok(5), .. }));
     assert_eq!(driver.pool().bytes(slice(1, 0, 5)).unwrap(), b"hello");
     driver.close(socket);

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem,
-    FopenFlags, Generation, INodeNo, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyEmpty, ReplyEntry, ReplyOpen, Request, TimeOrNow,
+    FopenFlags, Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyWrite, Request,
+    TimeOrNow, WriteFlags,
 };
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -25,6 +26,9 @@ const TTL: Duration = Duration::ZERO;
 pub enum Held {
     /// Making a file.
     Create,
+    /// Whatever a served volume does with its file: reads, writes, flushes, changes of its space, and
+    /// queries of where it has blocks.
+    Io,
     /// Opening a file.
     Open,
     /// Removing a file.
@@ -274,6 +278,73 @@ impl Filesystem for Server {
         });
     }
 
+    /// The files are sparse, and keep nothing that is written to them.
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        self.0.carry_out(Held::Io, move |fails| {
+            if fails { reply.error(Errno::EIO) } else { reply.data(&vec![0; size as usize]) }
+        });
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        // The kernel writes at most some MiB at once.
+        let length = u32::try_from(data.len()).expect("one request of the kernel");
+        self.0.carry_out(Held::Io, move |fails| {
+            if fails { reply.error(Errno::EIO) } else { reply.written(length) }
+        });
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        self.0.carry_out(Held::Io, |fails| ended(reply, fails));
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _offset: u64,
+        _length: u64,
+        _mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        self.0.carry_out(Held::Io, |fails| ended(reply, fails));
+    }
+
+    fn lseek(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        offset: i64,
+        _whence: i32,
+        reply: ReplyLseek,
+    ) {
+        self.0.carry_out(Held::Io, move |fails| {
+            if fails { reply.error(Errno::EIO) } else { reply.offset(offset) }
+        });
+    }
+
     fn rename(
         &self,
         _: &Request,
@@ -308,4 +379,8 @@ impl Filesystem for Server {
             }
         });
     }
+}
+
+fn ended(reply: ReplyEmpty, fails: bool) {
+    if fails { reply.error(Errno::EIO) } else { reply.ok() }
 }

@@ -286,6 +286,25 @@ fn residuals_of_writes_tell_what_was_not_taken() {
 }
 
 #[test]
+fn a_write_of_a_part_of_a_block_is_refused_and_changes_nothing() {
+    let subject = Subject::start();
+    let mut disk = subject.disk();
+    let (lun, block) = (disk.lun(), disk.block_bytes() as usize);
+    let untouched = pattern(4 * block, 6);
+    assert!(disk.write(100, &untouched).expect("a write").is_good());
+    for bytes in [1, block - 1, block + 1, 2 * block + 200] {
+        let part = Command::write(lun, cdb::write_10(100, 4), &pattern(bytes, 8));
+        let result = disk.session().scsi(part).expect("an answer");
+        let sense = result.sense().expect("sense data");
+        assert_eq!((sense.key, sense.code), (0x05, 0x0e03), "{bytes} bytes");
+        let missing = u32::try_from(4 * block - bytes).expect("a small number");
+        assert_eq!(result.residual, Residual::Overflow(missing), "{bytes} bytes");
+    }
+    assert_eq!(disk.read(100, 4).expect("a read").data, untouched);
+    subject.finish(disk.into_session());
+}
+
+#[test]
 fn a_command_that_wants_data_without_expected_length_overflows() {
     let subject = Subject::start();
     let mut disk = subject.disk();

@@ -131,11 +131,11 @@ fn a_name_that_is_too_long_is_cut_before_its_null() {
 #[test]
 fn extended_inquiry_data_tell_of_a_volatile_cache() {
     let mut lu = logical_unit();
-    assert_eq!(page(0x86, &lu)[..8], [0x00, 0x86, 0, 0x3c, 0x00, 0x01, 0x01, 0x00]);
+    assert_eq!(page(0x86, &lu)[..8], [0x00, 0x86, 0, 0x3c, 0x00, 0x07, 0x01, 0x00]);
     lu.mode.write_cache_changeable = false;
     lu.mode.current.write_cache = false;
     lu.mode.default.write_cache = false;
-    assert_eq!(page(0x86, &lu)[..8], [0x00, 0x86, 0, 0x3c, 0x00, 0x01, 0x00, 0x00]);
+    assert_eq!(page(0x86, &lu)[..8], [0x00, 0x86, 0, 0x3c, 0x00, 0x07, 0x00, 0x00]);
 }
 
 #[test]

@@ -21,6 +21,8 @@ impl Directory for View<'_> {
         }
         match self.catalog.target(target) {
             None => Admission::NotFound,
+            // RFC 7143 11.13.5: there is no such target at this address.
+            Some(t) if !self.is_reached_here(t) => Admission::NotFound,
             Some(t) if !t.access.admits(initiator) => Admission::Forbidden,
             Some(t) => Admission::Admitted {
                 portal_group_tag: t.portal_group_tag,
@@ -37,12 +39,22 @@ impl Directory for View<'_> {
     fn visit_targets(&self, initiator: &str, _peer: IpAddr, visit: &mut TargetVisitor<'_>) {
         for target in self.catalog.targets().iter().filter(|t| t.access.admits(initiator)) {
             let portals = self.portals_of(target);
-            visit(&target.name, &portals);
+            // Without an address an initiator would look for the target at this one.
+            if !portals.is_empty() || self.is_reached_here(target) {
+                visit(&target.name, &portals);
+            }
         }
     }
 }
 
 impl View<'_> {
+    /// Whether the portal that the initiator came by is one of the target's group.
+    fn is_reached_here(&self, target: &TargetRecord) -> bool {
+        // A node that serves has portals. A shard without any is one by itself, in a test.
+        self.catalog.portals().is_empty()
+            || self.catalog.portal_group_at(self.local) == Some(target.portal_group_tag)
+    }
+
     /// The portals of a target. A wildcard stands for the address that the initiator came by.
     fn portals_of(&self, target: &TargetRecord) -> Vec<(SocketAddr, u16)> {
         let mut portals = Vec::new();
@@ -50,8 +62,13 @@ impl View<'_> {
             if portal.portal_group_tag != target.portal_group_tag {
                 continue;
             }
+            let local = self.local.ip().to_canonical();
             let address = if portal.address.ip().is_unspecified() {
-                SocketAddr::new(self.local.ip(), portal.address.port())
+                if portal.address.is_ipv4() && local.is_ipv6() {
+                    // It takes no connection to that address.
+                    continue;
+                }
+                SocketAddr::new(local, portal.address.port())
             } else {
                 portal.address
             };
@@ -101,4 +118,66 @@ pub struct SessionInfo {
     pub commands: u32,
     /// Commands that the window has room for when none is in flight.
     pub window: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use volume::{Access, Portal};
+
+    fn target(name: &str, portal_group_tag: u16) -> TargetRecord {
+        TargetRecord {
+            name: name.into(),
+            alias: None,
+            portal_group_tag,
+            relative_port: portal_group_tag,
+            luns: BTreeMap::new(),
+            access: Access::Any,
+            chap: None,
+        }
+    }
+
+    fn catalog() -> Catalog {
+        let portals = [("192.0.2.1:3260", 1), ("0.0.0.0:3261", 2)].map(|(address, tag)| Portal {
+            address: address.parse().unwrap(),
+            portal_group_tag: tag,
+        });
+        let targets = [("iqn.a", 1), ("iqn.b", 2), ("iqn.c", 3)].map(|(n, tag)| target(n, tag));
+        Catalog::new(1, vec![], targets.into(), portals.into()).unwrap()
+    }
+
+    fn view<'a>(catalog: &'a Catalog, local: &str) -> View<'a> {
+        View { catalog, local: local.parse().unwrap(), shutting_down: false }
+    }
+
+    /// A target of group 2 was served through a portal of group 1.
+    #[test]
+    fn a_target_is_reached_through_the_portals_of_its_group_only() {
+        let catalog = catalog();
+        let peer = IpAddr::from([192, 0, 2, 9]);
+        let finds = |local: &str, name: &str| {
+            let admission = view(&catalog, local).admit(name, "iqn.host", peer);
+            assert!(matches!(admission, Admission::Admitted { .. } | Admission::NotFound));
+            admission != Admission::NotFound
+        };
+        let at_group_1 = ["iqn.a", "iqn.b", "iqn.c"].map(|name| finds("192.0.2.1:3260", name));
+        assert_eq!(at_group_1, [true, false, false]);
+        let at_group_2 = ["iqn.a", "iqn.b", "iqn.c"].map(|name| finds("192.0.2.7:3261", name));
+        assert_eq!(at_group_2, [false, true, false]);
+    }
+
+    #[test]
+    fn discovery_reports_each_target_with_the_portals_of_its_group() {
+        let catalog = catalog();
+        let peer = IpAddr::from([192, 0, 2, 9]);
+        let mut found = Vec::new();
+        view(&catalog, "192.0.2.1:3260").visit_targets("iqn.host", peer, &mut |name, portals| {
+            found.push((name.to_owned(), portals.to_vec()));
+        });
+        let expected = [("iqn.a", "192.0.2.1:3260", 1), ("iqn.b", "192.0.2.1:3261", 2)];
+        let expected =
+            expected.map(|(n, address, tag)| (n.to_owned(), vec![(address.parse().unwrap(), tag)]));
+        assert_eq!(found, expected);
+    }
 }

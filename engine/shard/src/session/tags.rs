@@ -38,6 +38,11 @@ impl TaskTags {
         self.tags.iter().position(|&t| t == tag).map(|place| self.keys[place])
     }
 
+    /// All tasks.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.keys.iter().copied()
+    }
+
     /// Adds a task; its tag must not be there yet.
     #[inline]
     pub(crate) fn insert(&mut self, tag: InitiatorTaskTag, key: Key) {

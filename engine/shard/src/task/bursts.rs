@@ -30,6 +30,9 @@ pub(crate) fn advance(task: &mut Task, reach: &mut Reach<'_, '_>) {
         }
         return;
     }
+    if task.is_dormant {
+        return;
+    }
     if matches!(task.work, Work::Read) {
         return read_ahead(task, reach);
     }

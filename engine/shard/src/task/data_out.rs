@@ -193,6 +193,9 @@ fn open_burst(task: &mut Task, offset: u32, end: u32, reach: &mut Reach<'_, '_>)
         received: 0,
         step: Step::Collect,
     };
+    if task.is_dormant && !has_spare(task, room, len, reach) {
+        return false;
+    }
     if task.work.needs_one_buffer() {
         let Some(buf) = reach.lender.lend(room) else { return false };
         task.bursts.put(part, burst(buf, None, len, start));
@@ -210,6 +213,15 @@ fn open_burst(task: &mut Task, offset: u32, end: u32, reach: &mut Reach<'_, '_>)
         task.bursts.put(CHUNK, burst(buf, chunk_second, len, 0));
     }
     true
+}
+
+/// Whether a dormant task may have its buffers: it holds them until tasks have ended that may wait
+/// for buffers themselves. If dormant tasks could have all, nobody would go on.
+#[cold]
+fn has_spare(task: &Task, room: u32, len: u32, reach: &Reach<'_, '_>) -> bool {
+    let further = task.work.further_buffers(len, task.range.len);
+    let mut lengths = further.into_iter().flatten().chain([room]);
+    lengths.all(|bytes| reach.lender.has_spare(bytes))
 }
 
 /// A part of a parameter list.
@@ -371,14 +383,15 @@ fn useful_bytes(task: &Task, block: u32) -> (u32, Option<Sense>) {
         DataOutUse::WhatThereIs => (wanted.min(expected), None),
         DataOutUse::WholeBlocks => {
             let total = wanted.min(expected);
-            (total - total % block.max(1), None)
+            if total.is_multiple_of(block.max(1)) { (total, None) } else { (0, UNUSABLE_LENGTH) }
         }
-        DataOutUse::All if expected < wanted => {
-            (0, Some(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT))
-        }
+        DataOutUse::All if expected < wanted => (0, UNUSABLE_LENGTH),
         DataOutUse::All => (wanted, None),
     }
 }
+
+/// The initiator sends less than the command can use.
+const UNUSABLE_LENGTH: Option<Sense> = Some(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT);
 
 /// What is wrong with the data that a command brings or announces (RFC 7143 11.3.4, 11.4.7.2).
 fn unsolicited_violation(command: &ScsiCommand, parameters: &Parameters) -> Option<Sense> {

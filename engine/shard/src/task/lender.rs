@@ -53,6 +53,15 @@ impl Lender {
         Some(buf)
     }
 
+    /// Whether a buffer of at least `bytes` would be lent of a class that is mostly free: those who
+    /// take buffers only then cannot hold more than half of any class.
+    pub(crate) fn has_spare(&self, bytes: u32) -> bool {
+        let Some(smallest) = self.layout.class_for(bytes) else { return false };
+        let classes = self.free.iter().zip(self.layout.classes()).skip(smallest);
+        let mut with_free = classes.filter(|(free, _)| !free.is_empty());
+        with_free.next().is_some_and(|(free, class)| free.len() > class.count as usize / 2)
+    }
+
     /// Lends buffers of at least these lengths, or none of them: a task that held one
     /// while it waited for another could wait forever, for others that do the same.
     pub(crate) fn lend_all<const N: usize>(
@@ -213,6 +222,24 @@ mod tests {
         lender.put_back(BufId(1));
         assert_eq!(lender.lent_count(), 2);
         assert_eq!(lender.lend(4097), Some(BufId(1)));
+    }
+
+    #[test]
+    fn a_class_that_is_half_lent_has_nothing_to_spare() {
+        let layout = [(4096, 4), (65_536, 4)].map(|(bytes, count)| SizeClass { bytes, count });
+        let mut lender = Lender::new(PoolLayout::new(layout.into()));
+        assert!(lender.has_spare(512) && lender.has_spare(65_536));
+        assert!(!lender.has_spare(65_537));
+        lender.lend(512);
+        assert!(lender.has_spare(512));
+        lender.lend(512);
+        assert!(!lender.has_spare(512));
+        lender.lend(512);
+        lender.lend(512);
+        assert!(lender.has_spare(512), "the next larger class is free");
+        lender.lend(65_536);
+        lender.lend(65_536);
+        assert!(!lender.has_spare(512));
     }
 
     #[test]

@@ -126,7 +126,15 @@ pub(crate) fn residual(task: &Task) -> Residual {
 fn closing_fault(task: &Task, fault: Fault, format: SenseFormat) -> Closing {
     let moved = task.data_in.sent.max(task.data_out.received);
     let left = task.expected_data_transfer_length.saturating_sub(moved);
-    let residual = if left == 0 { Residual::None } else { Residual::Underflow(left) };
+    let residual = match fault {
+        // The lengths of CDB and PDU do not fit together: the residual is their difference, as in a
+        // command that moves its data. libiscsi's conformance suite asks for that.
+        Fault::Check(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT) => residual(task),
+        _ if left == 0 => Residual::None,
+        Fault::Check(_) | Fault::ReservationConflict | Fault::TaskSetFull => {
+            Residual::Underflow(left)
+        }
+    };
     let (status, data) = match fault {
         Fault::Check(sense) => (status::CHECK_CONDITION, sense_segment(sense, format)),
         Fault::ReservationConflict => (status::RESERVATION_CONFLICT, Vec::new()),

@@ -17,7 +17,7 @@ use crate::task::{bursts, steps};
 use crate::turn::Turn;
 use crate::unit::units::Units;
 use crate::wake::Wake;
-use iscsi::pdu::{DataOut as DataOutPdu, ScsiCommand};
+use iscsi::pdu::{DataOut as DataOutPdu, ScsiCommand, TaskAttribute};
 use units::{BufId, ConnId, Instant, Key, PoolLayout, Slab, VolumeId, limits};
 
 /// The tasks of this core.
@@ -48,6 +48,14 @@ impl Tasks {
 
     pub(crate) fn get(&self, key: Key) -> Option<&Task> {
         self.table.get(key)
+    }
+
+    /// A task of which the caller knows that it lives.
+    pub(crate) fn get_mut(&mut self, key: Key) -> &mut Task {
+        match self.table.get_mut(key) {
+            Some(task) => task,
+            None => unreachable!("a tag names a task that lives"),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -131,6 +139,11 @@ impl Tasks {
             }
         };
         session.tags.insert(command.initiator_task_tag, key);
+        let is_simple =
+            matches!(command.attribute, TaskAttribute::Simple | TaskAttribute::Untagged);
+        if !is_simple || !session.order.is_empty() {
+            self.order(key, command, session);
+        }
         let Some(task) = self.table.get_mut(key) else { unreachable!("it has just been booked") };
         let unit = task.volume.and_then(|volume| units.get_mut(volume));
         let mut reach = Reach { key, session: Some(session), unit, lender: &mut self.lender, turn };
@@ -421,6 +434,10 @@ impl Tasks {
                 let session = sessions.get(conn).and_then(Connection::session);
                 let named = session.and_then(|session| session.tags.find(task.tag));
                 assert_eq!(named, Some(key), "a task is found by its tag until it ends");
+                assert!(
+                    !task.is_dormant || session.is_some_and(|session| session.order.has(key)),
+                    "nobody wakes this dormant task: {task:?}"
+                );
             }
         }
         assert!(buffers <= self.lender.lent_count(), "every burst has a lent buffer");

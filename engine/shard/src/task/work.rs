@@ -73,7 +73,8 @@ pub(crate) enum DataOutUse {
     None,
     /// It works with what there is.
     WhatThereIs,
-    /// It works with the whole blocks that there are.
+    /// It works with what there is, if that is whole blocks. A part of a block cannot be written,
+    /// and bytes that the initiator has sent are not dropped without a word.
     WholeBlocks,
     /// It makes sense with all of its data only.
     All,
@@ -171,7 +172,6 @@ impl Work {
             | Self::Read
             | Self::Unmap(_) => DataOutUse::None,
             Self::Parameters { .. } => DataOutUse::WhatThereIs,
-            // A part of a block is never written.
             Self::Verify(VerifyBytes::Compare) | Self::Write { .. } | Self::WriteAndVerify(_) => {
                 DataOutUse::WholeBlocks
             }
@@ -201,4 +201,37 @@ impl Work {
 pub(crate) fn chunk_bytes(bytes: u64) -> u32 {
     let longest = limits::BURST_LENGTH_MAX;
     u32::try_from(bytes).map_or(longest, |bytes| bytes.min(longest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scsi::UpdateKind;
+
+    /// The configuration refuses pools with fewer buffers: a command would wait forever.
+    #[test]
+    fn no_command_needs_more_buffers_at_once_than_every_pool_has() {
+        let update = Update { kind: UpdateKind::CompareAndWrite, len: 131_072, fua: false };
+        let or_write = Update { kind: UpdateKind::OrWrite, len: 262_144, fua: false };
+        let works = [
+            Work::AtomicUpdate(update),
+            Work::AtomicUpdate(or_write),
+            Work::Read,
+            Work::Verify(VerifyBytes::Compare),
+            Work::Verify(VerifyBytes::CompareOneBlock),
+            Work::Write { fua: false },
+            Work::WriteAndVerify(VerifyBytes::Compare),
+            Work::WriteSame { unmap: false, no_data_out: false, block: 512, zeros: None },
+        ];
+        for work in works {
+            // The one burst that CompareOneBlock and WRITE SAME have is a block.
+            let is_block = matches!(work.data_out_use(), DataOutUse::All) && !work.holds_range();
+            let burst = if is_block { 512 } else { limits::BURST_LENGTH_MAX };
+            let further = work.further_buffers(burst, 1 << 30);
+            let all: Vec<u32> = further.into_iter().flatten().chain([burst]).collect();
+            assert!(all.len() <= limits::BUFFERS_PER_COMMAND as usize, "{work:?}: {all:?}");
+            let full = all.iter().filter(|&&bytes| bytes > 131_072).count();
+            assert!(full <= limits::FULL_BUFFERS_PER_COMMAND as usize, "{work:?}: {all:?}");
+        }
+    }
 }

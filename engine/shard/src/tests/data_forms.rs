@@ -128,12 +128,47 @@ fn r2ts_are_cut_at_max_burst_length_and_several_may_be_outstanding() {
 }
 
 #[test]
-fn a_write_of_less_than_its_cdb_writes_whole_blocks_only() {
+fn a_write_of_less_than_its_cdb_writes_the_blocks_that_are_sent() {
     let (mut world, mut initiator) = session(UNASKED);
-    let order = Order { expected: 700, ..write_10(0, 4).with(&[9; 700]) };
+    let order = Order { expected: 1024, ..write_10(0, 4).with(&[9; 1024]) };
     let answer = initiator.run(&mut world, order);
-    assert_eq!((answer.status(), answer.residual()), (0, (OVERFLOW, 1348)));
-    assert_eq!(world.disks[0][510..514], [9, 9, 0, 0]);
+    assert_eq!((answer.status(), answer.residual()), (0, (OVERFLOW, 1024)));
+    assert_eq!(world.disks[0][1022..1026], [9, 9, 0, 0]);
+    world.assert_at_rest();
+}
+
+/// The bytes of the last, incomplete block were dropped, and the command was answered with GOOD.
+#[test]
+fn data_that_ends_inside_a_block_is_refused_before_anything_changes() {
+    let (mut world, mut initiator) = session(UNASKED);
+    let verify = |cdb: [u8; 10], expected| Order::writes(&cdb, expected);
+    let orders = [
+        write_10(0, 4),
+        // WRITE AND VERIFY (10) and VERIFY (10), both with BYTCHK.
+        verify([0x2e, 2, 0, 0, 0, 0, 0, 0, 4, 0], 2048),
+        verify([0x2f, 2, 0, 0, 0, 0, 0, 0, 4, 0], 2048),
+    ];
+    for order in orders {
+        for (sent, residual) in [(1, 2047), (200, 1848), (511, 1537), (700, 1348), (2047, 1)] {
+            let data = vec![9; sent];
+            let expected = u32::try_from(sent).unwrap();
+            let answer = initiator.run(&mut world, Order { expected, ..order.clone().with(&data) });
+            assert_eq!(answer.opcodes(), [SCSI_RESPONSE], "{order:?} of {sent} bytes");
+            // INVALID FIELD IN COMMAND INFORMATION UNIT (SPC-4).
+            assert_eq!(answer.sense(), (0x05, 0x0e, 0x03), "{order:?} of {sent} bytes");
+            assert_eq!(answer.residual(), (OVERFLOW, residual));
+        }
+    }
+    assert_eq!(world.disks[0][..2048], [0; 2048]);
+    world.assert_at_rest();
+}
+
+#[test]
+fn no_data_is_asked_for_that_would_end_inside_a_block() {
+    let (mut world, mut initiator) = session("InitialR2T=Yes\0ImmediateData=No\0");
+    let answer = initiator.run(&mut world, Order { expected: 262_145, ..write_10(0, 1024) });
+    assert_eq!(answer.opcodes(), [SCSI_RESPONSE]);
+    assert_eq!(answer.sense(), (0x05, 0x0e, 0x03));
     world.assert_at_rest();
 }
 

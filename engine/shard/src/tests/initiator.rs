@@ -38,12 +38,21 @@ pub(super) struct Order {
     pub(super) expected: u32,
     pub(super) is_final: bool,
     pub(super) immediate_data: Vec<u8>,
+    pub(super) attribute: TaskAttribute,
 }
 
 impl Order {
     fn new(cdb: &[u8], read: bool, write: bool, expected: u32) -> Self {
-        let (lun, is_final, immediate_data) = (0, true, Vec::new());
-        Self { lun, cdb: cdb.to_vec(), read, write, expected, is_final, immediate_data }
+        Self {
+            lun: 0,
+            cdb: cdb.to_vec(),
+            read,
+            write,
+            expected,
+            is_final: true,
+            immediate_data: Vec::new(),
+            attribute: TaskAttribute::Simple,
+        }
     }
 
     pub(super) fn none(cdb: &[u8]) -> Self {
@@ -64,6 +73,14 @@ impl Order {
 
     pub(super) fn with(self, data: &[u8]) -> Self {
         Self { immediate_data: data.to_vec(), ..self }
+    }
+
+    pub(super) fn with_attribute(self, attribute: TaskAttribute) -> Self {
+        Self { attribute, ..self }
+    }
+
+    pub(super) fn ordered(self) -> Self {
+        self.with_attribute(TaskAttribute::Ordered)
     }
 
     /// Unsolicited Data-Out follows.
@@ -170,7 +187,7 @@ impl Initiator {
             is_final: order.is_final,
             read: order.read,
             write: order.write,
-            attribute: TaskAttribute::Simple,
+            attribute: order.attribute,
             total_ahs_length: 0,
             data_segment_length: u32::try_from(order.immediate_data.len()).unwrap(),
             lun: Lun::from_number(order.lun).unwrap(),

@@ -1,5 +1,7 @@
 //! Volumes in files and block devices: requests go through the ring, and end later.
 
+mod domains;
+mod maps;
 mod transfer;
 
 pub(super) use transfer::Work;
@@ -8,6 +10,8 @@ use transfer::{Progress, ZERO_BUFFER_BYTES, ZERO_BUFFER_STEP, fallocate_mode, io
 use super::{Backend, EIO, Volumes, ended};
 use crate::buffers::{Buffers, Transfer};
 use crate::token::{key_of_token, token_of};
+use domains::{DomainId, Domains};
+use maps::{Maps, Query};
 use shard::{IoResult, OpId};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -24,6 +28,7 @@ pub(crate) struct FileVolume {
     pub(super) fd: Arc<OwnedFd>,
     pub(super) size: u64,
     pub(super) trust: Arc<Trust>,
+    domain: DomainId,
 }
 
 /// Whether a volume may still be told to be durable; all reactors share it.
@@ -54,7 +59,9 @@ impl Trust {
             Work::Flush => true,
             // It flushes the page cache too, and is told what an earlier write of that met.
             Work::Write { durable, .. } => *durable && !self.is_direct,
-            Work::Read { .. } | Work::Space { .. } | Work::WriteZeros { .. } => false,
+            Work::Map(_) | Work::Read { .. } | Work::Space { .. } | Work::WriteZeros { .. } => {
+                false
+            }
         };
         loses && !self.is_lost.swap(true, Ordering::Relaxed)
     }
@@ -66,9 +73,19 @@ pub(crate) struct FileIos {
     /// Operations that the ring had no room for.
     deferred: VecDeque<Io>,
     /// Files that are to be closed once nothing of them is under way.
-    retired: Vec<(VolumeId, FileId)>,
+    retired: Vec<Retired>,
+    domains: Domains,
+    maps: Maps,
     /// A buffer of the pool that the shard does not know: it is never written.
     zeros: BufSlice,
+}
+
+/// A file that is to be closed.
+#[derive(Clone, Copy, Debug)]
+struct Retired {
+    volume: VolumeId,
+    file: FileId,
+    domain: DomainId,
 }
 
 /// One operation.
@@ -77,7 +94,36 @@ struct Io {
     op: OpId,
     volume: VolumeId,
     file: FileId,
+    domain: DomainId,
     work: Work,
+    /// It may occupy one of the kernel's workers. Otherwise it fails where it would have to.
+    has_place: bool,
+}
+
+impl Io {
+    /// Whether the kernel has done nothing, because it would have had to wait.
+    const fn needs_place(&self, errno: Errno) -> bool {
+        !self.has_place && matches!(errno, Errno::AGAIN | Errno::NOT_SUPPORTED)
+    }
+}
+
+/// What becomes of an operation that the kernel has ended.
+enum Step {
+    /// It is done, or has failed.
+    Ended(IoResult),
+    /// This is left.
+    Further(Work),
+    /// It waits for a place at the workers.
+    Waits,
+}
+
+/// A file or block device before a reactor has it.
+#[derive(Debug)]
+pub(super) struct FileStore {
+    pub(super) fd: Arc<OwnedFd>,
+    pub(super) size: u64,
+    pub(super) device: u64,
+    pub(super) trust: Arc<Trust>,
 }
 
 /// Who wants a request, and of which file.
@@ -89,13 +135,38 @@ pub(super) struct Named<'a> {
 }
 
 impl FileIos {
-    pub(super) const fn new(zeros: BufSlice) -> Self {
+    pub(super) fn new(zeros: BufSlice) -> Self {
         Self {
             with_kernel: Slab::new(IOS_MAX),
             deferred: VecDeque::new(),
             retired: Vec::new(),
+            domains: Domains::default(),
+            maps: Maps::new(),
             zeros,
         }
+    }
+
+    /// Takes a file in.
+    pub(super) fn open(
+        &mut self,
+        store: FileStore,
+        buffers: &mut Buffers,
+    ) -> Result<FileVolume, Refusal> {
+        let FileStore { fd, size, device, trust } = store;
+        let id = buffers.ring.add_file(Arc::clone(&fd))?;
+        let before = self.domains.workers();
+        let domain = self.domains.enter(device);
+        let workers = self.domains.workers();
+        if workers > before
+            && let Err(errno) = buffers.ring.set_workers_max(workers)
+        {
+            tracing::warn!(
+                workers,
+                %errno,
+                "cannot get kernel workers for each file system: one that hangs may hold up others"
+            );
+        }
+        Ok(FileVolume { id, fd, size, trust, domain })
     }
 
     /// Whether no operation is with the kernel.
@@ -126,26 +197,78 @@ impl FileIos {
             BlockRequest::Space { change, range } => {
                 Work::Space { mode: fallocate_mode(change), range }
             }
-            BlockRequest::MapQuery(range) => return Some(map(file, range)),
+            BlockRequest::MapQuery(range) => Work::Map(range),
         };
-        self.start(Io { op, volume, file: file.id, work }, volumes, buffers)
+        let domain = file.domain;
+        let io = Io { op, volume, file: file.id, domain, work, has_place: false };
+        if let Work::Map(range) = work {
+            return self.ask_map(io, file, range, buffers);
+        }
+        self.start(io, volumes, buffers)
     }
 
-    /// Gives an operation to the ring; what the ring has no room for waits. Returns how it ended,
-    /// where it could not even begin.
+    #[cold]
+    fn ask_map(
+        &mut self,
+        io: Io,
+        file: &FileVolume,
+        range: ByteRange,
+        buffers: &Buffers,
+    ) -> Option<IoResult> {
+        let Ok(key) = self.with_kernel.insert(io) else {
+            // So many operations hang that there is no room for a query.
+            return Some(IoResult::Failed(EIO));
+        };
+        let query = Query { key, fd: Arc::clone(&file.fd), size: file.size, range };
+        let mapper = self.domains.mapper(io.domain);
+        let failed = self.maps.ask(mapper, query, || buffers.ring.waker());
+        if failed.is_some() {
+            self.with_kernel.remove(key);
+        }
+        failed
+    }
+
+    /// The answer to a query of where a file has blocks, if one has come.
+    #[inline]
+    pub(crate) fn next_map(&mut self) -> Option<(OpId, IoResult)> {
+        let answer = self.maps.next()?;
+        let io = self.take(token_of(answer.key));
+        Some((io.op, answer.result))
+    }
+
+    /// Starts an operation; where it may occupy a worker of the kernel, in a place of its domain's
+    /// share. What has no place, or the ring no room for, waits. Returns how it ended, where it
+    /// could not even begin.
+    #[inline]
     fn start(&mut self, io: Io, volumes: &Volumes, buffers: &mut Buffers) -> Option<IoResult> {
+        let waits = io.work.always_waits() || self.domains.always_waits(io.domain);
+        if !waits || io.has_place {
+            return self.give_to_ring(io, volumes, buffers);
+        }
+        let io = self.domains.take_place(io)?;
+        self.give_to_ring(io, volumes, buffers)
+    }
+
+    fn give_to_ring(
+        &mut self,
+        io: Io,
+        volumes: &Volumes,
+        buffers: &mut Buffers,
+    ) -> Option<IoResult> {
         let Ok(key) = self.with_kernel.insert(io) else {
             self.deferred.push_back(io);
             return None;
         };
-        let (file, token) = (io.file, token_of(key));
+        let (file, token, at_once) = (io.file, token_of(key), !io.has_place);
         let started = match io.work {
             Work::Read { offset, slice } => {
-                buffers.read_file(Transfer { file, token, offset, slice }).map(|()| true)
+                buffers.read_file(Transfer { file, token, offset, slice, at_once }).map(|()| true)
             }
             Work::Write { offset, slice, durable } => {
-                buffers.write_file(Transfer { file, token, offset, slice }, durable, volumes)
+                let from = Transfer { file, token, offset, slice, at_once };
+                buffers.write_file(from, durable, volumes)
             }
+            Work::Map(_) => unreachable!("no operation of the ring"),
             Work::Flush => buffers.ring.fsync(file, token).map(|()| true),
             Work::Space { mode, range } => {
                 buffers.ring.fallocate(file, token, mode, range).map(|()| true)
@@ -154,7 +277,7 @@ impl FileIos {
                 // As many as the buffer has; the rest follows.
                 let len = u32::try_from(range.len).unwrap_or(u32::MAX).min(self.zeros.len);
                 let slice = BufSlice { len, ..self.zeros };
-                let zeros = Transfer { file, token, offset: range.offset, slice };
+                let zeros = Transfer { file, token, offset: range.offset, slice, at_once };
                 buffers.write_file(zeros, false, volumes)
             }
         };
@@ -172,7 +295,39 @@ impl FileIos {
             }
         }
         self.with_kernel.remove(key);
+        self.leave(io);
         Some(IoResult::Failed(EIO))
+    }
+
+    /// An operation has ended: the next one of its domain gets its place.
+    fn leave(&mut self, io: Io) {
+        if io.has_place
+            && let Some(next) = self.domains.give_back(io.domain)
+        {
+            self.deferred.push_back(next);
+        }
+    }
+
+    /// What an operation has become, as the shard is to be told.
+    fn go_on(
+        &mut self,
+        io: Io,
+        step: Step,
+        volumes: &Volumes,
+        buffers: &mut Buffers,
+    ) -> Option<(OpId, IoResult)> {
+        let result = match step {
+            Step::Ended(result) => {
+                self.leave(io);
+                Some(result)
+            }
+            Step::Further(work) => self.start(Io { work, ..io }, volumes, buffers),
+            Step::Waits => {
+                let io = self.domains.take_place(io)?;
+                self.give_to_ring(io, volumes, buffers)
+            }
+        };
+        result.map(|result| (io.op, result))
     }
 
     /// A read or write has ended; what a short one left is asked for again.
@@ -184,13 +339,19 @@ impl FileIos {
         buffers: &mut Buffers,
     ) -> Option<(OpId, IoResult)> {
         let io = self.take(token);
-        let result = match result.map(|moved| io.work.after(moved)) {
-            Ok(Progress::Done) => Some(IoResult::Done),
-            Ok(Progress::More(work)) => self.start(Io { work, ..io }, volumes, buffers),
-            Ok(Progress::Stuck) => Some(ended(false)),
-            Err(errno) => Some(failed(io, errno, volumes)),
+        let step = match result.map(|moved| io.work.after(moved)) {
+            Ok(Progress::Done) => Step::Ended(IoResult::Done),
+            Ok(Progress::More(work)) => Step::Further(work),
+            Ok(Progress::Stuck) => Step::Ended(ended(false)),
+            Err(errno) if io.needs_place(errno) => {
+                if errno == Errno::NOT_SUPPORTED {
+                    self.domains.note_always_waits(io.domain);
+                }
+                Step::Waits
+            }
+            Err(errno) => Step::Ended(failed(io, errno, volumes)),
         };
-        result.map(|result| (io.op, result))
+        self.go_on(io, step, volumes, buffers)
     }
 
     /// A flush or a change of space has ended.
@@ -202,14 +363,14 @@ impl FileIos {
         buffers: &mut Buffers,
     ) -> Option<(OpId, IoResult)> {
         let io = self.take(token);
-        let result = match result {
-            Ok(()) => Some(IoResult::Done),
+        let step = match result {
+            Ok(()) => Step::Ended(IoResult::Done),
             Err(errno) => match io.work.instead(errno) {
-                Some(work) => self.start(Io { work, ..io }, volumes, buffers),
-                None => Some(failed(io, errno, volumes)),
+                Some(work) => Step::Further(work),
+                None => Step::Ended(failed(io, errno, volumes)),
             },
         };
-        result.map(|result| (io.op, result))
+        self.go_on(io, step, volumes, buffers)
     }
 
     /// How many operations wait for room in the ring.
@@ -227,8 +388,9 @@ impl FileIos {
     }
 
     /// Closes a file once its last operation has ended.
-    pub(super) fn retire(&mut self, volume: VolumeId, file: FileId) {
-        self.retired.push((volume, file));
+    pub(super) fn retire(&mut self, volume: VolumeId, file: &FileVolume) {
+        let &FileVolume { id: file, domain, .. } = file;
+        self.retired.push(Retired { volume, file, domain });
     }
 
     /// Closes what is retired and has ended; `closed` is told of each.
@@ -237,9 +399,14 @@ impl FileIos {
         buffers: &mut Buffers,
         mut closed: impl FnMut(VolumeId),
     ) {
-        self.retired.retain(|&(volume, file)| {
-            let is_busy = buffers.ring.remove_file(file) == Err(Refusal::Busy);
+        let Self { retired, domains, deferred, with_kernel, .. } = self;
+        retired.retain(|&Retired { volume, file, domain }| {
+            let is_busy = domains.has_waiting(file)
+                || deferred.iter().any(|io| io.file == file)
+                || with_kernel.iter().any(|(_, io)| io.file == file)
+                || buffers.ring.remove_file(file) == Err(Refusal::Busy);
             if !is_busy {
+                domains.leave(domain);
                 closed(volume);
             }
             is_busy
@@ -273,18 +440,6 @@ fn failed(io: Io, errno: Errno, volumes: &Volumes) -> IoResult {
         );
     }
     io_result(errno)
-}
-
-/// The first run of a range that has blocks behind it, or has none.
-fn map(file: &FileVolume, range: ByteRange) -> IoResult {
-    let ByteRange { offset, len } = range;
-    match uring::file::extent_at(&file.fd, offset, file.size) {
-        Ok(Some(run)) => {
-            IoResult::Mapped { len: (run.end - offset).min(len), allocated: run.is_allocated }
-        }
-        Ok(None) => IoResult::Mapped { len, allocated: false },
-        Err(error) => IoResult::Failed(error.raw_os_error().unwrap_or(EIO)),
-    }
 }
 
 /// The layout of a reactor's pool: that of the shard, and behind it a buffer that the shard does

@@ -20,7 +20,13 @@ pub enum Store {
 /// An open volume that every reactor can have.
 #[derive(Clone, Debug)]
 pub(crate) enum SharedStore {
-    File { fd: Arc<OwnedFd>, size: u64, trust: Arc<Trust> },
+    File {
+        fd: Arc<OwnedFd>,
+        size: u64,
+        /// The file system or block device that it is on.
+        device: u64,
+        trust: Arc<Trust>,
+    },
     Memory(Arc<MemoryStore>),
     Null,
 }
@@ -30,7 +36,7 @@ impl From<Store> for SharedStore {
         match store {
             Store::File(file) => {
                 let trust = Arc::new(Trust::new(file.is_direct));
-                Self::File { fd: Arc::new(file.fd), size: file.size, trust }
+                Self::File { fd: Arc::new(file.fd), size: file.size, device: file.device, trust }
             }
             Store::Memory(store) => Self::Memory(store),
             Store::Null => Self::Null,

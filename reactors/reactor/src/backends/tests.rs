@@ -23,14 +23,16 @@ fn slice(buf: u32) -> BufSlice {
 struct Fixture {
     backends: Backends,
     buffers: Buffers,
+    /// Flushes that have ended.
+    ended: usize,
 }
 
 impl Fixture {
     fn new(store: &SharedStore) -> Self {
         let layout = PoolLayout::new(vec![SizeClass { bytes: 4096, count: 4 }]);
         let (driver, _) = Driver::new(&DriverOptions::new(with_zero_buffer(&layout))).unwrap();
-        let (backends, buffers) = (Backends::new(&layout), Buffers::new(driver));
-        let mut fixture = Self { backends, buffers };
+        let (backends, buffers) = (Backends::new(&layout, 1), Buffers::new(driver));
+        let mut fixture = Self { backends, buffers, ended: 0 };
         fixture.take(FILE, store.clone());
         fixture
     }
@@ -72,11 +74,21 @@ impl Fixture {
             self.buffers.ring.submit(Wait::AtMost(Duration::from_secs(1))).unwrap();
             self.buffers.ring.reap(64, &mut completions);
             for completion in completions.drain(..) {
-                if let Completion::Read { token, result, .. }
-                | Completion::Written { token, result, .. } = completion
-                {
-                    self.backends.transferred(token, result, &mut self.buffers);
+                match completion {
+                    Completion::Read { token, result, .. }
+                    | Completion::Written { token, result, .. } => {
+                        self.backends.transferred(token, result, &mut self.buffers);
+                    }
+                    Completion::Synced { token, result } => {
+                        let ended = self.backends.ended(token, result, &mut self.buffers);
+                        assert_eq!(ended, Some((OP, IoResult::Done)));
+                        self.ended += 1;
+                    }
+                    _ => {}
                 }
+            }
+            while self.backends.files.deferred() > 0 {
+                assert_eq!(self.backends.retry(&mut self.buffers), Some(None));
             }
         }
     }
@@ -129,7 +141,7 @@ fn a_buffer_that_could_not_be_filled_is_neither_written_nor_compared_nor_sent() 
     for buf in 0..3 {
         assert_eq!(fixture.read(FILE, buf, false), None);
     }
-    let Fixture { backends, buffers } = &mut fixture;
+    let Fixture { backends, buffers, .. } = &mut fixture;
     let block = BufSlice { len: 512, ..slice(3) };
     buffers.replicate(block, slice(0), &backends.volumes);
     assert!(!buffers.zero(slice(1)));
@@ -211,6 +223,71 @@ fn what_a_volume_held_that_is_gone_is_not_sent() {
     let (mut fixture, _) = Fixture::with_memory(directory.path());
     assert_eq!(fixture.read(MEMORY, 0, true), DONE);
     fixture.take(MEMORY, SharedStore::Null);
-    let Fixture { backends, buffers } = &mut fixture;
+    let Fixture { backends, buffers, .. } = &mut fixture;
     assert!(buffers.sendable(slice(0), false, &backends.volumes).is_none());
+}
+
+/// The workers of the kernel went to whoever came first: a file system that hung had all of them.
+#[test]
+fn a_file_system_has_its_share_of_the_workers_and_leaves_the_others_theirs() {
+    let directory = tempfile::tempdir().unwrap();
+    let on = |number, name| match file(directory.path(), name) {
+        SharedStore::File { fd, size, trust, .. } => {
+            SharedStore::File { fd, size, trust, device: number }
+        }
+        other => other,
+    };
+    let (hung, neighbour, healthy) = (FILE, VolumeId(2), VolumeId(3));
+    let mut fixture = Fixture::new(&on(1, "hung"));
+    fixture.take(neighbour, on(1, "neighbour"));
+    fixture.take(healthy, on(2, "healthy"));
+    let begun = |fixture: &Fixture| fixture.backends.files.tokens().len();
+    for _ in 0..100 {
+        assert_eq!(fixture.submit(hung, BlockRequest::Flush), None);
+    }
+    assert_eq!(begun(&fixture), 32);
+    assert_eq!(fixture.submit(neighbour, BlockRequest::Flush), None);
+    assert_eq!(begun(&fixture), 32, "they hang together");
+    assert_eq!(fixture.submit(healthy, BlockRequest::Flush), None);
+    assert_eq!(begun(&fixture), 33);
+    fixture.finish();
+    assert_eq!(fixture.ended, 102, "what had no place gets it");
+}
+
+#[test]
+fn a_removed_volume_is_closed_when_what_waits_for_a_worker_has_ended_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut fixture = Fixture::new(&file(directory.path(), "volume"));
+    for _ in 0..40 {
+        assert_eq!(fixture.submit(FILE, BlockRequest::Flush), None);
+    }
+    fixture.backends.retire(&[FILE], |volume| panic!("{volume:?} is busy"));
+    let Fixture { backends, buffers, .. } = &mut fixture;
+    backends.files.close_retired(buffers, |volume| panic!("{volume:?} is busy"));
+    fixture.finish();
+    assert_eq!(fixture.ended, 40);
+    let mut closed = Vec::new();
+    fixture.backends.files.close_retired(&mut fixture.buffers, |volume| closed.push(volume));
+    assert_eq!(closed, [FILE]);
+}
+
+#[test]
+fn where_a_file_has_blocks_is_found_out_by_another_thread() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut fixture = Fixture::new(&file(directory.path(), "volume"));
+    let range = volume::ByteRange { offset: 4096, len: 8192 };
+    assert_eq!(fixture.submit(FILE, BlockRequest::MapQuery(range)), None);
+    assert!(!fixture.backends.files.is_idle());
+    let until = uring::now().after(Duration::from_secs(20));
+    let ended = loop {
+        // Its answer wakes the ring.
+        fixture.buffers.ring.submit(Wait::AtMost(Duration::from_secs(1))).unwrap();
+        fixture.buffers.ring.reap(64, &mut Vec::new());
+        if let Some(ended) = fixture.backends.files.next_map() {
+            break ended;
+        }
+        assert!(uring::now() < until, "an answer");
+    };
+    assert_eq!(ended, (OP, IoResult::Mapped { len: 8192, allocated: false }));
+    assert!(fixture.backends.files.is_idle());
 }

@@ -9,8 +9,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use units::BufSlice;
 use uring::{
-    Completion, Driver, Fallocate, FileId, FileRange, FileWrite, Pool, PoolMut, ReceiveBuffers,
-    RecvBuffer, Refusal, Refused, SocketId, Wait,
+    Completion, Driver, Errno, Fallocate, FileId, FileRange, FileRead, FileWrite, Pool, PoolMut,
+    ReceiveBuffers, RecvBuffer, Refusal, Refused, SocketId, Wait, Waker,
 };
 
 /// One ring with its sockets and files.
@@ -103,6 +103,15 @@ impl Ring {
         self.driver.remove_file(file)
     }
 
+    /// What wakes the reactor from another thread.
+    pub(crate) fn waker(&self) -> Waker {
+        self.driver.waker()
+    }
+
+    pub(crate) fn set_workers_max(&mut self, most: u32) -> Result<(), Errno> {
+        self.driver.set_workers_max(most)
+    }
+
     pub(crate) fn fsync(&mut self, file: FileId, token: u64) -> Result<(), Refusal> {
         self.driver.fsync(file, token, true)
     }
@@ -147,14 +156,8 @@ impl Ring {
         self.driver.recv_into(socket, token, slice)
     }
 
-    pub(super) fn read(
-        &mut self,
-        file: FileId,
-        token: u64,
-        offset: u64,
-        slice: BufSlice,
-    ) -> Result<(), Refusal> {
-        self.driver.read(file, token, offset, slice)
+    pub(super) fn read(&mut self, file: FileId, token: u64, read: FileRead) -> Result<(), Refusal> {
+        self.driver.read(file, token, read)
     }
 
     pub(super) fn write(

@@ -4,7 +4,7 @@ mod accept;
 mod cancel;
 pub(crate) mod fallocate;
 mod fsync;
-mod read;
+pub(crate) mod read;
 mod recv;
 mod recv_into;
 mod send;

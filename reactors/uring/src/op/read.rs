@@ -10,23 +10,35 @@ use crate::files::FileId;
 use crate::op::{count_of, for_handle};
 use crate::table::{Op, OpKind, OpName};
 
+/// One read from a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileRead {
+    /// Where in the file.
+    pub offset: u64,
+    /// Where the bytes go.
+    pub slice: BufSlice,
+    /// Fail with [`Errno::AGAIN`](crate::Errno::AGAIN) or
+    /// [`Errno::NOT_SUPPORTED`](crate::Errno::NOT_SUPPORTED) rather than occupy one of the kernel's
+    /// workers (`RWF_NOWAIT`).
+    pub at_once: bool,
+}
+
 impl Driver {
-    /// Reads from byte `offset` of a file. Ends with [`Completion::Read`].
-    pub fn read(
-        &mut self,
-        file: FileId,
-        token: u64,
-        offset: u64,
-        slice: BufSlice,
-    ) -> Result<(), Refusal> {
+    /// Reads from a file. Ends with [`Completion::Read`].
+    pub fn read(&mut self, file: FileId, token: u64, read: FileRead) -> Result<(), Refusal> {
+        let FileRead { offset, slice, at_once } = read;
+        let flags = if at_once { libc::RWF_NOWAIT } else { 0 };
         let handle = self.file_handle(file)?;
         let address = self.pool.begin_write(slice)?;
         let entry = match self.pool.registered_index(address, slice.len) {
             Some(index) => for_handle!(handle, |fd| {
-                opcode::ReadFixed::new(fd, address, slice.len, index).offset(offset).build()
+                opcode::ReadFixed::new(fd, address, slice.len, index)
+                    .offset(offset)
+                    .rw_flags(flags)
+                    .build()
             }),
             None => for_handle!(handle, |fd| {
-                opcode::Read::new(fd, address, slice.len).offset(offset).build()
+                opcode::Read::new(fd, address, slice.len).offset(offset).rw_flags(flags).build()
             }),
         };
         let op = Op { token, object: file.0, kind: OpKind::Read { slice } };

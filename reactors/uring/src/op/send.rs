@@ -1,15 +1,16 @@
 //! Sending: everything that is ready for a connection in one operation.
 
-use io_uring::opcode;
+use io_uring::{opcode, squeue};
+use units::Key;
 
 use crate::completion::Completion;
-use crate::driver::Driver;
-use crate::errors::{Refusal, Refused};
+use crate::driver::{Driver, Handle};
+use crate::errors::{Errno, Refusal, Refused};
 use crate::gather::{Gather, Outgoing};
 use crate::op::{count_of, for_handle};
 use crate::ring::Cqe;
 use crate::sockets::SocketId;
-use crate::table::{Op, OpKind, OpName};
+use crate::table::{Op, OpKind, OpName, user_data};
 
 impl Driver {
     /// Sends what is left of a gather. Ends with [`Completion::Sent`], normally when all bytes
@@ -32,15 +33,9 @@ impl Driver {
             Ok(outgoing) => outgoing,
             Err(reason) => return Err(Refused { reason, given: gather }),
         };
-        let flags = self.send_flags;
-        let entry = match outgoing {
-            Outgoing::Bytes { address, len } => for_handle!(handle, |fd| {
-                opcode::Send::new(fd, address, len).flags(flags).build()
-            }),
-            Outgoing::Message(header) => for_handle!(handle, |fd| {
-                opcode::SendMsg::new(fd, header).flags(flags.unsigned_abs()).build()
-            }),
-        };
+        let is_in_place = self.goes_on_copied(&gather);
+        let flags = if is_in_place { libc::MSG_NOSIGNAL } else { self.send_flags };
+        let entry = entry(handle, outgoing, flags);
         let op = Op { token, object: id.0, kind: OpKind::Send { gather } };
         // SAFETY: everything that the entry points at is in the gather, which the operation now
         // owns, or is booked in the pool by `begin_send`, or is a memory store's, which the
@@ -50,6 +45,7 @@ impl Driver {
                 if let Some(socket) = self.sockets.get_mut(id.0) {
                     socket.send = Some(key);
                 }
+                self.sends_in_place += u32::from(is_in_place);
                 Ok(())
             }
             Err((reason, op)) => {
@@ -60,6 +56,57 @@ impl Driver {
                 Err(Refused { reason, given })
             }
         }
+    }
+
+    /// Whether the rest of a send is copied where the kernel could not take all at once: a memory
+    /// volume may change before it takes the rest, in the middle of a block.
+    #[inline]
+    fn goes_on_copied(&self, gather: &Gather) -> bool {
+        gather.has_homes() && self.send_flags & libc::MSG_WAITALL != 0
+    }
+
+    /// The kernel has ended a send. Where bytes of a memory volume are left of it, they are copied
+    /// now, and it goes on with the copy; returns whether it does.
+    pub(crate) fn send_rest(&mut self, key: Key, result: i32) -> bool {
+        let Some(Op { object, kind: OpKind::Send { gather }, .. }) = self.table.op(key) else {
+            return false;
+        };
+        let (object, left) = (*object, gather.len_bytes());
+        let sent = count_of(result).unwrap_or(0);
+        if !self.goes_on_copied(gather) || sent == 0 || sent >= left {
+            return false;
+        }
+        let Ok(handle) = self.socket_handle(SocketId(object)) else { return false };
+        let Some(Op { kind: OpKind::Send { gather }, .. }) = self.table.op_mut(key) else {
+            unreachable!("it was there a moment ago")
+        };
+        gather.end_send(&mut self.pool);
+        gather.bring_home(sent, &mut self.pool.as_mut());
+        self.sends_in_place -= 1;
+        if let Ok(outgoing) = gather.begin_send(&mut self.pool) {
+            let entry = entry(handle, outgoing, self.send_flags).user_data(user_data(key));
+            // SAFETY: as in `send`; the operation is still in the table, under the same key.
+            if unsafe { self.ring.push(&entry) } {
+                return true;
+            }
+            gather.end_send(&mut self.pool);
+        }
+        self.fail_send(key);
+        true
+    }
+
+    /// A send could not go on: it ends.
+    #[cold]
+    fn fail_send(&mut self, key: Key) {
+        let Some(Op { token, object, kind: OpKind::Send { gather } }) = self.table.remove(key)
+        else {
+            unreachable!("its caller has looked")
+        };
+        if let Some(socket) = self.sockets.get_mut(object) {
+            socket.send = None;
+        }
+        self.ready.push(Completion::Sent { token, result: Err(Errno::CANCELED), gather });
+        self.finish_close(object);
     }
 
     /// Whether a send of the socket is in flight.
@@ -89,11 +136,29 @@ impl Driver {
         cqe: Cqe,
     ) -> Completion {
         gather.end_send(&mut self.pool);
+        if self.goes_on_copied(&gather) {
+            self.sends_in_place -= 1;
+        }
+        let before = gather.take_sent_in_place();
         if let Some(socket) = self.sockets.get_mut(name.object) {
             socket.send = None;
         }
         self.finish_close(name.object);
-        Completion::Sent { token: name.token, result: count_of(cqe.result), gather }
+        let result = count_of(cqe.result).map(|sent| sent + before);
+        Completion::Sent { token: name.token, result, gather }
+    }
+}
+
+/// The submission of a send.
+#[inline]
+fn entry(handle: Handle, outgoing: Outgoing, flags: i32) -> squeue::Entry {
+    match outgoing {
+        Outgoing::Bytes { address, len } => {
+            for_handle!(handle, |fd| opcode::Send::new(fd, address, len).flags(flags).build())
+        }
+        Outgoing::Message(header) => for_handle!(handle, |fd| {
+            opcode::SendMsg::new(fd, header).flags(flags.unsigned_abs()).build()
+        }),
     }
 }
 

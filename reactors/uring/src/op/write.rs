@@ -19,15 +19,20 @@ pub struct FileWrite {
     pub slice: BufSlice,
     /// Whether it ends only when the bytes are on stable media (RWF_DSYNC).
     pub durable: bool,
+    /// Fail with [`Errno::AGAIN`](crate::Errno::AGAIN) or
+    /// [`Errno::NOT_SUPPORTED`](crate::Errno::NOT_SUPPORTED) rather than occupy one of the kernel's
+    /// workers (`RWF_NOWAIT`).
+    pub at_once: bool,
 }
 
 impl Driver {
     /// Writes to a file. Ends with [`Completion::Written`].
     pub fn write(&mut self, file: FileId, token: u64, write: FileWrite) -> Result<(), Refusal> {
-        let FileWrite { offset, slice, durable } = write;
+        let FileWrite { offset, slice, durable, at_once } = write;
         let handle = self.file_handle(file)?;
         let address = self.pool.begin_read(slice, 0)?;
         let flags = if durable { libc::RWF_DSYNC } else { 0 };
+        let flags = if at_once { flags | libc::RWF_NOWAIT } else { flags };
         let entry = match self.pool.registered_index(address, slice.len) {
             Some(index) => for_handle!(handle, |fd| {
                 opcode::WriteFixed::new(fd, address, slice.len, index)

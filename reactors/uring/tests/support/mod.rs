@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use units::{BufId, BufSlice, PoolLayout, SizeClass};
-use uring::{Completion, Driver, DriverOptions, Gather, SocketId, Wait};
+use uring::{Completion, Driver, DriverOptions, FileRead, FileWrite, Gather, SocketId, Wait};
 
 pub(crate) fn options() -> DriverOptions {
     let layout = PoolLayout::new(vec![
@@ -36,6 +36,14 @@ pub(crate) fn driver() -> Driver {
 /// The first of the small buffers are 0 to 15, the large ones 16 to 19.
 pub(crate) fn slice(buf: u32, offset: u32, len: u32) -> BufSlice {
     BufSlice { buf: BufId(buf), offset, len }
+}
+
+pub(crate) fn read(offset: u64, slice: BufSlice) -> FileRead {
+    FileRead { offset, slice, at_once: false }
+}
+
+pub(crate) fn write(offset: u64, slice: BufSlice, durable: bool) -> FileWrite {
+    FileWrite { offset, slice, durable, at_once: false }
 }
 
 /// One end in the driver, the other an ordinary socket.

@@ -148,6 +148,8 @@ pub(crate) struct Command {
     pub(crate) fua: bool,
     /// It reaches past the end.
     pub(crate) outside: bool,
+    /// Its data ends inside a block: it must not end well.
+    pub(crate) splits_block: bool,
     /// Something is wrong with its data: it must not end well.
     pub(crate) spoiled: bool,
     /// A reset by somebody else may have ended it without a word.

@@ -163,6 +163,7 @@ impl Composer<'_> {
             believes: draft.believes,
             fua: draft.fua,
             outside: draft.outside,
+            splits_block: false,
             spoiled: false,
             maybe_aborted: false,
             must_report: false,
@@ -191,7 +192,9 @@ impl Composer<'_> {
         if command.kind == Kind::Write {
             command.out.resize(size(odd), 0xee);
             let block = u64::from(self.volumes()[command.volume].block_bytes);
-            let whole = odd.min(expected) / block * block / SECTOR_BYTES;
+            let used = odd.min(expected);
+            command.splits_block = used % block != 0;
+            let whole = if command.splits_block { 0 } else { used / SECTOR_BYTES };
             if let Some((span, _)) = command.writes.first_mut() {
                 span.count = span.count.min(whole);
             }

@@ -60,7 +60,7 @@ impl Ledger {
         }
         let is_bounded = match answer.residual {
             Residual::None => true,
-            Residual::Overflow(_) => answer.is_good(),
+            Residual::Overflow(_) => answer.is_good() || command.splits_block,
             Residual::Underflow(count) => count <= command.expected,
         };
         if is_bounded { Ok(()) } else { Err(format!("{:?} is out of bounds", answer.residual)) }
@@ -103,6 +103,7 @@ impl Ledger {
             }
             (0x05, 0x21, 0x00) => is_outside,
             (0x05, 0x25, 0x00) => since.mapped.is_none_or(|(mapped, _)| !mapped),
+            (0x05, 0x0e, 0x03) => command.splits_block,
             (0x05, 0x20 | 0x24, 0x00) => command.kind == Kind::Inquiry,
             (0x0e, 0x1d, 0x00) => return self.miscompares(command),
             (0x0b, _, _) => command.spoiled,
@@ -150,6 +151,9 @@ impl Ledger {
         let since = self.units[command.volume].since(&command.look);
         if command.spoiled {
             return Err("its data was bad".into());
+        }
+        if command.splits_block {
+            return Err("its data ends inside a block".into());
         }
         if let Some((Some(holder), _)) = since.holder
             && holder != command.initiator

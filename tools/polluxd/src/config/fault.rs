@@ -125,6 +125,8 @@ pub(crate) enum BuffersFault {
     NotAscending,
     /// A part is not SIZE:COUNT.
     Part(String),
+    /// Some commands need more buffers at once than there are.
+    TooFew { bytes: u32, count: u32, least: u32 },
     /// The largest is too small for one burst.
     TooSmall,
     /// A size is not a multiple of 4 KiB.
@@ -155,6 +157,12 @@ impl fmt::Display for BuffersFault {
         match self {
             Self::NotAscending => f.write_str("sizes must ascend"),
             Self::Part(part) => write!(f, "{part:?} is not SIZE:COUNT"),
+            Self::TooFew { bytes, count, least } => write!(
+                f,
+                "{size}:{count} is too few, at least {size}:{least} is required: VERIFY needs two \
+                 buffers of 256KiB and one for a block at once",
+                size = size_text((*bytes).into())
+            ),
             Self::TooSmall => f.write_str("the largest must hold a burst of 256KiB"),
             Self::Unaligned(bytes) => write!(f, "{bytes} bytes is not a multiple of 4KiB"),
         }?;

@@ -74,7 +74,24 @@ pub(super) fn parse_buffers(text: &str) -> Result<PoolLayout, Problem> {
     if classes.last().is_none_or(|last| last.bytes < limits::BURST_LENGTH_MAX) {
         return Err(Problem::BadBuffers(BuffersFault::TooSmall));
     }
-    Ok(PoolLayout::new(classes))
+    match missing_buffers(&classes) {
+        Some(fault) => Err(Problem::BadBuffers(fault)),
+        None => Ok(PoolLayout::new(classes)),
+    }
+}
+
+/// A command that needs more buffers at once than the pool has would wait forever.
+fn missing_buffers(classes: &[SizeClass]) -> Option<BuffersFault> {
+    let largest = classes.last()?;
+    let count = |least| {
+        let enough = classes.iter().filter(|class| class.bytes >= least);
+        enough.fold(0, |sum: u32, class| sum.saturating_add(class.count))
+    };
+    let missing = limits::FULL_BUFFERS_PER_COMMAND
+        .saturating_sub(count(limits::BURST_LENGTH_MAX))
+        .max(limits::BUFFERS_PER_COMMAND.saturating_sub(count(0)));
+    let &SizeClass { bytes, count } = largest;
+    (missing > 0).then_some(BuffersFault::TooFew { bytes, count, least: count + missing })
 }
 
 /// Buffers of one size: their names fit 32 bits with all classes, and a pool of a TiB is a typing
@@ -191,6 +208,21 @@ mod tests {
             parse_buffers("0:5"),
             Err(Problem::BadBuffers(BuffersFault::Part("0:5".into())))
         );
+    }
+
+    /// VERIFY waited forever for its second buffer.
+    #[test]
+    fn a_pool_that_cannot_serve_every_command_is_refused() {
+        let few = |bytes, count, least| {
+            Err(Problem::BadBuffers(BuffersFault::TooFew { bytes, count, least }))
+        };
+        assert_eq!(parse_buffers("256KiB:1"), few(262_144, 1, 3));
+        assert_eq!(parse_buffers("256KiB:2"), few(262_144, 2, 3));
+        assert_eq!(parse_buffers("4KiB:2048,256KiB:1"), few(262_144, 1, 2));
+        assert_eq!(parse_buffers("256KiB:1,1MiB:1"), few(1 << 20, 1, 2));
+        for enough in ["256KiB:3", "4KiB:1,256KiB:2", "4KiB:1,256KiB:1,1MiB:1"] {
+            assert!(parse_buffers(enough).is_ok(), "{enough}");
+        }
     }
 
     #[test]

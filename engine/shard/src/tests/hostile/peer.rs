@@ -152,7 +152,7 @@ impl Peer {
             is_final,
             read,
             write,
-            attribute: TaskAttribute::Simple,
+            attribute: ATTRIBUTES[self.tag as usize % ATTRIBUTES.len()],
             total_ahs_length: 0,
             data_segment_length: len,
             lun: Lun::from_number(lun).unwrap(),
@@ -195,3 +195,17 @@ const fn function_of(code: u8) -> TaskManagementFunction {
         _ => TaskManagementFunction::LogicalUnitReset,
     }
 }
+
+const ATTRIBUTES: [TaskAttribute; 11] = [
+    TaskAttribute::Simple,
+    TaskAttribute::Ordered,
+    TaskAttribute::Simple,
+    TaskAttribute::Simple,
+    TaskAttribute::HeadOfQueue,
+    TaskAttribute::Ordered,
+    TaskAttribute::Untagged,
+    TaskAttribute::Simple,
+    TaskAttribute::Ordered,
+    TaskAttribute::Simple,
+    TaskAttribute::Aca,
+];

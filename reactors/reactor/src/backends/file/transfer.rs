@@ -9,6 +9,8 @@ use volume::{ByteRange, SpaceChange};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     Flush,
+    /// Where the range has blocks.
+    Map(ByteRange),
     Read {
         offset: u64,
         slice: BufSlice,
@@ -57,7 +59,7 @@ impl Work {
             Self::WriteZeros(ByteRange { offset, len }) => (len > further).then(|| {
                 Self::WriteZeros(ByteRange { offset: offset + further, len: len - further })
             }),
-            Self::Flush | Self::Space { .. } => None,
+            Self::Flush | Self::Map(_) | Self::Space { .. } => None,
         };
         left.map_or(Progress::Done, Progress::More)
     }
@@ -76,10 +78,19 @@ impl Work {
         }
     }
 
+    /// Whether the kernel leaves it to a worker in any case.
+    pub(super) const fn always_waits(&self) -> bool {
+        match self {
+            Self::Flush | Self::Space { .. } => true,
+            Self::Map(_) | Self::Read { .. } | Self::Write { .. } | Self::WriteZeros(_) => false,
+        }
+    }
+
     /// What log lines call it.
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Flush => "flush",
+            Self::Map(_) => "block map",
             Self::Read { .. } => "read",
             Self::Space { mode: Fallocate::PunchHole, .. } => "unmap",
             Self::Space { .. } | Self::WriteZeros(_) => "write zeros",
