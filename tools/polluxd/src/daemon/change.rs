@@ -113,6 +113,7 @@ mod tests {
             size: None,
             block_size: None,
             read_only: false,
+            adopt: false,
         }))
     }
 

@@ -8,7 +8,7 @@ use crate::flags::Flags;
 use crate::listen::listen_on;
 use crate::settings::{Loaded, Settings, load, load_text, state_dir};
 use crate::start_fault::StartFault;
-use crate::state::{Removal, StateDir, TargetPorts, durable};
+use crate::state::{CATALOG, Removal, StateDir, TargetPorts, durable};
 use crate::storage::{VolumeTable, path_of};
 use crate::workers::Workers;
 use control_api::VolumeKind;
@@ -26,7 +26,7 @@ const DEMO_SIZE: &str = "1GiB";
 const DEMO_TARGET: &str = "iqn.2026-11.local.pollux:demo";
 
 /// What stands above the node's own catalog.
-const CATALOG_HEAD: &str =
+pub(super) const CATALOG_HEAD: &str =
     "# Written by polluxd. Change it with perfctl while the daemon runs.\n\n";
 
 impl Daemon {
@@ -144,7 +144,7 @@ pub(crate) fn open(flags: &Flags) -> Result<(StateDir, Loaded), StartFault> {
     }
     let state = StateDir::open(&state_dir(flags, None)?)?;
     let file = state.catalog_path();
-    if !file.exists() {
+    if is_first_start(state.path())? {
         keep_catalog(&file, &catalog_text(&demo())?)?;
     }
     let loaded = load(&file, false)?;
@@ -161,13 +161,35 @@ pub(crate) fn look(flags: &Flags) -> Result<(std::path::PathBuf, Loaded), StartF
         return Ok((state_dir(flags, Some(&loaded.config))?, loaded));
     }
     let directory = state_dir(flags, None)?;
-    let file = directory.join("catalog.toml");
-    let loaded = if file.exists() {
-        load(&file, false)?
-    } else {
+    let file = directory.join(CATALOG);
+    let loaded = if is_first_start(&directory)? {
         load_text(&file, false, &catalog_text(&demo())?).map_err(StartFault::Config)?
+    } else {
+        load(&file, false)?
     };
     Ok((directory, loaded))
+}
+
+/// Whether the demo is to be made: there is no catalog, because no daemon was here before.
+///
+/// # Errors
+/// The catalog was lost. Serving nothing or the demo would look to every host as if its disks
+/// had been removed.
+fn is_first_start(directory: &Path) -> Result<bool, StartFault> {
+    let file = directory.join(CATALOG);
+    match std::fs::read_to_string(&file) {
+        Ok(text) if text.trim().is_empty() => {
+            Err(StartFault::CatalogLost { file, what: "is empty" })
+        }
+        // What is wrong with it is told by whoever loads it.
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Ok(false),
+        Err(_) if StateDir::was_used(directory) => {
+            let what = "is missing, but the state directory was used before";
+            Err(StartFault::CatalogLost { file, what })
+        }
+        Err(_) => Ok(true),
+    }
 }
 
 /// The node's own catalog as text.
@@ -322,10 +344,38 @@ name = \"iqn.2026-11.local.pollux:demo\"
         let (state, loaded) = open(&flags).unwrap();
         assert!(!loaded.is_master);
         assert_eq!(loaded.config.volumes.len(), 1);
-        keep_catalog(&state.catalog_path(), "").unwrap();
+        keep_catalog(&state.catalog_path(), CATALOG_HEAD).unwrap();
         drop(state);
         let (_state, loaded) = open(&flags).unwrap();
         assert!(loaded.config.volumes.is_empty());
+    }
+
+    /// It served nothing or the demo, as if nobody had ever configured anything.
+    #[test]
+    fn a_catalog_that_is_lost_or_empty_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let flags = Flags::of(&["--state-dir", path.to_str().unwrap()]);
+        let (state, loaded) = open(&flags).unwrap();
+        let first = state.catalog_path();
+        assert_eq!(loaded.config.volumes.len(), 1);
+        std::fs::write(state.record_path("demo"), "whatever is in it").unwrap();
+        drop(state);
+        let refused = |found: Result<(), StartFault>| {
+            found.unwrap_err().to_string().replace(path.to_str().unwrap(), "STATE")
+        };
+        std::fs::write(&first, " \n").unwrap();
+        let remedy = "restore it from a backup, or start polluxd with --config FILE. To begin \
+                      with no volumes and no targets, run: echo '# empty' > STATE/catalog.toml";
+        let empty = format!("STATE/catalog.toml is empty; {remedy}");
+        assert_eq!(refused(open(&flags).map(drop)), empty);
+        std::fs::remove_file(&first).unwrap();
+        let missing = "is missing, but the state directory was used before";
+        let missing = format!("STATE/catalog.toml {missing}; {remedy}");
+        assert_eq!(refused(open(&flags).map(drop)), missing);
+        assert_eq!(refused(look(&flags).map(drop)), missing);
+        std::fs::write(&first, "# empty\n").unwrap();
+        assert!(open(&flags).unwrap().1.config.volumes.is_empty());
     }
 
     #[test]

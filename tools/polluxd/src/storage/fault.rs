@@ -16,6 +16,8 @@ pub(crate) enum VolumeFault {
     BlockSizeChanged { recorded: u32, configured: u32 },
     /// The medium wants buffers that are aligned better than those that there are.
     BuffersUnaligned { path: PathBuf, needed: u32 },
+    /// It is new, but its file or device holds data.
+    HoldsData { path: PathBuf },
     /// The configuration says another kind than its record.
     KindChanged { recorded: VolumeKind, configured: VolumeKind },
     /// No memory for it. What the kernel said.
@@ -30,12 +32,14 @@ pub(crate) enum VolumeFault {
     Open(String),
     /// Its record cannot be used.
     Record(RecordFault),
+    /// It was made once, and its record is gone.
+    RecordMissing { record: PathBuf, mark: PathBuf },
     /// The configuration says another size than its record.
     SizeChanged { recorded: u64, configured: u64 },
     /// The operating system refused a step.
     Step { step: &'static str, path: PathBuf, source: io::Error },
-    /// It is larger or smaller than it was made.
-    WrongSize { path: PathBuf, recorded: u64, found: u64 },
+    /// It is smaller than it was made.
+    Truncated { path: PathBuf, recorded: u64, found: u64 },
     /// What exists is of another size than the configuration says.
     WrongSizeFound { path: PathBuf, configured: u64, found: u64 },
     /// The path is a device where a file is expected, or the other way round.
@@ -69,6 +73,12 @@ impl fmt::Display for VolumeFault {
                  sectors of {needed} bytes",
                 path.display()
             ),
+            Self::HoldsData { path } => write!(
+                f,
+                "{} already holds data. To serve this data, set adopt = true (perfctl volume \
+                 create: --adopt); otherwise erase or remove it, or choose another path",
+                path.display()
+            ),
             Self::KindChanged { recorded, configured } => write!(
                 f,
                 "kind is {}, but the volume was created as {} and cannot change; use another name \
@@ -92,6 +102,14 @@ impl fmt::Display for VolumeFault {
             ),
             Self::Open(words) => f.write_str(words),
             Self::Record(fault) => fault.fmt(f),
+            Self::RecordMissing { record, mark } => write!(
+                f,
+                "its record {} is missing. Check that the file system of the state directory is \
+                 mounted, or restore the record from a backup. To give up the volume's identity \
+                 and create the volume again, remove {}",
+                record.display(),
+                mark.display()
+            ),
             Self::SizeChanged { recorded, configured } => write!(
                 f,
                 "size is {configured} bytes, but the volume was created with {recorded} and cannot \
@@ -100,15 +118,12 @@ impl fmt::Display for VolumeFault {
             Self::Step { step, path, source } => {
                 write!(f, "cannot {step} {}: {source}", path.display())
             }
-            Self::WrongSize { path, recorded, found } => {
-                let what = if found < recorded { "was truncated" } else { "has grown" };
-                write!(
-                    f,
-                    "{} {what}: it has {found} bytes, but the volume was created with {recorded}; \
-                     restore it from a backup",
-                    path.display()
-                )
-            }
+            Self::Truncated { path, recorded, found } => write!(
+                f,
+                "{} was truncated: it has {found} bytes, but the volume was created with \
+                 {recorded}; restore it from a backup",
+                path.display()
+            ),
             Self::WrongSizeFound { path, configured, found } => write!(
                 f,
                 "{} exists with {found} bytes, but size is {configured}; remove the key size to \

@@ -207,6 +207,39 @@ fn a_damaged_volume_is_named_and_the_others_are_served() {
 }
 
 #[test]
+fn a_lost_catalog_or_record_is_refused_and_nothing_is_made_in_its_place() {
+    let place = Place::new();
+    place.start(&[]).end();
+    let catalog = place.state().join("catalog.toml");
+    let text = std::fs::read(&catalog).unwrap();
+    std::fs::remove_file(&catalog).unwrap();
+    let (code, _, err) = place.run(&[]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("catalog.toml is missing, but the state directory was used"), "{err}");
+    assert!(!catalog.exists());
+    std::fs::write(&catalog, "").unwrap();
+    let (code, _, err) = place.run(&[]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("catalog.toml is empty; restore it from a backup"), "{err}");
+    std::fs::write(&catalog, &text).unwrap();
+    let record = place.state().join("volumes/demo.toml");
+    std::fs::remove_file(&record).unwrap();
+    let mut daemon = place.start(&[]);
+    let volume = daemon.call("volume.list", &json!({}))["volumes"][0].clone();
+    assert_eq!(volume["state"], "failed");
+    let reason = volume["reason"].as_str().unwrap();
+    assert!(reason.contains("volumes/demo.toml is missing"), "{reason}");
+    assert!(!record.exists());
+    // The volume can be given up by deleting it, and its name is free then.
+    let target = "iqn.2026-11.local.pollux:demo";
+    daemon.call("lun.unmap", &json!({"target": target, "lun": 0}));
+    daemon.call("volume.delete", &json!({"name": "demo"}));
+    let volume = json!({"name": "demo", "kind": "file", "size": "1GiB"});
+    assert_eq!(daemon.call("volume.create", &volume)["state"], "served");
+    daemon.end();
+}
+
+#[test]
 fn bad_lines_are_answered_and_the_connection_goes_on() {
     let place = Place::new();
     let mut daemon = place.start(&[]);
