@@ -31,6 +31,7 @@ mod op;
 mod pool;
 mod receive;
 mod ring;
+pub mod signals;
 pub mod socket;
 mod sockets;
 mod table;

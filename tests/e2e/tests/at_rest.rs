@@ -2,8 +2,9 @@
 
 use std::process::{Command, Output, Stdio};
 
-use e2e::{Daemon, pattern, perfctl};
+use e2e::{Daemon, Setup, pattern, perfctl};
 use initiator::{Disk, Login, Session};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 const DEMO: &str = "iqn.2026-11.local.pollux:demo";
 
@@ -36,6 +37,10 @@ fn disk(daemon: &Daemon, lun: u16) -> Disk {
     Disk::open(session, lun).expect("a disk")
 }
 
+fn pid(daemon: &Daemon) -> Pid {
+    i32::try_from(daemon.pid()).ok().and_then(Pid::from_raw).expect("a pid")
+}
+
 /// A new volume of the name and size of a deleted one showed the deleted one's bytes.
 #[test]
 fn a_new_volume_does_not_show_the_bytes_of_a_deleted_one() {
@@ -52,4 +57,32 @@ fn a_new_volume_does_not_show_the_bytes_of_a_deleted_one() {
     asked(&daemon, &[&create[..], &["--adopt"]].concat());
     asked(&daemon, &["target", "map", DEMO, "a"]);
     assert_eq!(disk(&daemon, 1).read(0, 128).expect("a read").data, secret);
+}
+
+#[test]
+fn a_limit_of_file_sizes_fails_the_write_and_not_the_daemon() {
+    let mut daemon = Setup::demo().start();
+    let mut disk = disk(&daemon, 0);
+    let limit = Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
+    prlimit(Some(pid(&daemon)), Resource::Fsize, limit).expect("a lower limit");
+    let data = pattern(65_536, 2);
+    assert!(disk.write(0, &data).expect("a write below the limit").is_good());
+    let beyond = disk.write((4 << 20) / 512, &data).expect("an answer");
+    assert!(!beyond.is_good(), "{beyond:?}");
+    assert_eq!(disk.read(0, 128).expect("a read").data, data);
+    daemon.ask_to_end();
+    assert!(daemon.wait_for_end().success());
+}
+
+#[test]
+fn signals_for_users_do_not_end_the_daemon() {
+    let mut daemon = Setup::demo().start();
+    let mut disk = disk(&daemon, 0);
+    for signal in [Signal::USR1, Signal::USR2, Signal::XFSZ] {
+        kill_process(pid(&daemon), signal).expect("the daemon runs");
+        asked(&daemon, &["status"]);
+    }
+    assert!(disk.read(0, 128).expect("a read").is_good());
+    daemon.ask_to_end();
+    assert!(daemon.wait_for_end().success());
 }
