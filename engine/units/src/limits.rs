@@ -92,7 +92,8 @@ pub const LUNS_PER_TARGET_MAX: usize = 256;
 /// Targets of one node.
 pub const TARGETS_MAX: usize = 1024;
 
-/// Volumes of one node: [`crate::VolumeId`] is 16 bits wide, and each is a fixed file.
+/// Volumes of one node: each is a fixed file of every ring. It is a power of two, because the low
+/// bits of a [`crate::VolumeId`] are the volume's place.
 pub const VOLUMES_MAX: usize = 4096;
 
 /// Unit attentions that wait for one nexus at one logical unit. Further ones fold into

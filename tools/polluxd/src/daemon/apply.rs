@@ -27,6 +27,8 @@ pub(super) struct Attempt {
     pub(super) ground: Arc<Ground>,
     /// Volumes that were opened for it.
     pub(super) opened: BTreeMap<String, Outcome>,
+    /// Volumes that were closed since the configuration in force was written.
+    pub(super) closed: Vec<VolumeId>,
 }
 
 /// What a try came to.
@@ -58,6 +60,8 @@ pub(super) struct Written {
     pub(super) applied: ConfigApplied,
     /// For a deleted volume.
     pub(super) deleted: Option<Deleted>,
+    /// How many closed volumes it has taken in.
+    pub(super) freed: usize,
 }
 
 /// A volume that the catalog does not have any more.
@@ -191,8 +195,10 @@ impl Attempt {
             Change::Edit(Edit::VolumeDelete(params)) => Some(self.deleted(params)?),
             Change::Edit(_) | Change::Apply(_) => None,
         };
-        let Self { change, followed: before, ground, opened } = self;
-        let mut planned = before.volumes.follow(&loaded.config.volumes, &ground.state, opened);
+        let Self { change, followed: before, ground, opened, closed } = self;
+        let mut volumes = before.volumes.clone();
+        volumes.free(&closed);
+        let mut planned = volumes.follow(&loaded.config.volumes, &ground.state, opened);
         if let Change::Edit(Edit::VolumeCreate(params)) = &change
             && let Some(volume) = planned.table.find(&params.name)
             && let Err(reason) = &volume.served
@@ -235,7 +241,7 @@ impl Attempt {
         }
         let changes = changes.iter().map(ToString::to_string).collect();
         let applied = ConfigApplied { changes, warnings, generation };
-        Ok(Written { change, followed, stores, applied, deleted })
+        Ok(Written { change, followed, stores, applied, deleted, freed: closed.len() })
     }
 
     fn deleted(&self, params: &VolumeDelete) -> Result<Deleted, RpcError> {

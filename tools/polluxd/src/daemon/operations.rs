@@ -74,6 +74,8 @@ pub(super) struct Operations {
     /// The daemon ends: no change begins any more.
     is_ending: bool,
     deletions: Deletions,
+    /// Volumes that are closed and that the configuration in force does not know of as such.
+    closed: Vec<VolumeId>,
     workers: OperationWorkers,
 }
 
@@ -131,6 +133,7 @@ impl Operations {
             is_trying: false,
             is_ending: false,
             deletions: Deletions::default(),
+            closed: Vec::new(),
             workers,
         }
     }
@@ -238,6 +241,7 @@ impl Operations {
             followed: Arc::clone(&self.followed),
             ground: Arc::clone(&self.ground),
             opened: std::mem::take(&mut work.opened),
+            closed: self.closed.clone(),
         };
         self.is_trying = true;
         self.table.run(id, "writing the configuration");
@@ -262,6 +266,7 @@ impl Operations {
                     self.take_turn();
                 }
                 Completion::Closed(volume) => {
+                    self.closed.push(volume);
                     if let Some(id) = self.deletions.closed(volume) {
                         self.go_on_deleting(id);
                     }
@@ -338,7 +343,8 @@ impl Operations {
     }
 
     fn bring_into_force(&mut self, id: OperationId, written: Written, node: &mut Node) {
-        let Written { change, followed, stores, applied, deleted } = written;
+        let Written { change, followed, stores, applied, deleted, freed } = written;
+        self.closed.drain(..freed);
         node.apply(Arc::clone(&followed.catalog), stores);
         self.followed = Arc::new(followed);
         for change in &applied.changes {

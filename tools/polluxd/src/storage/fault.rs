@@ -24,7 +24,7 @@ pub(crate) enum VolumeFault {
     Memory(String),
     /// It was made once, and now it is gone.
     Missing { path: PathBuf },
-    /// Every place for a volume was used since the start.
+    /// Every place for a volume is used, or its last volume is not closed yet.
     NoPlace,
     /// There is nothing yet, and no size to make it of.
     NoSize { path: PathBuf },
@@ -135,7 +135,8 @@ impl fmt::Display for VolumeFault {
     }
 }
 
-const NO_PLACE: &str = "polluxd has opened 65535 volumes since it started, the maximum; restart it";
+const NO_PLACE: &str = "4096 volumes are served or being closed, the maximum; delete a volume, or \
+                        wait until the deleted ones are closed";
 
 fn wrong_type(path: &Path, configured: VolumeKind) -> String {
     let path = path.display();

@@ -6,10 +6,10 @@ use crate::config::{Applies, VOLUME_KEYS, VolumeConfig};
 use crate::state::{Record, StateDir};
 use control_api::VolumeKind;
 use reactor::Store;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Instant;
-use units::VolumeId;
+use units::{VolumeId, len_usize, limits};
 use volume::VolumeRecord;
 
 /// One volume as it runs.
@@ -31,9 +31,11 @@ pub(crate) struct Volume {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct VolumeTable {
     volumes: Vec<Volume>,
-    /// Places that were given away. None is used twice while the daemon runs, because a
-    /// completion of the old volume may still be on its way.
-    ids_used: u16,
+    /// Places of the catalog that were given away.
+    places_used: u32,
+    /// Volumes whose places can be given away again, because every reactor has closed them; the
+    /// one that was closed first comes first.
+    closed: VecDeque<VolumeId>,
 }
 
 /// A table that a configuration leads to, and what must be done to get there.
@@ -60,13 +62,32 @@ impl VolumeTable {
 
     /// The served volumes by their places in the catalog.
     pub(crate) fn places(&self) -> Vec<Option<VolumeRecord>> {
-        let mut places = vec![None; usize::from(self.ids_used)];
+        let mut places = vec![None; len_usize(self.places_used)];
         for record in self.volumes.iter().filter_map(|v| v.served.as_ref().ok()) {
-            if let Some(place) = places.get_mut(usize::from(record.id.0)) {
+            if let Some(place) = places.get_mut(record.id.place()) {
                 *place = Some(record.clone());
             }
         }
         places
+    }
+
+    /// Takes in volumes that every reactor has closed: their places are free.
+    pub(crate) fn free(&mut self, closed: &[VolumeId]) {
+        self.closed.extend(closed);
+    }
+
+    /// The id of a new volume: at a place that is free again, else at one that was never used.
+    fn next_id(&mut self) -> Option<VolumeId> {
+        while let Some(before) = self.closed.pop_front() {
+            if let Some(id) = before.successor() {
+                return Some(id);
+            }
+        }
+        if len_usize(self.places_used) == limits::VOLUMES_MAX {
+            return None;
+        }
+        self.places_used += 1;
+        Some(VolumeId::first_at(self.places_used - 1))
     }
 
     /// The first contradiction between a configuration and the volumes that run: size, block
@@ -112,7 +133,11 @@ impl VolumeTable {
         mut opened: BTreeMap<String, Outcome>,
     ) -> Planned {
         let mut planned = Planned {
-            table: Self { volumes: Vec::new(), ids_used: self.ids_used },
+            table: Self {
+                volumes: Vec::new(),
+                places_used: self.places_used,
+                closed: self.closed.clone(),
+            },
             stores: Vec::new(),
             warnings: Vec::new(),
         };
@@ -189,12 +214,12 @@ impl Planned {
             VolumeKind::Block | VolumeKind::File => Some(path_of(config, state)),
             VolumeKind::Memory | VolumeKind::Null => None,
         };
-        let id = VolumeId(self.table.ids_used);
-        let next = self.table.ids_used.checked_add(1).ok_or(VolumeFault::NoPlace);
         let mut warnings = Vec::new();
-        let served = match outcome.opened.and_then(|opened| Ok((opened, next?))) {
-            Ok((opened, next)) => {
-                self.table.ids_used = next;
+        let served = match outcome.opened.and_then(|opened| {
+            let id = self.table.next_id().ok_or(VolumeFault::NoPlace)?;
+            Ok((opened, id))
+        }) {
+            Ok((opened, id)) => {
                 self.stores.push((id, opened.store));
                 warnings = opened.warnings;
                 self.warnings.extend(warnings.iter().cloned());

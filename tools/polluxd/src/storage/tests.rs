@@ -313,7 +313,7 @@ fn a_memory_volume_is_another_one_after_each_start() {
 }
 
 #[test]
-fn running_volumes_go_on_and_ids_are_never_used_twice() {
+fn running_volumes_go_on_and_places_are_used_again_once_they_are_closed() {
     let world = World::new();
     let first = world.start(&[file("a"), file("b")]);
     // The reactors hold the stores of what goes on.
@@ -328,6 +328,13 @@ fn running_volumes_go_on_and_ids_are_never_used_twice() {
     assert_eq!((id(&third, "a"), id(&third, "b")), (VolumeId(2), VolumeId(1)));
     let places: Vec<_> = third.table.places().iter().map(Option::is_some).collect();
     assert_eq!(places, [false, true, true]);
+    // All reactors have closed the first volume a.
+    let mut freed = third.table.clone();
+    freed.free(&[VolumeId(0)]);
+    let fourth = freed.plan(&[file("a"), file("b"), file("c"), file("d")], &world.state, IDENTITY);
+    assert_eq!((id(&fourth, "c"), id(&fourth, "d")), (VolumeId(4096), VolumeId(3)));
+    let places: Vec<_> = fourth.table.places().iter().map(Option::is_some).collect();
+    assert_eq!(places, [true, true, true, true]);
 }
 
 #[test]

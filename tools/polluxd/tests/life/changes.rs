@@ -66,6 +66,27 @@ fn a_new_volume_takes_over_data_only_where_the_caller_says_so() {
     assert_eq!(std::fs::read(&image).unwrap(), "precious".repeat(1 << 17).as_bytes());
 }
 
+/// After 4096 volumes, no further one could be created until a restart.
+#[test]
+fn places_of_deleted_volumes_are_used_again() {
+    let place = Place::new();
+    let volumes = |prefix: &str| -> String {
+        let keys = "kind = \"null\"\nsize = \"1MiB\"";
+        let volume = |n| format!("[[volume]]\nname = \"{prefix}{n}\"\n{keys}\n");
+        (0..1500).map(volume).collect()
+    };
+    let config = place.file("p.toml", "");
+    let mut daemon = place.start(&["--config", config.to_str().unwrap()]);
+    for prefix in ["a", "b", "c", "d"] {
+        place.file("p.toml", &volumes(prefix));
+        // Volumes that find no place while the last ones are being closed are tried again.
+        daemon.wait_for("config.apply", |applied| applied["warnings"] == json!([]));
+        let status = daemon.call("status", &json!({}));
+        assert_eq!(status["volumes"][1499]["state"], "served", "{prefix}");
+    }
+    daemon.end();
+}
+
 #[test]
 fn a_change_that_cannot_be_made_changes_nothing() {
     let place = Place::new();
