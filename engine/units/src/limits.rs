@@ -96,6 +96,10 @@ pub const TARGETS_MAX: usize = 1024;
 /// bits of a [`crate::VolumeId`] are the volume's place.
 pub const VOLUMES_MAX: usize = 4096;
 
+/// How often the files of served volumes are looked at: whoever has deleted one by mistake has some
+/// seconds until somebody notices anyway, and a look costs two system calls for each volume.
+pub const VOLUME_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Unit attentions that wait for one nexus at one logical unit. Further ones fold into
 /// "power on, reset, or bus device reset occurred", which implies all of them (SAM-5 5.14.3).
 pub const UNIT_ATTENTIONS_MAX: usize = 8;

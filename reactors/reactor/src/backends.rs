@@ -8,7 +8,7 @@ mod store;
 
 pub(crate) use file::with_zero_buffer;
 pub(crate) use store::SharedStore;
-pub use store::Store;
+pub use store::{HeldFile, Store};
 
 use crate::buffers::Buffers;
 use file::{FileIos, FileVolume, zero_buffer};

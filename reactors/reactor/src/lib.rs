@@ -18,7 +18,7 @@ pub mod stats;
 mod streams;
 mod token;
 
-pub use backends::Store;
+pub use backends::{HeldFile, Store};
 pub use control_link::Alarm;
 pub use node::{ClosedVolume, Node, NodeOptions, PollMode, StartError, default_layout};
 pub use report::{ReactorReport, ReportRound};

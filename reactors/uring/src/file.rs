@@ -2,6 +2,7 @@
 //! nobody else serves it.
 
 mod content;
+mod damage;
 mod error;
 mod extent;
 mod queue;
@@ -10,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 pub use content::holds_data;
+pub use damage::{Damage, damage_of};
 pub use error::OpenError;
 pub use extent::{Extent, extent_at};
 

@@ -86,3 +86,25 @@ fn signals_for_users_do_not_end_the_daemon() {
     daemon.ask_to_end();
     assert!(daemon.wait_for_end().success());
 }
+
+/// Nobody knew until the next start, when the data was gone.
+#[test]
+fn a_file_that_is_deleted_or_truncated_is_noticed_while_it_is_served() {
+    let daemon = Daemon::demo();
+    asked(&daemon, &["volume", "create", "a", "--size", "1MiB"]);
+    let volumes = daemon.setup().state_directory().join("volumes");
+    assert!(!asked(&daemon, &["status"]).contains("while it is served"));
+    let file = std::fs::OpenOptions::new().write(true).open(volumes.join("a.img"));
+    file.and_then(|file| file.set_len(4096)).expect("a file gets another size");
+    std::fs::remove_file(volumes.join("demo.img")).expect("a file is removed");
+    let deleted = "demo.img was deleted while it is served. Its data is lost when polluxd ends";
+    let truncated = "a.img was truncated to 4096 bytes while it is served";
+    for words in [deleted, truncated] {
+        assert!(daemon.says(words), "{words:?} in:\n{}", daemon.said());
+        assert!(asked(&daemon, &["status"]).contains(words));
+    }
+    // A volume that is deleted on purpose is no reason to warn.
+    asked(&daemon, &["volume", "delete", "a", "--remove-file"]);
+    assert!(!asked(&daemon, &["status"]).contains("a.img"));
+    assert_eq!(daemon.said().matches(deleted).count(), 1);
+}

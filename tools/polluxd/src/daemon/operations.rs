@@ -8,6 +8,7 @@ use super::apply::{Attempt, Deleted, Step, Wanted, Written, master_refusal};
 use super::change::{Apply, Change, Edit};
 use super::deletion::{Deletions, Next};
 use super::followed::{Followed, Ground};
+use super::watch::{self, Seen, Watch};
 use super::{identity, json};
 use crate::config::VolumeConfig;
 use crate::operation::{Claims, OperationId, OperationTable, Progress};
@@ -37,6 +38,8 @@ pub(super) enum Completion {
     Closed(VolumeId),
     /// Volumes were opened in vain, and are closed again.
     Discarded,
+    /// The files of the volumes were looked at.
+    Looked(Seen),
     Opened {
         id: OperationId,
         volume: String,
@@ -76,6 +79,7 @@ pub(super) struct Operations {
     deletions: Deletions,
     /// Volumes that are closed and that the configuration in force does not know of as such.
     closed: Vec<VolumeId>,
+    watch: Watch,
     workers: OperationWorkers,
 }
 
@@ -134,6 +138,7 @@ impl Operations {
             is_ending: false,
             deletions: Deletions::default(),
             closed: Vec::new(),
+            watch: Watch::new(Instant::now()),
             workers,
         }
     }
@@ -272,6 +277,7 @@ impl Operations {
                     }
                 }
                 Completion::Discarded => {}
+                Completion::Looked(seen) => self.watch.seen(seen, &self.followed, Instant::now()),
                 Completion::Opened { id, volume, outcome } => self.opened(id, volume, *outcome),
                 Completion::Read { id, text } => self.read(id, text),
                 Completion::Released { id, removal, result } => self.released(id, removal, result),
@@ -436,6 +442,24 @@ impl Operations {
             drop(closed);
             Completion::Closed(id)
         });
+    }
+
+    /// Has the files of the volumes looked at, where it is time for that.
+    pub(super) fn look_at_files(&mut self, node: &Node, now: Instant) {
+        if !self.is_ending && self.watch.begin(now) {
+            let files = node.files();
+            self.workers.files.run(move || Completion::Looked(watch::look(files)));
+        }
+    }
+
+    /// What is wrong with the files of volumes that are served, for people.
+    pub(super) fn damage(&self) -> Vec<String> {
+        self.watch.warnings(&self.followed)
+    }
+
+    /// When something is to be done although nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.watch.deadline().filter(|_| !self.is_ending)
     }
 
     /// The daemon ends: no change begins any more.
