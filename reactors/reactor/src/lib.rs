@@ -23,4 +23,4 @@ pub use control_link::Alarm;
 pub use node::{ClosedVolume, Node, NodeOptions, PollMode, StartError, default_layout};
 pub use report::{ReactorReport, ReportRound};
 /// What a daemon needs to open volumes and listening sockets, so that it need not know the ring.
-pub use uring::{MemoryStore, Napi, affinity, file, limits, signals, socket};
+pub use uring::{MemoryStore, Napi, ReserveDescriptor, affinity, file, limits, signals, socket};

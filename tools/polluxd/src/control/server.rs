@@ -5,7 +5,7 @@ use super::socket::{ControlFault, ControlSocket};
 use crate::daemon::{Daemon, Outcome, Reply};
 use control_api::{ErrorCode, Id, Response, RpcError};
 use mio::{Events, Interest, Poll, Token, Waker};
-use reactor::Alarm;
+use reactor::{Alarm, ReserveDescriptor};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::collections::BTreeMap;
@@ -38,6 +38,8 @@ pub(crate) struct Server {
     /// the others or a signal waiting.
     unfinished: Vec<usize>,
     next_token: usize,
+    /// For a client that comes when no descriptor is left.
+    reserve: ReserveDescriptor,
 }
 
 impl Server {
@@ -78,6 +80,7 @@ impl Server {
             clients: BTreeMap::new(),
             unfinished: Vec::new(),
             next_token: FIRST_CLIENT,
+            reserve: ReserveDescriptor::default(),
         })
     }
 
@@ -140,6 +143,12 @@ impl Server {
             let stream = match self.socket.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if ReserveDescriptor::is_needed_after(&error) => {
+                    if self.refuse_for_want() {
+                        continue;
+                    }
+                    return;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "could not accept on the control socket");
                     return;
@@ -168,6 +177,26 @@ impl Server {
                 Err(error) => tracing::warn!(%error, "could not poll a control connection"),
             }
         }
+    }
+
+    /// Tells the next client that no descriptor is left; without an answer it would wait without
+    /// end. Returns whether there was such a client.
+    fn refuse_for_want(&mut self) -> bool {
+        self.reserve.give_up();
+        let accepted = self.socket.listener.accept();
+        if let Ok((stream, _)) = accepted {
+            let sentence = "polluxd has no file descriptor left";
+            let error = RpcError::new(ErrorCode::TooMany, sentence)
+                .hint("Raise LimitNOFILE of the service, or end sessions.");
+            let mut client = Client::new(stream);
+            client.answer(&Response::failure(Id::Null, error));
+            client.flush();
+            tracing::warn!("control client rejected: {sentence}");
+            drop(client);
+            return self.reserve.restore();
+        }
+        self.reserve.restore();
+        false
     }
 
     fn handle_signals(&mut self, daemon: &mut Daemon) {
