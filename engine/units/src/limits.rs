@@ -96,6 +96,18 @@ pub const TARGETS_MAX: usize = 1024;
 /// bits of a [`crate::VolumeId`] are the volume's place.
 pub const VOLUMES_MAX: usize = 4096;
 
+/// How long the start waits for volumes before it serves without those that do not open, which then
+/// follow. The ring of a daemon that was killed holds the locks of its volumes for some
+/// milliseconds, and initiators that come back at once are to find them.
+pub const START_OPEN_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// How long the start waits for volumes without a word.
+pub const START_OPEN_SILENT_TIME: Duration = Duration::from_millis(500);
+
+/// Operations that follow the volumes which do not open at the start; they share them out. All of
+/// them leave room for the administrator's.
+pub const LATE_OPERATIONS_MAX: usize = 64;
+
 /// How often the files of served volumes are looked at: whoever has deleted one by mistake has some
 /// seconds until somebody notices anyway, and a look costs two system calls for each volume.
 pub const VOLUME_LOOK_INTERVAL: Duration = Duration::from_secs(5);

@@ -13,6 +13,7 @@ mod change;
 mod deletion;
 mod edit;
 mod followed;
+mod opening;
 mod operations;
 mod sessions;
 mod start;

@@ -40,6 +40,8 @@ pub(crate) struct Server {
     next_token: usize,
     /// For a client that comes when no descriptor is left.
     reserve: ReserveDescriptor,
+    /// A client may wait whom even the reserve did not help.
+    accepts_again: bool,
 }
 
 impl Server {
@@ -81,6 +83,7 @@ impl Server {
             unfinished: Vec::new(),
             next_token: FIRST_CLIENT,
             reserve: ReserveDescriptor::default(),
+            accepts_again: false,
         })
     }
 
@@ -117,6 +120,9 @@ impl Server {
                     Token(client) => wanted.push(client),
                 }
             }
+            if std::mem::take(&mut self.accepts_again) {
+                self.accept();
+            }
             daemon.handle_events();
             wanted.sort_unstable();
             wanted.dedup();
@@ -144,10 +150,11 @@ impl Server {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if ReserveDescriptor::is_needed_after(&error) => {
-                    if self.refuse_for_want() {
-                        continue;
+                    self.accepts_again = !self.refuse_for_want();
+                    if self.accepts_again {
+                        return;
                     }
-                    return;
+                    continue;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "could not accept on the control socket");
@@ -180,7 +187,7 @@ impl Server {
     }
 
     /// Tells the next client that no descriptor is left; without an answer it would wait without
-    /// end. Returns whether there was such a client.
+    /// end. Returns whether that was possible.
     fn refuse_for_want(&mut self) -> bool {
         self.reserve.give_up();
         let accepted = self.socket.listener.accept();
@@ -193,10 +200,12 @@ impl Server {
             client.flush();
             tracing::warn!("control client rejected: {sentence}");
             drop(client);
-            return self.reserve.restore();
+            self.reserve.restore();
+            return true;
         }
         self.reserve.restore();
-        false
+        // Nobody may be left.
+        accepted.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     fn handle_signals(&mut self, daemon: &mut Daemon) {

@@ -91,6 +91,9 @@ impl Attempt {
         let proposal = match &self.change {
             Change::Apply(apply) => self.propose_file(apply)?,
             Change::Edit(edit) => self.propose_edit(edit)?,
+            Change::Late(_) => {
+                Proposal { loaded: self.followed.loaded.clone(), catalog_text: None }
+            }
         };
         self.followed.check_contradiction(&proposal.loaded)?;
         if let Change::Apply(Apply { check_only: true, .. }) = &self.change {
@@ -193,7 +196,7 @@ impl Attempt {
         let mut warnings = self.followed.restart_warnings(&loaded);
         let deleted = match &self.change {
             Change::Edit(Edit::VolumeDelete(params)) => Some(self.deleted(params)?),
-            Change::Edit(_) | Change::Apply(_) => None,
+            Change::Edit(_) | Change::Apply(_) | Change::Late(_) => None,
         };
         let Self { change, followed: before, ground, opened, closed } = self;
         let mut volumes = before.volumes.clone();

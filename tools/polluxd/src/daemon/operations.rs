@@ -4,6 +4,8 @@
 //! before has written. Volumes are opened and files removed on the other workers, so that a
 //! device that hangs holds up nothing but what needs it.
 
+mod late;
+
 use super::apply::{Attempt, Deleted, Step, Wanted, Written, master_refusal};
 use super::change::{Apply, Change, Edit};
 use super::deletion::{Deletions, Next};
@@ -40,6 +42,11 @@ pub(super) enum Completion {
     Discarded,
     /// The files of the volumes were looked at.
     Looked(Seen),
+    /// A volume that was to be open at the start.
+    OpenedLate {
+        volume: String,
+        outcome: Box<Outcome>,
+    },
     Opened {
         id: OperationId,
         volume: String,
@@ -80,6 +87,8 @@ pub(super) struct Operations {
     /// Volumes that are closed and that the configuration in force does not know of as such.
     closed: Vec<VolumeId>,
     watch: Watch,
+    /// The operations that wait for volumes which were not open at the start.
+    late: BTreeMap<String, OperationId>,
     workers: OperationWorkers,
 }
 
@@ -139,6 +148,7 @@ impl Operations {
             deletions: Deletions::default(),
             closed: Vec::new(),
             watch: Watch::new(Instant::now()),
+            late: BTreeMap::new(),
             workers,
         }
     }
@@ -220,7 +230,9 @@ impl Operations {
                     self.table.run(id, "checking the change");
                     self.turns.insert(id);
                 }
-                None => unreachable!("operation {} has begun already", id.0),
+                Some(Change::Late(_)) | None => {
+                    unreachable!("operation {} has begun already", id.0)
+                }
             }
         }
         self.take_turn();
@@ -279,6 +291,12 @@ impl Operations {
                 Completion::Discarded => {}
                 Completion::Looked(seen) => self.watch.seen(seen, &self.followed, Instant::now()),
                 Completion::Opened { id, volume, outcome } => self.opened(id, volume, *outcome),
+                Completion::OpenedLate { volume, outcome } => {
+                    let Some(id) = self.late.remove(&volume) else {
+                        unreachable!("nobody waits for volume {volume}")
+                    };
+                    self.opened(id, volume, *outcome);
+                }
                 Completion::Read { id, text } => self.read(id, text),
                 Completion::Released { id, removal, result } => self.released(id, removal, result),
                 Completion::Removed { id, result } => self.removed(id, result),
@@ -376,6 +394,7 @@ impl Operations {
             Change::Edit(Edit::TargetCreate(params)) => self.end_with_target(id, &params.name),
             Change::Edit(Edit::LunMap(params)) => self.end_with_target(id, &params.target),
             Change::Edit(Edit::LunUnmap(params)) => self.end_with_target(id, &params.target),
+            Change::Late(names) => self.end_late(id, &names),
         }
     }
 

@@ -1,15 +1,16 @@
 //! From flags to a daemon that serves.
 
+use super::Daemon;
 use super::followed::{Followed, Ground};
+use super::opening::{OpenedAtStart, open_at_start};
 use super::operations::{OperationWorkers, Operations};
-use super::{Daemon, identity};
 use crate::config::{NodeConfig, Poll, RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced};
 use crate::flags::Flags;
 use crate::listen::listen_on;
 use crate::settings::{Loaded, Settings, load, load_text, state_dir};
 use crate::start_fault::StartFault;
 use crate::state::{CATALOG, Removal, StateDir, TargetPorts, durable};
-use crate::storage::{VolumeTable, path_of};
+use crate::storage::path_of;
 use crate::workers::Workers;
 use control_api::VolumeKind;
 use reactor::{Alarm, Napi, Node, NodeOptions, PollMode};
@@ -47,9 +48,11 @@ impl Daemon {
         let portals: Vec<_> = listeners.iter().map(|(_, portal)| *portal).collect();
         let ports = load_ports(&state)?;
         let removals = resume_removals(&state, &loaded, &mut warnings);
-        let identity = identity(settings.node.naa_oui);
-        let planned = VolumeTable::default().plan(&loaded.config.volumes, &state, identity);
         let ground = Arc::new(Ground { state, portals });
+        let mut workers = workers(&alarm)?;
+        let naa_oui = settings.node.naa_oui;
+        let OpenedAtStart { planned, late } =
+            open_at_start(&loaded.config, naa_oui, &ground, &mut workers);
         let (followed, stores) = Followed::new(1, loaded, planned, ports, &ground)?;
         followed.keep_ports(&ground)?;
         let cores = cores(&settings)?;
@@ -60,17 +63,6 @@ impl Daemon {
             Node::start(options, sockets, catalog, stores, Arc::clone(&alarm))
                 .map_err(StartFault::Node)?;
         warnings.extend(node_warnings);
-        let (sender, completions) = channel();
-        let pool = |name, threads_max| {
-            Workers::start(name, threads_max, sender.clone(), Arc::clone(&alarm))
-                .map_err(StartFault::Workers)
-        };
-        let workers = OperationWorkers {
-            // One, because each change builds on the one before.
-            journal: pool("journal", 1)?,
-            files: pool("files", limits::CONTROL_WORKERS_MAX)?,
-            completions,
-        };
         let mut daemon = Self {
             settings,
             operations: Operations::new(Arc::clone(&ground), Arc::new(followed), workers),
@@ -88,10 +80,25 @@ impl Daemon {
         for removal in removals {
             daemon.operations.resume_removal(removal);
         }
+        daemon.operations.await_late(late);
         // From the first call on, every reactor has reported once, however busy it is.
         daemon.node.request_reports();
         Ok(daemon)
     }
+}
+
+fn workers(alarm: &Alarm) -> Result<OperationWorkers, StartFault> {
+    let (sender, completions) = channel();
+    let pool = |name, threads_max| {
+        Workers::start(name, threads_max, sender.clone(), Arc::clone(alarm))
+            .map_err(StartFault::Workers)
+    };
+    Ok(OperationWorkers {
+        // One, because each change builds on the one before.
+        journal: pool("journal", 1)?,
+        files: pool("files", limits::CONTROL_WORKERS_MAX)?,
+        completions,
+    })
 }
 
 /// Frees the names of volumes whose deletion an earlier daemon did not come to the end of; the

@@ -22,6 +22,8 @@ pub(crate) enum VolumeFault {
     KindChanged { recorded: VolumeKind, configured: VolumeKind },
     /// No memory for it. What the kernel said.
     Memory(String),
+    /// The start does not wait for it any more.
+    Late,
     /// It was made once, and now it is gone.
     Missing { path: PathBuf },
     /// Every place for a volume is used, or its last volume is not closed yet.
@@ -86,6 +88,7 @@ impl fmt::Display for VolumeFault {
                 configured.name(),
                 recorded.name()
             ),
+            Self::Late => f.write_str(LATE),
             Self::Memory(words) => f.write_str(words),
             Self::Missing { path } => write!(
                 f,
@@ -134,6 +137,8 @@ impl fmt::Display for VolumeFault {
         }
     }
 }
+
+const LATE: &str = "it is in use or does not open yet; it is served as soon as it is open";
 
 const NO_PLACE: &str = "4096 volumes are served or being closed, the maximum; delete a volume, or \
                         wait until the deleted ones are closed";

@@ -1,6 +1,6 @@
 //! All volumes of the node, served or not, as they run.
 
-use super::open::{IN_USE_TIME_MAX, Opened, contradiction, open_volume, path_of};
+use super::open::{Opened, contradiction, open_volume, path_of};
 use super::{Identity, VolumeFault};
 use crate::config::{Applies, VOLUME_KEYS, VolumeConfig};
 use crate::state::{Record, StateDir};
@@ -151,15 +151,15 @@ impl VolumeTable {
         planned
     }
 
-    /// Opens what a configuration leads to, one volume after the other, and waits for it.
+    /// Opens what a configuration leads to, one volume after the other.
+    #[cfg(test)]
     pub(crate) fn plan(
         &self,
         configs: &[VolumeConfig],
         state: &StateDir,
         identity: Identity<'_>,
     ) -> Planned {
-        // Volumes are waited for together: however many are in use, the start takes no longer.
-        let patience = Instant::now() + IN_USE_TIME_MAX;
+        let patience = Instant::now() + super::IN_USE_TIME_MAX;
         let opened = self
             .to_open(configs, true)
             .into_iter()
@@ -174,6 +174,13 @@ pub(crate) struct Outcome {
     opened: Result<Opened, VolumeFault>,
     /// What was recorded when the volume was made, for one that was not opened.
     known: Option<Record>,
+}
+
+impl Outcome {
+    /// A volume that is being opened still.
+    pub(crate) fn late(name: &str, state: &StateDir) -> Self {
+        Self { opened: Err(VolumeFault::Late), known: state.record(name).ok().flatten() }
+    }
 }
 
 /// Opens or makes a volume. May block for long, and waits until `patience` for one that is in

@@ -1,6 +1,7 @@
 //! Starting and ending.
 
 use super::{Daemon, Place};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
@@ -203,6 +204,37 @@ fn a_damaged_volume_is_named_and_the_others_are_served() {
     let targets = daemon.call("target.list", &json!({}))["targets"].clone();
     assert_eq!(targets[0]["luns"][0]["served"], false);
     assert_eq!(targets[0]["luns"][1]["served"], true);
+    daemon.end();
+}
+
+/// The start waited 15 s for it, silently, and then it was not served until somebody noticed.
+#[test]
+fn a_volume_in_use_is_served_when_it_is_free_and_the_others_at_once() {
+    let place = Place::new();
+    let volume =
+        |name| format!("[[volume]]\nname = \"{name}\"\nkind = \"file\"\nsize = \"1MiB\"\n");
+    let config = place.file("p.toml", &(volume("a") + &volume("b")));
+    let args = ["--config", config.to_str().unwrap()];
+    place.start(&args).end();
+    let image = std::fs::File::open(place.state().join("volumes/a.img")).unwrap();
+    flock(&image, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let mut daemon = place.start(&args);
+    let status = daemon.call("status", &json!({}));
+    assert_eq!(status["volumes"][1]["state"], "served");
+    assert_eq!(status["volumes"][0]["state"], "failed");
+    let reason = "it is in use or does not open yet; it is served as soon as it is open";
+    assert_eq!(status["volumes"][0]["reason"], reason);
+    let log = std::fs::read_to_string(place.path().join("log")).unwrap();
+    assert!(log.contains("waiting for volumes that are in use or do not open: a ("), "{log}");
+    let operations = daemon.call("operation.list", &json!({}))["operations"].clone();
+    assert_eq!(
+        (&operations[0]["method"], &operations[0]["subject"]),
+        (&json!("volume.open"), &json!("a"))
+    );
+    drop(image);
+    let status = daemon.wait_for_status(|status| status["volumes"][0]["state"] == "served");
+    assert_eq!(status["generation"], 2);
+    assert!(!status["warnings"].to_string().contains("in use or does not open"), "{status}");
     daemon.end();
 }
 
