@@ -58,7 +58,9 @@ impl Daemon {
                 Volume::Memory(size) => {
                     format!("kind = \"memory\"\nsize = \"{}\"", crate::size::text(*size))
                 }
-                Volume::File(path) => format!("kind = \"file\"\npath = \"{}\"", path.display()),
+                Volume::File(path) => {
+                    format!("kind = \"file\"\nadopt = true\npath = \"{}\"", path.display())
+                }
             };
             // Writing to a string cannot fail.
             let _volume = write!(text, "[[volume]]\nname = \"bench{number}\"\n{of}\n");
@@ -84,7 +86,7 @@ mod tests {
             "[node]\ncores = [3]\npoll = \"busy\"\nstate_dir = \"/s\"\ncontrol = \"/c\"\n\
              [[portal]]\naddress = \"127.0.0.1:3260\"\ngroup = 1\n\
              [[volume]]\nname = \"bench0\"\nkind = \"memory\"\nsize = \"1MiB\"\n\
-             [[volume]]\nname = \"bench1\"\nkind = \"file\"\npath = \"/data/image\"\n\
+             [[volume]]\nname = \"bench1\"\nkind = \"file\"\nadopt = true\npath = \"/data/image\"\n\
              [[target]]\nname = \"iqn.2026-11.local.pollux:bench\"\nportal_group = 1\n\
              luns = { 0 = \"bench0\", 1 = \"bench1\" }\n"
         );

@@ -273,6 +273,8 @@ impl Shard {
         self.sessions.refresh(&resized, turn!(self, now, actions));
         self.schedule_tick(now);
         self.settle(now, actions);
+        let tasks = &self.tasks;
+        self.units.forget_left(|volume| !tasks.of_unit(volume, None).is_empty());
     }
 
     /// The node shuts down: every initiator is asked to log out (RFC 7143 11.9.1, event 1).

@@ -51,7 +51,7 @@ impl Cores {
 
     /// The reactor that decides about a volume's logical unit.
     pub(crate) fn home_of(self, volume: VolumeId) -> ReactorId {
-        let remainder = volume.0 % u16::from(self.count);
+        let remainder = volume.0 % u32::from(self.count);
         // The remainder is below a u8.
         #[expect(clippy::cast_possible_truncation, reason = "less than `count`, a u8")]
         ReactorId(remainder as u8)

@@ -1,5 +1,7 @@
 //! Identifiers that travel between layers and cores.
 
+use crate::lengths::len_usize;
+use crate::limits;
 use crate::slab::Key;
 
 /// One reactor, counted from 0 in the order of `--cores`.
@@ -11,9 +13,41 @@ pub struct ReactorId(pub u8);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub Key);
 
-/// One volume of the catalog, by its place in it. Never reused while the daemon runs.
+/// One volume of the catalog: its place there, and above these bits how many volumes had the place
+/// before. Places are used again, ids are not while the daemon runs: whatever is late (a
+/// completion, a message, a sample) names a volume that is gone, never the one at its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VolumeId(pub u16);
+pub struct VolumeId(pub u32);
+
+impl VolumeId {
+    const PLACE_BITS: u32 = limits::VOLUMES_MAX.trailing_zeros();
+
+    /// The first volume at a place.
+    ///
+    /// # Panics
+    /// A catalog has no such place.
+    pub const fn first_at(place: u32) -> Self {
+        assert!(place >> Self::PLACE_BITS == 0, "a catalog has VOLUMES_MAX places");
+        Self(place)
+    }
+
+    /// Its place in the catalog.
+    #[inline]
+    pub const fn place(self) -> usize {
+        len_usize(self.0 & ((1 << Self::PLACE_BITS) - 1))
+    }
+
+    /// The next volume at this place; `None` where all its ids were used, after a million.
+    pub const fn successor(self) -> Option<Self> {
+        match self.0.checked_add(1 << Self::PLACE_BITS) {
+            Some(id) => Some(Self(id)),
+            None => None,
+        }
+    }
+}
+
+// The place is a whole number of bits.
+const _: () = assert!(limits::VOLUMES_MAX.is_power_of_two());
 
 /// A logical unit number as its wire form, 8 bytes big-endian (SAM-5 4.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -99,8 +99,25 @@ pub const LUNS_PER_TARGET_MAX: usize = 256;
 /// Targets of one node.
 pub const TARGETS_MAX: usize = 1024;
 
-/// Volumes of one node: [`crate::VolumeId`] is 16 bits wide, and each is a fixed file.
+/// Volumes of one node: each is a fixed file of every ring. It is a power of two, because the low
+/// bits of a [`crate::VolumeId`] are the volume's place.
 pub const VOLUMES_MAX: usize = 4096;
+
+/// How long the start waits for volumes before it serves without those that do not open, which then
+/// follow. The ring of a daemon that was killed holds the locks of its volumes for some
+/// milliseconds, and initiators that come back at once are to find them.
+pub const START_OPEN_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// How long the start waits for volumes without a word.
+pub const START_OPEN_SILENT_TIME: Duration = Duration::from_millis(500);
+
+/// Operations that follow the volumes which do not open at the start; they share them out. All of
+/// them leave room for the administrator's.
+pub const LATE_OPERATIONS_MAX: usize = 64;
+
+/// How often the files of served volumes are looked at: whoever has deleted one by mistake has some
+/// seconds until somebody notices anyway, and a look costs two system calls for each volume.
+pub const VOLUME_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Unit attentions that wait for one nexus at one logical unit. Further ones fold into
 /// "power on, reset, or bus device reset occurred", which implies all of them (SAM-5 5.14.3).

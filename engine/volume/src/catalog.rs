@@ -104,7 +104,7 @@ pub enum CatalogFault {
     TooManyTargets,
     /// The limit of volumes is exceeded.
     TooManyVolumes,
-    /// The id of a volume's record does not match its index.
+    /// A volume is not at the place that its id names.
     WrongVolumeId(String),
 }
 
@@ -140,7 +140,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// A checked catalog. The place of a volume in `volumes` is its [`VolumeId`]; a removed
+    /// A checked catalog. The place of a volume in `volumes` is that of its [`VolumeId`]; a removed
     /// volume leaves its place empty.
     ///
     /// # Errors
@@ -159,7 +159,7 @@ impl Catalog {
         }
         for (place, volume) in volumes.iter().enumerate() {
             if let Some(v) = volume
-                && usize::from(v.id.0) != place
+                && v.id.place() != place
             {
                 return Err(CatalogFault::WrongVolumeId(v.name.clone()));
             }
@@ -200,7 +200,7 @@ impl Catalog {
 
     /// The volume of an id.
     pub fn volume(&self, id: VolumeId) -> Option<&VolumeRecord> {
-        self.volumes.get(usize::from(id.0))?.as_ref()
+        self.volumes.get(id.place())?.as_ref().filter(|volume| volume.id == id)
     }
 
     /// All volumes.
@@ -254,7 +254,7 @@ impl Catalog {
 mod tests {
     use super::*;
 
-    fn target(name: &str, luns: &[(u16, u16)]) -> TargetRecord {
+    fn target(name: &str, luns: &[(u16, u32)]) -> TargetRecord {
         TargetRecord {
             name: name.into(),
             alias: None,

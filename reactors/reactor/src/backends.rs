@@ -8,7 +8,7 @@ mod store;
 
 pub(crate) use file::with_zero_buffer;
 pub(crate) use store::SharedStore;
-pub use store::Store;
+pub use store::{HeldFile, Store};
 
 use crate::buffers::Buffers;
 use file::{FileIos, FileStore, FileVolume, zero_buffer};
@@ -27,10 +27,17 @@ pub(crate) struct Backends {
     leaves_in_place: bool,
 }
 
-/// The volumes by their number.
+/// The volumes by their places.
 #[derive(Debug, Default)]
 pub(crate) struct Volumes {
-    table: Vec<Option<Backend>>,
+    table: Vec<Option<Entry>>,
+}
+
+/// The volume at a place.
+#[derive(Clone, Debug)]
+struct Entry {
+    id: VolumeId,
+    backend: Backend,
 }
 
 /// A volume on one reactor.
@@ -112,24 +119,21 @@ impl Backends {
             let backend = match store {
                 SharedStore::File { fd, size, device, trust } => {
                     match self.files.open(FileStore { fd, size, device, trust }, buffers) {
-                        Ok(file) => Some(Backend::File(file)),
+                        Ok(file) => Backend::File(file),
                         Err(refusal) => {
                             tracing::error!(
                                 volume = volume.0,
                                 %refusal,
                                 "cannot use the file of a volume; its commands fail"
                             );
-                            // Not what the slot holds: that is another volume.
-                            None
+                            continue;
                         }
                     }
                 }
-                SharedStore::Memory(store) => Some(Backend::Memory(store)),
-                SharedStore::Null => Some(Backend::Null),
+                SharedStore::Memory(store) => Backend::Memory(store),
+                SharedStore::Null => Backend::Null,
             };
-            if let Some(Backend::File(file)) = self.volumes.replace(volume, backend) {
-                self.files.retire(volume, &file);
-            }
+            self.volumes.insert(volume, backend);
         }
     }
 
@@ -137,7 +141,7 @@ impl Backends {
     /// have nothing under way; of files, [`FileIos::close_retired`] tells.
     pub(crate) fn retire(&mut self, gone: &[VolumeId], mut closed: impl FnMut(VolumeId)) {
         for &volume in gone {
-            match self.volumes.replace(volume, None) {
+            match self.volumes.remove(volume) {
                 Some(Backend::File(file)) => self.files.retire(volume, &file),
                 // `None` where there was no room for its file, or it went before it came.
                 Some(Backend::Memory(_) | Backend::Null) | None => closed(volume),
@@ -149,7 +153,8 @@ impl Backends {
 impl Volumes {
     #[inline]
     fn get(&self, volume: VolumeId) -> Option<&Backend> {
-        self.table.get(usize::from(volume.0))?.as_ref()
+        let entry = self.table.get(volume.place())?.as_ref()?;
+        if entry.id == volume { Some(&entry.backend) } else { None }
     }
 
     /// The bytes of a memory volume; `None` where it is gone or of another kind now.
@@ -161,12 +166,19 @@ impl Volumes {
         }
     }
 
-    fn replace(&mut self, volume: VolumeId, backend: Option<Backend>) -> Option<Backend> {
-        let index = usize::from(volume.0);
-        if self.table.len() <= index {
-            self.table.resize(index + 1, None);
+    fn insert(&mut self, id: VolumeId, backend: Backend) {
+        let place = id.place();
+        if self.table.len() <= place {
+            self.table.resize(place + 1, None);
         }
-        std::mem::replace(&mut self.table[index], backend)
+        let before = self.table[place].replace(Entry { id, backend });
+        assert!(before.is_none(), "a place is given away once all reactors have closed its volume");
+    }
+
+    fn remove(&mut self, id: VolumeId) -> Option<Backend> {
+        let place = self.table.get_mut(id.place())?;
+        // Where there was no room for its file, the place may be another volume's.
+        place.take_if(|entry| entry.id == id).map(|entry| entry.backend)
     }
 }
 

@@ -108,14 +108,14 @@ mod tests {
     fn notices_beyond_the_queue_wait_and_arrive_in_order() {
         let (notices, _) = counted();
         let mut link = notices.link();
-        let total = u16::try_from(3 * limits::CONTROL_NOTICES_MAX).unwrap();
+        let total = u32::try_from(3 * limits::CONTROL_NOTICES_MAX).unwrap();
         for n in 0..total {
             link.post(Notice::Closed(VolumeId(n)));
         }
         link.deliver();
         assert!(link.has_backlog());
         let mut seen = Vec::new();
-        while seen.len() < usize::from(total) {
+        while seen.len() < units::len_usize(total) {
             while let Some(notice) = notices.take() {
                 let Notice::Closed(volume) = notice else { panic!("{notice:?}") };
                 seen.push(volume.0);

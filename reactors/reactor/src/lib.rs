@@ -18,9 +18,9 @@ pub mod stats;
 mod streams;
 mod token;
 
-pub use backends::Store;
+pub use backends::{HeldFile, Store};
 pub use control_link::Alarm;
 pub use node::{ClosedVolume, Node, NodeOptions, PollMode, StartError, default_layout};
 pub use report::{ReactorReport, ReportRound};
 /// What a daemon needs to open volumes and listening sockets, so that it need not know the ring.
-pub use uring::{MemoryStore, Napi, affinity, file, limits, socket};
+pub use uring::{MemoryStore, Napi, ReserveDescriptor, affinity, file, limits, signals, socket};

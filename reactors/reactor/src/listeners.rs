@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use units::{Instant, ReactorId};
-use uring::{Errno, Refusal, SocketId};
+use uring::{Errno, Refusal, ReserveDescriptor, SocketId};
 
 /// The listening sockets of a reactor. A listener's token is its place in the list.
 #[derive(Debug)]
@@ -18,10 +18,14 @@ pub(crate) struct Listeners {
     /// Connections refused since that was last logged, and when that was.
     refusals: u64,
     refusals_logged_at: Instant,
+    reserve: ReserveDescriptor,
+    /// Times that no descriptor was left since that was last logged, and when that was.
+    shortages: u64,
+    shortages_logged_at: Option<Instant>,
 }
 
 impl Listeners {
-    pub(crate) const fn new(reactor: ReactorId, now: Instant) -> Self {
+    pub(crate) fn new(reactor: ReactorId, now: Instant) -> Self {
         Self {
             reactor,
             sockets: Vec::new(),
@@ -29,6 +33,9 @@ impl Listeners {
             again_at: now,
             refusals: 0,
             refusals_logged_at: Instant(0),
+            reserve: ReserveDescriptor::default(),
+            shortages: 0,
+            shortages_logged_at: None,
         }
     }
 
@@ -57,18 +64,55 @@ impl Listeners {
         }
     }
 
+    /// Whether a connection that was accepted can be kept. It cannot where the reserve was given up
+    /// for it and no other descriptor has become free: then it is to be closed, and
+    /// [`Self::closed_for_want`] told.
+    pub(crate) fn can_keep(&mut self) -> bool {
+        self.reserve.restore()
+    }
+
+    /// A connection was closed at once because no descriptor was left for it.
+    pub(crate) fn closed_for_want(&mut self, peer: Option<SocketAddr>, now: Instant) {
+        self.reserve.restore();
+        self.shortages += 1;
+        let is_logged = self.shortages_logged_at.is_some_and(|at| {
+            // Rarely, and once at the first time.
+            now.since(at) < REFUSALS_LOGGED_EVERY
+        });
+        if !is_logged {
+            let count = std::mem::take(&mut self.shortages);
+            self.shortages_logged_at = Some(now);
+            let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+            tracing::warn!(
+                peer,
+                count,
+                "connections closed: no file descriptor is left. Raise LimitNOFILE of the service"
+            );
+        }
+    }
+
     /// Accepting has stopped: it goes on, unless the listener is being closed.
-    pub(crate) fn failed(&mut self, token: u64, errno: Errno, now: Instant) {
+    pub(crate) fn failed(&mut self, failure: AcceptFailure, now: Instant, ring: &mut Ring) {
+        let AcceptFailure { token, errno } = failure;
         if errno == Errno::CANCELED {
             return;
         }
-        tracing::warn!(
-            reactor = self.reactor.0,
-            %errno,
-            "accepting connections failed; trying again. If too many files are open, raise \
-             LimitNOFILE"
-        );
-        // Not at once: what is missing, most likely descriptors, is still missing.
+        let wants_descriptor = ReserveDescriptor::is_needed_after(&errno.into());
+        if wants_descriptor && self.reserve.give_up() {
+            // The kernel can accept one connection with it, which is closed then.
+            if let Some(listener) = self.listener(token) {
+                self.accept(listener, token, now, ring);
+            }
+            return;
+        }
+        if !wants_descriptor {
+            tracing::warn!(
+                reactor = self.reactor.0,
+                %errno,
+                "accepting connections failed; trying again"
+            );
+        }
+        // Not at once: what is missing is still missing.
         self.again.push(token);
         self.again_at = now.after(ACCEPT_PAUSE);
     }
@@ -79,13 +123,16 @@ impl Listeners {
             return false;
         }
         for token in std::mem::take(&mut self.again) {
-            let listener = usize::try_from(token).ok().and_then(|t| self.sockets.get(t).copied());
-            // It may have been closed meanwhile.
-            if let Some(listener) = listener {
+            if let Some(listener) = self.listener(token) {
                 self.accept(listener, token, now, ring);
             }
         }
         true
+    }
+
+    /// The listener of a token; `None` where it was closed meanwhile.
+    fn listener(&self, token: u64) -> Option<SocketId> {
+        usize::try_from(token).ok().and_then(|place| self.sockets.get(place).copied())
     }
 
     /// When [`Self::retry`] has something to do.
@@ -114,6 +161,13 @@ impl Listeners {
             }
         }
     }
+}
+
+/// Accepting has stopped on a listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AcceptFailure {
+    pub(crate) token: u64,
+    pub(crate) errno: Errno,
 }
 
 /// The addresses of a socket that has just been accepted.

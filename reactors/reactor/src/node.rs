@@ -1,6 +1,6 @@
 //! The node: all reactors of this machine, as the control thread sees them.
 
-use crate::backends::{SharedStore, Store, with_zero_buffer};
+use crate::backends::{HeldFile, SharedStore, Store, with_zero_buffer};
 use crate::commands::{Command, Commands};
 use crate::control_link::{Alarm, ControlLink, Notice, Notices};
 use crate::mailbox::{Doorbell, PostOffice};
@@ -288,6 +288,12 @@ impl Node {
             let catalog = Arc::clone(&catalog);
             reactor.tell(Command::Apply { catalog, opened: opened.clone(), gone: gone.clone() });
         }
+    }
+
+    /// The files and devices of the volumes that are not being closed.
+    pub fn files(&self) -> Vec<HeldFile> {
+        let served = self.held.iter().filter(|(_, held)| held.closing.is_none());
+        served.filter_map(|(&id, held)| held.store.file(id)).collect()
     }
 
     /// Ends the session of a connection; nothing happens where there is none any more.

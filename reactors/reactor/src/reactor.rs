@@ -12,7 +12,7 @@ use crate::commands::Command;
 use crate::control_link::{ControlLink, Notice};
 use crate::handover::Traveller;
 use crate::initiator_link::{InitiatorLink, Names};
-use crate::listeners::Listeners;
+use crate::listeners::{AcceptFailure, Listeners};
 use crate::mailbox::{Bell, Doorbell, Inboxes, Outboxes};
 use crate::node::{NodeOptions, PollMode};
 use crate::report::ReactorReport;
@@ -248,7 +248,8 @@ impl Reactor {
         match completion {
             Completion::Accepted { socket, .. } => self.accepted(socket),
             Completion::AcceptFailed { token, errno } => {
-                self.listeners.failed(token, errno, self.now);
+                let failure = AcceptFailure { token, errno };
+                self.listeners.failed(failure, self.now, &mut self.buffers.ring);
             }
             Completion::Received { token, result, data, .. } => {
                 self.received(key_of_token(token), result, data);

@@ -8,7 +8,7 @@
 use hdrhistogram::Histogram;
 use shard::{Operation, Sample};
 use std::time::Duration;
-use units::{Instant, VolumeId, limits, nanoseconds};
+use units::{Instant, VolumeId, len_u32, limits, nanoseconds};
 
 /// The stages in which the time of a command goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,18 +183,36 @@ impl OperationStats {
 }
 
 /// What was done on one volume, by kind of command.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct VolumeStats {
+    volume: VolumeId,
     operations: [Option<Box<OperationStats>>; Operation::ALL.len()],
 }
 
 impl VolumeStats {
+    fn new(volume: VolumeId) -> Self {
+        Self { volume, operations: Default::default() }
+    }
+
+    /// Makes room for the first volumes of all places up to this one's, and returns its own. `None`
+    /// where a newer volume has the place: what is late is not counted as that one's.
+    fn at(table: &mut Vec<Self>, volume: VolumeId) -> Option<&mut Self> {
+        let places = len_u32(table.len())..=len_u32(volume.place());
+        table.extend(places.map(|place| Self::new(VolumeId::first_at(place))));
+        let found = &mut table[volume.place()];
+        if found.volume < volume {
+            *found = Self::new(volume);
+        }
+        (found.volume == volume).then_some(found)
+    }
+
     /// What one kind of command did; `None` before its first.
     pub fn operation(&self, operation: Operation) -> Option<&OperationStats> {
         self.operations[operation.index()].as_deref()
     }
 
     fn merge(&mut self, other: &Self) {
+        assert_eq!(self.volume, other.volume, "statistics of different volumes");
         for (mine, theirs) in self.operations.iter_mut().zip(&other.operations) {
             match (mine.as_mut(), theirs) {
                 (Some(mine), Some(theirs)) => mine.merge(theirs),
@@ -205,7 +223,10 @@ impl VolumeStats {
     }
 
     fn since(&self, earlier: &Self) -> Self {
-        let mut difference = Self::default();
+        if self.volume != earlier.volume {
+            return self.clone();
+        }
+        let mut difference = Self::new(self.volume);
         for ((slot, mine), theirs) in
             difference.operations.iter_mut().zip(&self.operations).zip(&earlier.operations)
         {
@@ -296,11 +317,11 @@ impl Recorder {
     /// Records `count` commands of which all the same is known, and whose answers were handed to
     /// the kernel at `sent_at`.
     pub fn record(&mut self, sample: &Sample, count: u64, sent_at: Instant) {
-        let place = usize::from(sample.volume.0);
-        if place >= self.volumes.len() {
-            // A catalog has no further volumes, so a sample of one is a mistake of ours.
-            debug_assert!(place < limits::VOLUMES_MAX);
-            self.volumes.resize_with(place + 1, VolumeStats::default);
+        let place = sample.volume.place();
+        let is_known = self.volumes.get(place).is_some_and(|v| v.volume == sample.volume);
+        if !is_known && VolumeStats::at(&mut self.volumes, sample.volume).is_none() {
+            // Answers of a removed volume may leave after its place has been given away.
+            return;
         }
         self.volumes[place].operations[sample.operation.index()]
             .get_or_insert_default()
@@ -335,33 +356,28 @@ impl Snapshot {
 
     /// The volumes that saw a command, with what was done on them.
     pub fn volumes(&self) -> impl Iterator<Item = (VolumeId, &VolumeStats)> {
-        (0u16..)
-            .zip(&self.volumes)
-            .filter(|(_, v)| v.operations.iter().any(Option::is_some))
-            .map(|(place, v)| (VolumeId(place), v))
+        let seen = self.volumes.iter().filter(|v| v.operations.iter().any(Option::is_some));
+        seen.map(|v| (v.volume, v))
     }
 
     /// Adds what another reactor did.
     pub fn merge(&mut self, other: &Self) {
         self.counters.merge(&other.counters);
-        if self.volumes.len() < other.volumes.len() {
-            self.volumes.resize_with(other.volumes.len(), VolumeStats::default);
-        }
-        for (mine, theirs) in self.volumes.iter_mut().zip(&other.volumes) {
-            mine.merge(theirs);
+        for theirs in &other.volumes {
+            if let Some(mine) = VolumeStats::at(&mut self.volumes, theirs.volume) {
+                mine.merge(theirs);
+            }
         }
     }
 
     /// What happened between `earlier` and this snapshot of the same reactors.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let nothing = VolumeStats::default();
-        let volumes = self
-            .volumes
-            .iter()
-            .enumerate()
-            .map(|(place, mine)| mine.since(earlier.volumes.get(place).unwrap_or(&nothing)))
-            .collect();
+        let since = |(place, mine): (usize, &VolumeStats)| match earlier.volumes.get(place) {
+            Some(earlier) => mine.since(earlier),
+            None => mine.clone(),
+        };
+        let volumes = self.volumes.iter().enumerate().map(since).collect();
         Self { counters: self.counters.since(&earlier.counters), volumes }
     }
 }

@@ -1,6 +1,8 @@
 //! Opening a file or block device as a volume: what it is, how it must be accessed, and that
 //! nobody else serves it.
 
+mod content;
+mod damage;
 mod error;
 mod extent;
 mod queue;
@@ -8,6 +10,8 @@ mod queue;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+pub use content::holds_data;
+pub use damage::{Damage, damage_of};
 pub use error::OpenError;
 pub use extent::{Extent, extent_at};
 

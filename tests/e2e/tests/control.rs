@@ -57,7 +57,8 @@ fn utf8(path: &std::path::Path) -> &str {
 /// A volume whose file is removed, but not yet.
 fn hanging_deletion(daemon: &Daemon, files: &HeldFiles) -> String {
     let path = files.add("old.img", VOLUME_BYTES);
-    asked(daemon, &["volume", "create", "old", "--path", utf8(&path)]);
+    // Files of FUSE count as data, because it cannot tell.
+    asked(daemon, &["volume", "create", "old", "--adopt", "--path", utf8(&path)]);
     files.hold(Held::Unlink);
     let id = begun(daemon, &["volume", "delete", "old", "--remove-file"]);
     files.wait_until_held();
@@ -68,7 +69,7 @@ fn hanging_deletion(daemon: &Daemon, files: &HeldFiles) -> String {
 fn hanging_open(daemon: &Daemon, files: &HeldFiles) -> String {
     let path = files.add("slow.img", VOLUME_BYTES);
     files.hold(Held::Open);
-    let id = begun(daemon, &["volume", "create", "slow", "--path", utf8(&path)]);
+    let id = begun(daemon, &["volume", "create", "slow", "--adopt", "--path", utf8(&path)]);
     files.wait_until_held();
     id
 }
@@ -128,7 +129,7 @@ fn a_failed_operation_says_what_the_call_would_have() {
     let files = HeldFiles::mount();
     let path = files.add("slow.img", VOLUME_BYTES);
     files.hold(Held::Open);
-    let words = ["volume", "create", "slow", "--path", utf8(&path)];
+    let words = ["volume", "create", "slow", "--adopt", "--path", utf8(&path)];
     let mut child: Child =
         command(&daemon, &words).stderr(Stdio::piped()).spawn().expect("perfctl beside polluxd");
     files.wait_until_held();

@@ -231,13 +231,19 @@ fn bad_volume_files_are_refused_by_name_and_the_others_are_served() {
         file.and_then(|file| file.set_len(length)).expect("a file gets another size");
     }
     daemon.kill_and_restart();
-    for name in ["missing", "shortened", "lengthened"] {
+    for name in ["missing", "shortened"] {
         let words = format!("volume {name} is not served");
         assert!(daemon.says(&words), "{words:?} in:\n{}", daemon.said());
     }
+    let words = "volume lengthened: ";
+    assert!(daemon.says(words), "{words:?} in:\n{}", daemon.said());
+    // What has grown has the data and the size that its initiators know.
+    let mut grown = disk(daemon.portal(), target, 3);
+    assert_eq!(grown.read(0, 128).expect("a read").data, data);
+    assert_eq!(grown.blocks(), 32_768);
     let mut disk = disk(daemon.portal(), target, 0);
     assert_eq!(disk.read(0, 128).expect("a read").data, data);
-    for lun in 1..4 {
+    for lun in 1..3 {
         let ready = Command::without_data(lun, cdb::test_unit_ready());
         let outcome = Outcome::of(disk.session().scsi(ready));
         assert!(outcome.is_refusal(), "LUN {lun} is served: {outcome:?}");

@@ -41,7 +41,7 @@ impl Admin {
             let [low, high] = place.to_le_bytes();
             Some(Configured {
                 record: VolumeRecord {
-                    id: VolumeId(place),
+                    id: VolumeId(place.into()),
                     name: format!("volume{place}"),
                     wwid: Wwid {
                         naa: Naa::LocallyAssigned([0x30, 0, 0, 0, 0, 0, high, low]),

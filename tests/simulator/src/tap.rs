@@ -132,7 +132,7 @@ impl Outside {
         // A transfer of no blocks is answered at once, as any command that needs no medium.
         let spans = command.writes.iter().map(|(span, _)| span);
         let is_empty = spans.chain([&command.span]).all(|span| span.count == 0);
-        let right = usize::from(sample.volume.0) == command.volume
+        let right = sample.volume.place() == command.volume
             && (!good || is_empty || Some(sample.operation) == operation_of(command.kind))
             && (!good || command.kind != Kind::Read || u64::from(sample.bytes) == moved)
             && Some(sample.received_at.0) == delivered

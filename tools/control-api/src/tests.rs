@@ -67,6 +67,7 @@ fn every_method_round_trips_by_its_name() {
             size: Some("1GiB".into()),
             block_size: Some(4096),
             read_only: true,
+            adopt: true,
         }
         .into(),
         TargetCreate {

@@ -52,6 +52,10 @@ pub struct VolumeCreate {
     /// Writes are rejected.
     #[serde(default)]
     pub read_only: bool,
+    /// Serve the data that the file or device already holds. Without it, one that holds data is
+    /// rejected.
+    #[serde(default)]
+    pub adopt: bool,
 }
 
 /// `volume.delete`.

@@ -69,6 +69,8 @@ pub(crate) struct VolumeConfig {
     pub(crate) read_only: bool,
     /// Whether completed writes may be lost in a power cut; detected where not given.
     pub(crate) write_cache: Option<bool>,
+    /// A new volume serves the data that its file or device already holds.
+    pub(crate) adopt: bool,
 }
 
 /// One target as configured.

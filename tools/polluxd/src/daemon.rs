@@ -13,10 +13,12 @@ mod change;
 mod deletion;
 mod edit;
 mod followed;
+mod opening;
 mod operations;
 mod sessions;
 mod start;
 mod statistics;
+mod watch;
 
 pub(crate) use calls::{Awaited, Outcome, Reply};
 pub(crate) use start::{look, open};
@@ -76,7 +78,9 @@ impl Daemon {
             self.operations.close(closed);
         }
         self.operations.handle_completions(&mut self.node, &mut self.settings);
-        self.handle_reports(Instant::now());
+        let now = Instant::now();
+        self.operations.look_at_files(&self.node, now);
+        self.handle_reports(now);
     }
 
     /// The daemon as a whole.
@@ -106,7 +110,7 @@ impl Daemon {
             operations: self.operations.table.under_way().len() as u64,
             volumes: followed.volume_list().volumes,
             targets: followed.loaded.config.targets.len() as u64,
-            warnings: self.warnings().cloned().collect(),
+            warnings: self.warnings().cloned().chain(self.operations.damage()).collect(),
         }
     }
 

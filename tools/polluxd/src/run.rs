@@ -17,6 +17,9 @@ pub(crate) fn run(flags: &Flags) -> Result<(), StartFault> {
         return look_only(flags);
     }
     start_log(flags)?;
+    if let Err(error) = reactor::signals::ignore_harmless() {
+        tracing::warn!(%error, "cannot ignore SIGXFSZ, SIGUSR1 and SIGUSR2, which end polluxd");
+    }
     let open_files = reactor::limits::raise_open_files();
     tracing::debug!(open_files, "raised the limit of open files");
     let (state, loaded) = open(flags)?;

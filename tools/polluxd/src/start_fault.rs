@@ -13,6 +13,8 @@ use volume::CatalogFault;
 /// A start error.
 #[derive(Debug)]
 pub(crate) enum StartFault {
+    /// The node's own catalog, which it had before, is gone or empty.
+    CatalogLost { file: PathBuf, what: &'static str },
     /// The configured volumes and targets conflict.
     Catalog(CatalogFault),
     /// The configuration is invalid.
@@ -44,6 +46,12 @@ pub(crate) enum StartFault {
 impl fmt::Display for StartFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::CatalogLost { file, what } => write!(
+                f,
+                "{file} {what}; restore it from a backup, or start polluxd with --config FILE. To \
+                 begin with no volumes and no targets, run: echo '# empty' > {file}",
+                file = file.display()
+            ),
             Self::Catalog(fault) => fault.fmt(f),
             Self::Config(faults) => {
                 let sentences: Vec<_> = faults.iter().map(ToString::to_string).collect();

@@ -4,6 +4,7 @@
 //! lock                 locked while a daemon runs; holds its pid, for messages
 //! catalog.toml         the configuration managed by perfctl, unused with --config
 //! target-ports.toml    the relative target port identifier of each target
+//! known/NAME           says that the volume was created, if its record is lost
 //! volumes/NAME.toml    the record of a volume: identity, size and path
 //! volumes/NAME.img     the data of a file volume without a path of its own
 //! volumes/.ID.removal  a deletion in progress, to be finished after a crash
@@ -20,7 +21,7 @@ mod record;
 mod removal;
 mod wwid;
 
-pub(crate) use dir::{StateDir, StateFault};
+pub(crate) use dir::{CATALOG, StateDir, StateFault};
 pub(crate) use ports::TargetPorts;
 pub(crate) use record::{Record, RecordFault};
 pub(crate) use removal::Removal;

@@ -94,5 +94,5 @@ pub(crate) fn session(name: &str) -> Session {
 
 /// The unit of a volume of the scenarios, as after a power on.
 pub(crate) fn unit(volume: u16) -> Unit {
-    Unit::new(catalog(2).volume(VolumeId(volume)).unwrap())
+    Unit::new(catalog(2).volume(VolumeId(volume.into())).unwrap())
 }

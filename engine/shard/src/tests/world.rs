@@ -81,7 +81,7 @@ pub(super) fn catalog(volumes: u16) -> Arc<Catalog> {
 /// Volumes, and a target that maps them or none.
 pub(super) fn catalog_with(volumes: u16, mapped: bool) -> Arc<Catalog> {
     let record = |id: u16| VolumeRecord {
-        id: VolumeId(id),
+        id: VolumeId(id.into()),
         name: format!("volume{id}"),
         wwid: Wwid { naa: Naa::LocallyAssigned([0x30; 8]), serial: format!("serial{id}") },
         geometry: Geometry::of_bytes(VOLUME_BYTES as u64, BlockSize::B512, 512).unwrap(),
@@ -94,7 +94,7 @@ pub(super) fn catalog_with(volumes: u16, mapped: bool) -> Arc<Catalog> {
         },
         read_only: false,
     };
-    let mapping = |id, read_only| LunMapping { volume: VolumeId(id), read_only };
+    let mapping = |id: u16, read_only| LunMapping { volume: VolumeId(id.into()), read_only };
     let mut luns: BTreeMap<_, _> = (0..volumes).map(|id| (id, mapping(id, false))).collect();
     luns.insert(READ_ONLY_LUN, mapping(0, true));
     luns.retain(|_, _| mapped);
@@ -458,7 +458,7 @@ fn bytes_of(buffers: &mut [Vec<u8>], slice: BufSlice) -> &mut [u8] {
 
 fn run_of(disks: &mut [Vec<u8>], volume: VolumeId, offset: u64, len: u64) -> &mut [u8] {
     let from = usize::try_from(offset).unwrap();
-    &mut disks[usize::from(volume.0)][from..from + usize::try_from(len).unwrap()]
+    &mut disks[volume.place()][from..from + usize::try_from(len).unwrap()]
 }
 
 /// Carries out a request to a medium of bytes.

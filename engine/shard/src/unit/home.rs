@@ -106,10 +106,14 @@ impl Home {
         self.running.take().and_then(|r| r.ticket)
     }
 
+    /// Whether no job waits or runs, and no range is held.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.queue.is_empty() && self.running.is_none() && self.held.is_empty()
+    }
+
     /// Asserts what holds between two calls: for debug builds and tests.
     pub(crate) fn self_check(&self, is_home: bool) {
-        let is_idle = self.queue.is_empty() && self.running.is_none() && self.held.is_empty();
-        assert!(is_home || is_idle, "jobs are queued at the home only: {self:?}");
+        assert!(is_home || self.is_quiet(), "jobs are queued at the home only: {self:?}");
         assert!(
             self.running.as_ref().is_none_or(|running| running.missing > 0),
             "a job ends with its last shard: {self:?}"

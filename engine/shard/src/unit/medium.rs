@@ -165,6 +165,12 @@ impl Medium {
         self.waiters.contains(&task)
     }
 
+    /// Whether nothing is in flight, held or waiting here.
+    pub(crate) fn is_quiet(&self) -> bool {
+        // What drains is held.
+        self.in_flight == 0 && self.held.is_empty() && self.waiters.is_empty()
+    }
+
     /// Whether a held range of another task is in the way. Flushes and queries of the block map
     /// touch no block's content and never wait.
     #[cold]

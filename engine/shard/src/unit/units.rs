@@ -15,24 +15,38 @@ use volume::Catalog;
 /// The logical units of this core, by volume.
 #[derive(Debug, Default)]
 pub(crate) struct Units {
+    /// By the place of the volume.
     units: Vec<Option<Box<Unit>>>,
+    /// Units of volumes that are gone and whose places others have. They stay for the tasks and
+    /// jobs that are left of them.
+    leaving: Vec<Box<Unit>>,
 }
 
 impl Units {
     /// The logical unit of a volume.
     #[inline]
     pub(crate) fn get(&self, volume: VolumeId) -> Option<&Unit> {
-        self.units.get(usize::from(volume.0))?.as_deref()
+        let unit = self.units.get(volume.place())?.as_deref()?;
+        if unit.volume == volume { Some(unit) } else { self.find_leaving(volume) }
+    }
+
+    #[cold]
+    fn find_leaving(&self, volume: VolumeId) -> Option<&Unit> {
+        self.leaving.iter().map(Box::as_ref).find(|unit| unit.volume == volume)
     }
 
     /// The logical unit of a volume, to change it.
     #[inline]
     pub(crate) fn get_mut(&mut self, volume: VolumeId) -> Option<&mut Unit> {
-        self.units.get_mut(usize::from(volume.0))?.as_deref_mut()
+        let unit = self.units.get_mut(volume.place())?.as_deref_mut()?;
+        if unit.volume == volume {
+            return Some(unit);
+        }
+        self.leaving.iter_mut().map(Box::as_mut).find(|unit| unit.volume == volume)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Unit> {
-        self.units.iter().filter_map(Option::as_deref)
+        self.units.iter().flatten().chain(&self.leaving).map(Box::as_ref)
     }
 
     /// Follows a new catalog: units come, go or change size. Returns the volumes whose size did.
@@ -46,20 +60,28 @@ impl Units {
         }
         let mut resized = Vec::new();
         for record in catalog.volumes() {
-            let place = usize::from(record.id.0);
+            let place = record.id.place();
             if self.units.len() <= place {
                 self.units.resize_with(place + 1, || None);
             }
             match &mut self.units[place] {
-                Some(known) => {
+                Some(known) if known.volume == record.id => {
                     if known.refresh(record) {
                         resized.push(record.id);
                     }
                 }
-                place => *place = Some(Box::new(Unit::new(record))),
+                place => self.leaving.extend(place.replace(Box::new(Unit::new(record)))),
             }
         }
         resized
+    }
+
+    /// Forgets the units that have lost their places and have nothing left to do.
+    pub(crate) fn forget_left(&mut self, has_tasks: impl Fn(VolumeId) -> bool) {
+        let is_needed = |unit: &Unit| {
+            !unit.medium.is_quiet() || !unit.home.is_quiet() || has_tasks(unit.volume)
+        };
+        self.leaving.retain(|unit| is_needed(unit));
     }
 
     /// Handles [`Note::Ask`] at the home.
@@ -112,7 +134,7 @@ impl Units {
     pub(crate) fn handle_done(&mut self, volume: VolumeId, number: u64, turn: &mut Turn<'_>) {
         debug_assert_eq!(turn.cores.home_of(volume), turn.cores.own, "jobs end at the home");
         let Some(unit) = self.get_mut(volume) else {
-            unreachable!("a unit never goes while the node runs: {volume:?}")
+            unreachable!("a unit goes when no job of it runs: {volume:?}")
         };
         let ticket = unit.home.handle_done(number);
         answer(ticket, Outcome::Done, turn);
@@ -145,7 +167,9 @@ impl Units {
     pub(crate) fn self_check(&self, cores: Cores) {
         for (place, unit) in self.units.iter().enumerate() {
             let Some(unit) = unit else { continue };
-            assert_eq!(usize::from(unit.volume.0), place, "a unit stands at its volume's place");
+            assert_eq!(unit.volume.place(), place, "a unit stands at its volume's place");
+        }
+        for unit in self.iter() {
             unit.medium.self_check(cores.own);
             unit.home.self_check(cores.home_of(unit.volume) == cores.own);
         }

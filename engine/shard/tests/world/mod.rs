@@ -16,8 +16,13 @@ pub(crate) const NOW: Instant = Instant(1);
 
 /// One target; with or without its only volume.
 pub(crate) fn catalog(generation: u64, with_volume: bool) -> Arc<Catalog> {
-    let volume = VolumeRecord {
-        id: VolumeId(0),
+    catalog_of(generation, with_volume.then_some(VolumeId(0)))
+}
+
+/// One target, with this volume or none.
+pub(crate) fn catalog_of(generation: u64, id: Option<VolumeId>) -> Arc<Catalog> {
+    let volume = |id| VolumeRecord {
+        id,
         name: "volume".into(),
         wwid: Wwid {
             naa: Naa::LocallyAssigned([0x30, 0, 0, 0, 0, 0, 0, 1]),
@@ -38,15 +43,13 @@ pub(crate) fn catalog(generation: u64, with_volume: bool) -> Arc<Catalog> {
         alias: None,
         portal_group_tag: 1,
         relative_port: 1,
-        luns: with_volume.then_some((0, LUN)).into_iter().collect(),
+        luns: id.map(|volume| (0, LunMapping { volume, read_only: false })).into_iter().collect(),
         access: Access::Any,
         chap: None,
     };
-    let volumes = vec![with_volume.then_some(volume)];
+    let volumes = vec![id.map(volume)];
     Arc::new(Catalog::new(generation, volumes, vec![target], vec![]).unwrap())
 }
-
-const LUN: LunMapping = LunMapping { volume: VolumeId(0), read_only: false };
 
 /// One session, and a backend that does everything at once but reads.
 pub(crate) struct World {

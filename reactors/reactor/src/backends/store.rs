@@ -1,10 +1,12 @@
 //! Open volumes on their way to the reactors.
 
 use super::file::Trust;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use units::VolumeId;
 use uring::MemoryStore;
-use uring::file::OpenFile;
+use uring::file::{Damage, OpenFile, damage_of};
 
 /// An open volume, before any reactor has it.
 #[derive(Debug)]
@@ -29,6 +31,37 @@ pub(crate) enum SharedStore {
     },
     Memory(Arc<MemoryStore>),
     Null,
+}
+
+/// The file or device of a volume that reactors have open.
+#[derive(Debug)]
+pub struct HeldFile {
+    /// The volume.
+    pub volume: VolumeId,
+    fd: Arc<OwnedFd>,
+    size: u64,
+}
+
+impl HeldFile {
+    /// What became of it since it was opened. May block.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn damage(&self) -> io::Result<Option<Damage>> {
+        damage_of(&self.fd, self.size)
+    }
+}
+
+impl SharedStore {
+    /// Its file, where it has one.
+    pub(crate) fn file(&self, volume: VolumeId) -> Option<HeldFile> {
+        match self {
+            Self::File { fd, size, .. } => {
+                Some(HeldFile { volume, fd: Arc::clone(fd), size: *size })
+            }
+            Self::Memory(_) | Self::Null => None,
+        }
+    }
 }
 
 impl From<Store> for SharedStore {

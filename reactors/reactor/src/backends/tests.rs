@@ -155,7 +155,7 @@ fn a_buffer_that_could_not_be_filled_is_neither_written_nor_compared_nor_sent() 
     assert_eq!(fixture.compare(3, 1), IoResult::Done);
 }
 
-/// The slot kept the file of the volume before, and the new volume's data would have gone there.
+/// The place kept the file of the volume before, and the new volume's data would have gone there.
 #[test]
 fn a_volume_whose_file_finds_no_room_does_not_get_that_of_another() {
     let directory = tempfile::tempdir().unwrap();
@@ -163,19 +163,21 @@ fn a_volume_whose_file_finds_no_room_does_not_get_that_of_another() {
     let store = file(directory.path(), "other");
     let SharedStore::File { fd, .. } = &store else { unreachable!("made one line above") };
     while fixture.buffers.ring.add_file(Arc::clone(fd)).is_ok() {}
-    fixture.take(FILE, store);
-    assert_eq!(fixture.submit(FILE, BlockRequest::Flush), FAILED);
+    let next = FILE.successor().unwrap();
+    fixture.take(next, store);
+    assert_eq!(fixture.submit(next, BlockRequest::Flush), FAILED);
 }
 
 #[test]
 fn a_null_volume_reads_as_zeros_and_takes_writes() {
     let directory = tempfile::tempdir().unwrap();
     let (mut fixture, _) = Fixture::with_memory(directory.path());
-    fixture.take(FILE, SharedStore::Null);
+    let null = VolumeId(MEMORY.0 + 1);
+    fixture.take(null, SharedStore::Null);
     assert!(fixture.buffers.fill(slice(0), Payload::Bytes(&[7; 4096])));
-    assert_eq!(fixture.write(FILE, 0, true), DONE);
+    assert_eq!(fixture.write(null, 0, true), DONE);
     assert_eq!(fixture.compare(0, 1), IoResult::Differs { at: 0 });
-    assert_eq!(fixture.read(FILE, 0, true), DONE);
+    assert_eq!(fixture.read(null, 0, true), DONE);
     assert_eq!(fixture.compare(0, 1), IoResult::Done);
 }
 
@@ -220,11 +222,31 @@ fn what_a_combination_makes_is_in_the_second_buffer_wherever_its_bytes_were() {
 #[test]
 fn what_a_volume_held_that_is_gone_is_not_sent() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut fixture, _) = Fixture::with_memory(directory.path());
+    let (mut fixture, store) = Fixture::with_memory(directory.path());
     assert_eq!(fixture.read(MEMORY, 0, true), DONE);
-    fixture.take(MEMORY, SharedStore::Null);
+    fixture.backends.retire(&[MEMORY], |_| {});
+    // Nor is what the next volume at its place holds.
+    fixture.take(MEMORY.successor().unwrap(), SharedStore::Memory(store));
     let Fixture { backends, buffers, .. } = &mut fixture;
     assert!(buffers.sendable(slice(0), false, &backends.volumes).is_none());
+}
+
+/// A place of the catalog is used again: what is late of its old volume does not reach the new one.
+#[test]
+fn a_request_of_a_removed_volume_does_not_reach_the_next_one_at_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut fixture, store) = Fixture::with_memory(directory.path());
+    let mut closed = Vec::new();
+    fixture.backends.retire(&[MEMORY], |volume| closed.push(volume));
+    assert_eq!(closed, [MEMORY]);
+    let next = MEMORY.successor().unwrap();
+    fixture.take(next, SharedStore::Memory(store));
+    assert_eq!(fixture.read(MEMORY, 0, true), Some(IoResult::Failed(5)));
+    assert!(fixture.backends.volumes.memory(MEMORY).is_none());
+    assert_eq!(fixture.read(next, 0, true), Some(IoResult::Done));
+    // Nor does its end end the new one.
+    fixture.backends.retire(&[MEMORY], |_| {});
+    assert_eq!(fixture.read(next, 1, true), Some(IoResult::Done));
 }
 
 /// The workers of the kernel went to whoever came first: a file system that hung had all of them.

@@ -14,7 +14,14 @@ use uring::{Errno, RecvBuffer, SocketId};
 impl Reactor {
     /// A connection has come in.
     pub(super) fn accepted(&mut self, fd: OwnedFd) {
-        let Some(Ends { peer, local }) = Ends::of(&fd) else { return };
+        let ends = Ends::of(&fd);
+        if !self.listeners.can_keep() {
+            // Its descriptor becomes the reserve.
+            drop(fd);
+            return self.listeners.closed_for_want(ends.map(|ends| ends.peer), self.now);
+        }
+        // The peer may have gone already.
+        let Some(Ends { peer, local }) = ends else { return };
         if let Err(error) = uring::socket::tune(&fd, &Tuning::default()) {
             tracing::debug!(%peer, %error, "cannot tune the socket");
         }

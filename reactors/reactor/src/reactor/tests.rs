@@ -243,7 +243,7 @@ fn bytes_of_a_volume_that_is_gone_end_the_connection() {
     let (conn, mut peer) = connect(&mut reactor);
     let slice = BufSlice { buf: BufId(0), offset: 0, len: 8 };
     read(&mut reactor, VOLUME, slice, true);
-    reactor.backends.take_stores(vec![(VOLUME, Store::Null.into())], &mut reactor.buffers);
+    reactor.backends.retire(&[VOLUME], |_| {});
     send(&mut reactor, conn, slice);
     reactor.turn();
     assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0, "closed without a byte");

@@ -1,7 +1,7 @@
 use super::*;
 
 /// A command received at 1 ms, submitted 2 us later, done at the device 80 us later.
-fn sample(volume: u16, operation: Operation) -> Sample {
+fn sample(volume: u32, operation: Operation) -> Sample {
     Sample {
         volume: VolumeId(volume),
         operation,
@@ -126,4 +126,30 @@ fn commands_that_are_alike_are_recorded_together() {
     };
     assert_eq!(of(&together), of(&apart));
     assert_eq!(of(&together).0, 3);
+}
+
+/// A place of the catalog is used again. What is late of its old volume is not counted as the new
+/// one's, and what two reactors know of different volumes is not added up.
+#[test]
+fn volumes_of_the_same_place_are_told_apart() {
+    let (old, new) = (VolumeId(3), VolumeId(3).successor().unwrap());
+    let of = |volume: VolumeId| Sample { volume, ..sample(0, Operation::Read) };
+    let at = Instant(1_087_000);
+    let counts = |snapshot: &Snapshot| -> Vec<_> {
+        let count = |stats: &VolumeStats| stats.operation(Operation::Read).unwrap().count();
+        snapshot.volumes().map(|(id, stats)| (id, count(stats))).collect()
+    };
+    let mut recorder = Recorder::new();
+    recorder.record(&of(old), 5, at);
+    let before = recorder.snapshot();
+    recorder.record(&of(new), 1, at);
+    recorder.record(&of(old), 7, at);
+    assert_eq!(counts(&recorder.snapshot()), [(new, 1)]);
+    assert_eq!(counts(&recorder.snapshot().since(&before)), [(new, 1)]);
+    let mut merged = before.clone();
+    merged.merge(&recorder.snapshot());
+    assert_eq!(counts(&merged), [(new, 1)]);
+    let mut merged = recorder.snapshot();
+    merged.merge(&before);
+    assert_eq!(counts(&merged), [(new, 1)]);
 }

@@ -117,9 +117,10 @@ pub(crate) fn memory() -> Store {
 
 /// A catalog of one target, with so many volumes as its LUNs.
 pub(crate) fn catalog(generation: u64, volumes: u16) -> Arc<Catalog> {
-    let records = (0..volumes).map(|n| Some(record(VolumeId(n)))).collect();
-    let luns: BTreeMap<u16, LunMapping> =
-        (0..volumes).map(|n| (n, LunMapping { volume: VolumeId(n), read_only: false })).collect();
+    let records = (0..volumes).map(|n| Some(record(VolumeId(n.into())))).collect();
+    let luns: BTreeMap<u16, LunMapping> = (0..volumes)
+        .map(|n| (n, LunMapping { volume: VolumeId(n.into()), read_only: false }))
+        .collect();
     let target = TargetRecord {
         name: TARGET.into(),
         alias: None,

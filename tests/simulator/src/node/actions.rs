@@ -111,7 +111,7 @@ impl Node {
 
     fn access(&mut self, seat: usize, access: Access, out: &mut Outside) {
         let Access { op, volume, request } = access;
-        let disk = usize::from(volume.0);
+        let disk = volume.place();
         let in_memory = self.media.is_in_memory(disk);
         let run = &mut out.scene.run;
         if run.plan.volumes[disk].read_only && request.modifies() {

@@ -165,7 +165,7 @@ impl Media {
     pub(super) fn bytes(&self, at: InVolume, len: u32, run: &mut Run) -> Vec<u8> {
         let mut bytes = vec![0; size(len)];
         if self.contains(at, len) {
-            self.disks[usize::from(at.volume.0)].read(at.offset, &mut bytes);
+            self.disks[at.volume.place()].read(at.offset, &mut bytes);
         } else {
             run.fail(|| format!("{at:?} has no {len} bytes"));
         }
@@ -174,7 +174,7 @@ impl Media {
 
     /// Whether the volume has such bytes.
     pub(super) fn contains(&self, at: InVolume, len: u32) -> bool {
-        at.offset + u64::from(len) <= self.disks[usize::from(at.volume.0)].bytes()
+        at.offset + u64::from(len) <= self.disks[at.volume.place()].bytes()
     }
 
     /// A flush of what is in the cache of a medium now.

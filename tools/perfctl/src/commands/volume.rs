@@ -42,6 +42,9 @@ pub(crate) struct CreateArgs {
     /// Reject writes
     #[arg(long)]
     read_only: bool,
+    /// Serve the data that the file or block device already holds
+    #[arg(long)]
+    adopt: bool,
 }
 
 /// A volume to delete.
@@ -73,6 +76,7 @@ pub(crate) fn run(
                 size: args.size,
                 block_size: args.block_size,
                 read_only: args.read_only,
+                adopt: args.adopt,
             })?;
             output.answer(&answer, created)
         }

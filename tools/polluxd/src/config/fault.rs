@@ -43,6 +43,8 @@ impl fmt::Display for Fault {
 /// The ways in which a configuration can be wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
+    /// This kind of volume never holds data when it begins.
+    AdoptUnused { kind: &'static str },
     /// No portal has the group of this target.
     AbsentPortalGroup(u16),
     /// A LUN names a volume that does not exist.
@@ -173,6 +175,9 @@ impl fmt::Display for BuffersFault {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AdoptUnused { kind } => {
+                write!(f, "a {kind} volume is always new and empty; remove the key")
+            }
             Self::AbsentPortalGroup(group) => {
                 write!(f, "no [[portal]] has group {group}; add one, or use an existing group")
             }

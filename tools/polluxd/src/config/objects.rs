@@ -20,13 +20,15 @@ use Applies::{AtOnce, AtRestart, Never};
 
 /// The keys of `[[volume]]`.
 #[rustfmt::skip]
-pub(crate) static VOLUME_KEYS: [ObjectKey<VolumeConfig>; 6] = [
+pub(crate) static VOLUME_KEYS: [ObjectKey<VolumeConfig>; 7] = [
     key("kind", Never, |old, new| old.kind != new.kind),
     key("path", AtRestart, |old, new| old.path != new.path),
     key("size", Never, |old, new| old.size_bytes != new.size_bytes),
     key("block_size", Never, |old, new| old.block_size != new.block_size),
     key("read_only", AtRestart, |old, new| old.read_only != new.read_only),
     key("write_cache", AtRestart, |old, new| old.write_cache != new.write_cache),
+    // It decides whether a volume may begin; afterwards it means nothing.
+    key("adopt", AtOnce, |old, new| old.adopt != new.adopt),
 ];
 
 /// The keys of `[[target]]`.

@@ -102,6 +102,8 @@ pub(crate) struct RawVolume {
     pub(crate) read_only: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) write_cache: Option<Spanned<bool>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) adopt: Option<Spanned<bool>>,
 }
 
 impl RawVolume {
@@ -115,6 +117,7 @@ impl RawVolume {
             block_size: None,
             read_only: false,
             write_cache: None,
+            adopt: None,
         }
     }
 }

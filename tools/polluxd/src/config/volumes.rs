@@ -47,6 +47,13 @@ fn check_volume(faults: &mut Faults<'_>, raw: &RawVolume) -> VolumeConfig {
         let problem = Problem::WriteCacheUnused { kind: raw.kind.get_ref().name() };
         faults.add(write_cache.span(), key(raw, "write_cache"), problem);
     }
+    if let Some(adopt) = &raw.adopt
+        && *adopt.get_ref()
+        && matches!(raw.kind.get_ref(), VolumeKind::Memory | VolumeKind::Null)
+    {
+        let problem = Problem::AdoptUnused { kind: raw.kind.get_ref().name() };
+        faults.add(adopt.span(), key(raw, "adopt"), problem);
+    }
     VolumeConfig {
         name: raw.name.get_ref().clone(),
         kind: *raw.kind.get_ref(),
@@ -55,6 +62,7 @@ fn check_volume(faults: &mut Faults<'_>, raw: &RawVolume) -> VolumeConfig {
         block_size,
         read_only: raw.read_only,
         write_cache: raw.write_cache.as_ref().map(|w| *w.get_ref()),
+        adopt: raw.adopt.as_ref().is_some_and(|adopt| *adopt.get_ref()),
     }
 }
 

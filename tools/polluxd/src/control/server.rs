@@ -5,7 +5,7 @@ use super::socket::{ControlFault, ControlSocket};
 use crate::daemon::{Daemon, Outcome, Reply};
 use control_api::{ErrorCode, Id, Response, RpcError};
 use mio::{Events, Interest, Poll, Token, Waker};
-use reactor::Alarm;
+use reactor::{Alarm, ReserveDescriptor};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::collections::BTreeMap;
@@ -38,6 +38,10 @@ pub(crate) struct Server {
     /// the others or a signal waiting.
     unfinished: Vec<usize>,
     next_token: usize,
+    /// For a client that comes when no descriptor is left.
+    reserve: ReserveDescriptor,
+    /// A client may wait whom even the reserve did not help.
+    accepts_again: bool,
 }
 
 impl Server {
@@ -78,6 +82,8 @@ impl Server {
             clients: BTreeMap::new(),
             unfinished: Vec::new(),
             next_token: FIRST_CLIENT,
+            reserve: ReserveDescriptor::default(),
+            accepts_again: false,
         })
     }
 
@@ -114,6 +120,9 @@ impl Server {
                     Token(client) => wanted.push(client),
                 }
             }
+            if std::mem::take(&mut self.accepts_again) {
+                self.accept();
+            }
             daemon.handle_events();
             wanted.sort_unstable();
             wanted.dedup();
@@ -140,6 +149,13 @@ impl Server {
             let stream = match self.socket.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if ReserveDescriptor::is_needed_after(&error) => {
+                    self.accepts_again = !self.refuse_for_want();
+                    if self.accepts_again {
+                        return;
+                    }
+                    continue;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "could not accept on the control socket");
                     return;
@@ -168,6 +184,28 @@ impl Server {
                 Err(error) => tracing::warn!(%error, "could not poll a control connection"),
             }
         }
+    }
+
+    /// Tells the next client that no descriptor is left; without an answer it would wait without
+    /// end. Returns whether that was possible.
+    fn refuse_for_want(&mut self) -> bool {
+        self.reserve.give_up();
+        let accepted = self.socket.listener.accept();
+        if let Ok((stream, _)) = accepted {
+            let sentence = "polluxd has no file descriptor left";
+            let error = RpcError::new(ErrorCode::TooMany, sentence)
+                .hint("Raise LimitNOFILE of the service, or end sessions.");
+            let mut client = Client::new(stream);
+            client.answer(&Response::failure(Id::Null, error));
+            client.flush();
+            tracing::warn!("control client rejected: {sentence}");
+            drop(client);
+            self.reserve.restore();
+            return true;
+        }
+        self.reserve.restore();
+        // Nobody may be left.
+        accepted.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     fn handle_signals(&mut self, daemon: &mut Daemon) {

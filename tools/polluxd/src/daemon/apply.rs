@@ -5,7 +5,7 @@ use super::change::{Apply, Change, Edit};
 use super::edit::absent;
 use super::followed::{Followed, Ground};
 use super::identity;
-use super::start::{catalog_text, keep_catalog};
+use super::start::{CATALOG_HEAD, catalog_text, keep_catalog};
 use crate::config::{Fault, VolumeConfig, difference};
 use crate::settings::{Loaded, load_text};
 use crate::start_fault::StartFault;
@@ -27,6 +27,8 @@ pub(super) struct Attempt {
     pub(super) ground: Arc<Ground>,
     /// Volumes that were opened for it.
     pub(super) opened: BTreeMap<String, Outcome>,
+    /// Volumes that were closed since the configuration in force was written.
+    pub(super) closed: Vec<VolumeId>,
 }
 
 /// What a try came to.
@@ -58,6 +60,8 @@ pub(super) struct Written {
     pub(super) applied: ConfigApplied,
     /// For a deleted volume.
     pub(super) deleted: Option<Deleted>,
+    /// How many closed volumes it has taken in.
+    pub(super) freed: usize,
 }
 
 /// A volume that the catalog does not have any more.
@@ -87,6 +91,9 @@ impl Attempt {
         let proposal = match &self.change {
             Change::Apply(apply) => self.propose_file(apply)?,
             Change::Edit(edit) => self.propose_edit(edit)?,
+            Change::Late(_) => {
+                Proposal { loaded: self.followed.loaded.clone(), catalog_text: None }
+            }
         };
         self.followed.check_contradiction(&proposal.loaded)?;
         if let Change::Apply(Apply { check_only: true, .. }) = &self.change {
@@ -95,15 +102,26 @@ impl Attempt {
         // A volume that failed is tried again when the whole configuration is applied.
         let with_failed = matches!(self.change, Change::Apply(_));
         let volumes = self.followed.volumes.to_open(&proposal.loaded.config.volumes, with_failed);
-        let missing: Vec<_> =
+        let mut missing: Vec<_> =
             volumes.into_iter().filter(|v| !self.opened.contains_key(&v.name)).cloned().collect();
         if !missing.is_empty() {
+            self.adopt(&mut missing);
             assert!(self.opened.is_empty(), "what must be opened changed between two tries");
             let naa_oui = proposal.loaded.config.node.naa_oui;
             let wanted = Wanted { change: self.change, volumes: missing, naa_oui };
             return Ok(Step::Open(wanted));
         }
         self.write(proposal).map(|written| Step::Written(Box::new(written)))
+    }
+
+    /// A volume may be created with the data of its file. That is said once and not kept in the
+    /// catalog: a later start must not adopt anything.
+    fn adopt(&self, volumes: &mut [VolumeConfig]) {
+        if let Change::Edit(Edit::VolumeCreate(params)) = &self.change {
+            for volume in volumes.iter_mut().filter(|volume| volume.name == params.name) {
+                volume.adopt = params.adopt;
+            }
+        }
     }
 
     fn propose_file(&self, apply: &Apply) -> Result<Proposal, RpcError> {
@@ -117,7 +135,10 @@ impl Attempt {
             return Ok(Proposal { loaded, catalog_text: None });
         }
         let loaded = self.as_own_catalog(loaded, &apply.text)?;
-        Ok(Proposal { loaded, catalog_text: Some(apply.text.clone()) })
+        // An empty catalog is taken for a lost one.
+        let is_blank = apply.text.trim().is_empty();
+        let text = if is_blank { CATALOG_HEAD.to_owned() } else { apply.text.clone() };
+        Ok(Proposal { loaded, catalog_text: Some(text) })
     }
 
     /// Another file's configuration as the node's own catalog: its text must mean the same there.
@@ -175,10 +196,12 @@ impl Attempt {
         let mut warnings = self.followed.restart_warnings(&loaded);
         let deleted = match &self.change {
             Change::Edit(Edit::VolumeDelete(params)) => Some(self.deleted(params)?),
-            Change::Edit(_) | Change::Apply(_) => None,
+            Change::Edit(_) | Change::Apply(_) | Change::Late(_) => None,
         };
-        let Self { change, followed: before, ground, opened } = self;
-        let mut planned = before.volumes.follow(&loaded.config.volumes, &ground.state, opened);
+        let Self { change, followed: before, ground, opened, closed } = self;
+        let mut volumes = before.volumes.clone();
+        volumes.free(&closed);
+        let mut planned = volumes.follow(&loaded.config.volumes, &ground.state, opened);
         if let Change::Edit(Edit::VolumeCreate(params)) = &change
             && let Some(volume) = planned.table.find(&params.name)
             && let Err(reason) = &volume.served
@@ -221,7 +244,7 @@ impl Attempt {
         }
         let changes = changes.iter().map(ToString::to_string).collect();
         let applied = ConfigApplied { changes, warnings, generation };
-        Ok(Written { change, followed, stores, applied, deleted })
+        Ok(Written { change, followed, stores, applied, deleted, freed: closed.len() })
     }
 
     fn deleted(&self, params: &VolumeDelete) -> Result<Deleted, RpcError> {
@@ -231,8 +254,9 @@ impl Attempt {
             if is_removable { (volume.path.clone(), None) } else { (None, volume.path.clone()) };
         // A record that cannot be read goes too.
         let record = self.ground.state.record(&params.name);
+        let is_marked = self.ground.state.was_made(&params.name);
         let removal = match (&record, &removed) {
-            (Ok(None), None) => None,
+            (Ok(None), None) if !is_marked => None,
             (Ok(_) | Err(_), _) => {
                 let record = record.as_ref().ok().and_then(Option::as_ref);
                 Some(Removal::new(&params.name, record, removed, random_uuid).map_err(|e| {

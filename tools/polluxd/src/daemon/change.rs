@@ -14,6 +14,8 @@ pub(super) enum Change {
     Apply(Apply),
     /// Change a part of the node's own catalog.
     Edit(Edit),
+    /// Serve these volumes of the configuration in force, which were not open at the start.
+    Late(Vec<String>),
 }
 
 /// A configuration to follow.
@@ -49,6 +51,7 @@ impl Change {
             Self::Edit(Edit::TargetDelete(_)) => TargetDelete::NAME,
             Self::Edit(Edit::VolumeCreate(_)) => VolumeCreate::NAME,
             Self::Edit(Edit::VolumeDelete(_)) => VolumeDelete::NAME,
+            Self::Late(_) => "volume.open",
         }
     }
 
@@ -62,6 +65,7 @@ impl Change {
             | Self::Edit(Edit::TargetDelete(TargetDelete { name }))
             | Self::Edit(Edit::VolumeCreate(VolumeCreate { name, .. }))
             | Self::Edit(Edit::VolumeDelete(VolumeDelete { name, .. })) => name.clone(),
+            Self::Late(names) => names.join(", "),
         }
     }
 
@@ -91,6 +95,7 @@ impl Change {
                 let file = followed.volumes.find(&p.name).and_then(|v| v.path.clone());
                 Claims::on(file.map(Object::File).into_iter().chain([volume(&p.name)]))
             }
+            Self::Late(names) => Claims::on(names.iter().map(|name| volume(name))),
         }
     }
 }
@@ -113,6 +118,7 @@ mod tests {
             size: None,
             block_size: None,
             read_only: false,
+            adopt: false,
         }))
     }
 

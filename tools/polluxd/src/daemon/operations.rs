@@ -4,10 +4,13 @@
 //! before has written. Volumes are opened and files removed on the other workers, so that a
 //! device that hangs holds up nothing but what needs it.
 
+mod late;
+
 use super::apply::{Attempt, Deleted, Step, Wanted, Written, master_refusal};
 use super::change::{Apply, Change, Edit};
 use super::deletion::{Deletions, Next};
 use super::followed::{Followed, Ground};
+use super::watch::{self, Seen, Watch};
 use super::{identity, json};
 use crate::config::VolumeConfig;
 use crate::operation::{Claims, OperationId, OperationTable, Progress};
@@ -37,6 +40,13 @@ pub(super) enum Completion {
     Closed(VolumeId),
     /// Volumes were opened in vain, and are closed again.
     Discarded,
+    /// The files of the volumes were looked at.
+    Looked(Seen),
+    /// A volume that was to be open at the start.
+    OpenedLate {
+        volume: String,
+        outcome: Box<Outcome>,
+    },
     Opened {
         id: OperationId,
         volume: String,
@@ -74,6 +84,11 @@ pub(super) struct Operations {
     /// The daemon ends: no change begins any more.
     is_ending: bool,
     deletions: Deletions,
+    /// Volumes that are closed and that the configuration in force does not know of as such.
+    closed: Vec<VolumeId>,
+    watch: Watch,
+    /// The operations that wait for volumes which were not open at the start.
+    late: BTreeMap<String, OperationId>,
     workers: OperationWorkers,
 }
 
@@ -131,6 +146,9 @@ impl Operations {
             is_trying: false,
             is_ending: false,
             deletions: Deletions::default(),
+            closed: Vec::new(),
+            watch: Watch::new(Instant::now()),
+            late: BTreeMap::new(),
             workers,
         }
     }
@@ -212,7 +230,9 @@ impl Operations {
                     self.table.run(id, "checking the change");
                     self.turns.insert(id);
                 }
-                None => unreachable!("operation {} has begun already", id.0),
+                Some(Change::Late(_)) | None => {
+                    unreachable!("operation {} has begun already", id.0)
+                }
             }
         }
         self.take_turn();
@@ -238,6 +258,7 @@ impl Operations {
             followed: Arc::clone(&self.followed),
             ground: Arc::clone(&self.ground),
             opened: std::mem::take(&mut work.opened),
+            closed: self.closed.clone(),
         };
         self.is_trying = true;
         self.table.run(id, "writing the configuration");
@@ -262,12 +283,20 @@ impl Operations {
                     self.take_turn();
                 }
                 Completion::Closed(volume) => {
+                    self.closed.push(volume);
                     if let Some(id) = self.deletions.closed(volume) {
                         self.go_on_deleting(id);
                     }
                 }
                 Completion::Discarded => {}
+                Completion::Looked(seen) => self.watch.seen(seen, &self.followed, Instant::now()),
                 Completion::Opened { id, volume, outcome } => self.opened(id, volume, *outcome),
+                Completion::OpenedLate { volume, outcome } => {
+                    let Some(id) = self.late.remove(&volume) else {
+                        unreachable!("nobody waits for volume {volume}")
+                    };
+                    self.opened(id, volume, *outcome);
+                }
                 Completion::Read { id, text } => self.read(id, text),
                 Completion::Released { id, removal, result } => self.released(id, removal, result),
                 Completion::Removed { id, result } => self.removed(id, result),
@@ -338,7 +367,8 @@ impl Operations {
     }
 
     fn bring_into_force(&mut self, id: OperationId, written: Written, node: &mut Node) {
-        let Written { change, followed, stores, applied, deleted } = written;
+        let Written { change, followed, stores, applied, deleted, freed } = written;
+        self.closed.drain(..freed);
         node.apply(Arc::clone(&followed.catalog), stores);
         self.followed = Arc::new(followed);
         for change in &applied.changes {
@@ -364,6 +394,7 @@ impl Operations {
             Change::Edit(Edit::TargetCreate(params)) => self.end_with_target(id, &params.name),
             Change::Edit(Edit::LunMap(params)) => self.end_with_target(id, &params.target),
             Change::Edit(Edit::LunUnmap(params)) => self.end_with_target(id, &params.target),
+            Change::Late(names) => self.end_late(id, &names),
         }
     }
 
@@ -430,6 +461,24 @@ impl Operations {
             drop(closed);
             Completion::Closed(id)
         });
+    }
+
+    /// Has the files of the volumes looked at, where it is time for that.
+    pub(super) fn look_at_files(&mut self, node: &Node, now: Instant) {
+        if !self.is_ending && self.watch.begin(now) {
+            let files = node.files();
+            self.workers.files.run(move || Completion::Looked(watch::look(files)));
+        }
+    }
+
+    /// What is wrong with the files of volumes that are served, for people.
+    pub(super) fn damage(&self) -> Vec<String> {
+        self.watch.warnings(&self.followed)
+    }
+
+    /// When something is to be done although nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.watch.deadline().filter(|_| !self.is_ending)
     }
 
     /// The daemon ends: no change begins any more.

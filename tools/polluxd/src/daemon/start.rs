@@ -1,15 +1,16 @@
 //! From flags to a daemon that serves.
 
+use super::Daemon;
 use super::followed::{Followed, Ground};
+use super::opening::{OpenedAtStart, open_at_start};
 use super::operations::{OperationWorkers, Operations};
-use super::{Daemon, identity};
 use crate::config::{NodeConfig, Poll, RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced};
 use crate::flags::Flags;
 use crate::listen::listen_on;
 use crate::settings::{Loaded, Settings, load, load_text, state_dir};
 use crate::start_fault::StartFault;
-use crate::state::{Removal, StateDir, TargetPorts, durable};
-use crate::storage::{VolumeTable, path_of};
+use crate::state::{CATALOG, Removal, StateDir, TargetPorts, durable};
+use crate::storage::path_of;
 use crate::workers::Workers;
 use control_api::VolumeKind;
 use reactor::{Alarm, Napi, Node, NodeOptions, PollMode};
@@ -26,7 +27,7 @@ const DEMO_SIZE: &str = "1GiB";
 const DEMO_TARGET: &str = "iqn.2026-11.local.pollux:demo";
 
 /// What stands above the node's own catalog.
-const CATALOG_HEAD: &str =
+pub(super) const CATALOG_HEAD: &str =
     "# Written by polluxd. Change it with perfctl while the daemon runs.\n\n";
 
 impl Daemon {
@@ -47,9 +48,11 @@ impl Daemon {
         let portals: Vec<_> = listeners.iter().map(|(_, portal)| *portal).collect();
         let ports = load_ports(&state)?;
         let removals = resume_removals(&state, &loaded, &mut warnings);
-        let identity = identity(settings.node.naa_oui);
-        let planned = VolumeTable::default().plan(&loaded.config.volumes, &state, identity);
         let ground = Arc::new(Ground { state, portals });
+        let mut workers = workers(&alarm)?;
+        let naa_oui = settings.node.naa_oui;
+        let OpenedAtStart { planned, late } =
+            open_at_start(&loaded.config, naa_oui, &ground, &mut workers);
         let (followed, stores) = Followed::new(1, loaded, planned, ports, &ground)?;
         followed.keep_ports(&ground)?;
         let cores = cores(&settings)?;
@@ -60,17 +63,6 @@ impl Daemon {
             Node::start(options, sockets, catalog, stores, Arc::clone(&alarm))
                 .map_err(StartFault::Node)?;
         warnings.extend(node_warnings);
-        let (sender, completions) = channel();
-        let pool = |name, threads_max| {
-            Workers::start(name, threads_max, sender.clone(), Arc::clone(&alarm))
-                .map_err(StartFault::Workers)
-        };
-        let workers = OperationWorkers {
-            // One, because each change builds on the one before.
-            journal: pool("journal", 1)?,
-            files: pool("files", limits::CONTROL_WORKERS_MAX)?,
-            completions,
-        };
         let mut daemon = Self {
             settings,
             operations: Operations::new(Arc::clone(&ground), Arc::new(followed), workers),
@@ -88,10 +80,25 @@ impl Daemon {
         for removal in removals {
             daemon.operations.resume_removal(removal);
         }
+        daemon.operations.await_late(late);
         // From the first call on, every reactor has reported once, however busy it is.
         daemon.node.request_reports();
         Ok(daemon)
     }
+}
+
+fn workers(alarm: &Alarm) -> Result<OperationWorkers, StartFault> {
+    let (sender, completions) = channel();
+    let pool = |name, threads_max| {
+        Workers::start(name, threads_max, sender.clone(), Arc::clone(alarm))
+            .map_err(StartFault::Workers)
+    };
+    Ok(OperationWorkers {
+        // One, because each change builds on the one before.
+        journal: pool("journal", 1)?,
+        files: pool("files", limits::CONTROL_WORKERS_MAX)?,
+        completions,
+    })
 }
 
 /// Frees the names of volumes whose deletion an earlier daemon did not come to the end of; the
@@ -144,7 +151,7 @@ pub(crate) fn open(flags: &Flags) -> Result<(StateDir, Loaded), StartFault> {
     }
     let state = StateDir::open(&state_dir(flags, None)?)?;
     let file = state.catalog_path();
-    if !file.exists() {
+    if is_first_start(state.path())? {
         keep_catalog(&file, &catalog_text(&demo())?)?;
     }
     let loaded = load(&file, false)?;
@@ -161,13 +168,35 @@ pub(crate) fn look(flags: &Flags) -> Result<(std::path::PathBuf, Loaded), StartF
         return Ok((state_dir(flags, Some(&loaded.config))?, loaded));
     }
     let directory = state_dir(flags, None)?;
-    let file = directory.join("catalog.toml");
-    let loaded = if file.exists() {
-        load(&file, false)?
-    } else {
+    let file = directory.join(CATALOG);
+    let loaded = if is_first_start(&directory)? {
         load_text(&file, false, &catalog_text(&demo())?).map_err(StartFault::Config)?
+    } else {
+        load(&file, false)?
     };
     Ok((directory, loaded))
+}
+
+/// Whether the demo is to be made: there is no catalog, because no daemon was here before.
+///
+/// # Errors
+/// The catalog was lost. Serving nothing or the demo would look to every host as if its disks
+/// had been removed.
+fn is_first_start(directory: &Path) -> Result<bool, StartFault> {
+    let file = directory.join(CATALOG);
+    match std::fs::read_to_string(&file) {
+        Ok(text) if text.trim().is_empty() => {
+            Err(StartFault::CatalogLost { file, what: "is empty" })
+        }
+        // What is wrong with it is told by whoever loads it.
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Ok(false),
+        Err(_) if StateDir::was_used(directory) => {
+            let what = "is missing, but the state directory was used before";
+            Err(StartFault::CatalogLost { file, what })
+        }
+        Err(_) => Ok(true),
+    }
 }
 
 /// The node's own catalog as text.
@@ -322,10 +351,38 @@ name = \"iqn.2026-11.local.pollux:demo\"
         let (state, loaded) = open(&flags).unwrap();
         assert!(!loaded.is_master);
         assert_eq!(loaded.config.volumes.len(), 1);
-        keep_catalog(&state.catalog_path(), "").unwrap();
+        keep_catalog(&state.catalog_path(), CATALOG_HEAD).unwrap();
         drop(state);
         let (_state, loaded) = open(&flags).unwrap();
         assert!(loaded.config.volumes.is_empty());
+    }
+
+    /// It served nothing or the demo, as if nobody had ever configured anything.
+    #[test]
+    fn a_catalog_that_is_lost_or_empty_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let flags = Flags::of(&["--state-dir", path.to_str().unwrap()]);
+        let (state, loaded) = open(&flags).unwrap();
+        let first = state.catalog_path();
+        assert_eq!(loaded.config.volumes.len(), 1);
+        std::fs::write(state.record_path("demo"), "whatever is in it").unwrap();
+        drop(state);
+        let refused = |found: Result<(), StartFault>| {
+            found.unwrap_err().to_string().replace(path.to_str().unwrap(), "STATE")
+        };
+        std::fs::write(&first, " \n").unwrap();
+        let remedy = "restore it from a backup, or start polluxd with --config FILE. To begin \
+                      with no volumes and no targets, run: echo '# empty' > STATE/catalog.toml";
+        let empty = format!("STATE/catalog.toml is empty; {remedy}");
+        assert_eq!(refused(open(&flags).map(drop)), empty);
+        std::fs::remove_file(&first).unwrap();
+        let missing = "is missing, but the state directory was used before";
+        let missing = format!("STATE/catalog.toml {missing}; {remedy}");
+        assert_eq!(refused(open(&flags).map(drop)), missing);
+        assert_eq!(refused(look(&flags).map(drop)), missing);
+        std::fs::write(&first, "# empty\n").unwrap();
+        assert!(open(&flags).unwrap().1.config.volumes.is_empty());
     }
 
     #[test]

@@ -72,15 +72,26 @@ impl StateDir {
     /// # Errors
     /// It is in use, writable by others, or cannot be created.
     pub(crate) fn open(path: &Path) -> Result<Self, StateFault> {
-        let volumes = path.join("volumes");
-        DirBuilder::new().recursive(true).mode(0o700).create(&volumes).map_err(|source| {
-            StateFault::Step { step: "create the state directory", path: path.to_owned(), source }
-        })?;
-        for part in [path, &volumes] {
+        let [volumes, marks] = [VOLUMES, MARKS].map(|part| path.join(part));
+        for part in [&volumes, &marks] {
+            DirBuilder::new().recursive(true).mode(0o700).create(part).map_err(|source| {
+                let path = path.to_owned();
+                StateFault::Step { step: "create the state directory", path, source }
+            })?;
+        }
+        for part in [path, &volumes, &marks] {
             refuse_open_to_others(part)?;
         }
         let lock = lock(path)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Whether a daemon has served from a directory before: it leaves more than a catalog.
+    pub(crate) fn was_used(path: &Path) -> bool {
+        let has_entries = |part: &str| {
+            path.join(part).read_dir().is_ok_and(|mut entries| entries.next().is_some())
+        };
+        path.join(PORTS).exists() || has_entries(VOLUMES) || has_entries(MARKS)
     }
 
     /// Its path.
@@ -90,21 +101,51 @@ impl StateDir {
 
     /// The directory of file volumes without a path.
     pub(crate) fn volume_dir(&self) -> PathBuf {
-        self.path.join("volumes")
+        self.path.join(VOLUMES)
     }
 
     /// The configuration managed by perfctl.
     pub(crate) fn catalog_path(&self) -> PathBuf {
-        self.path.join("catalog.toml")
+        self.path.join(CATALOG)
     }
 
     /// The file with the relative target port identifiers.
     pub(crate) fn ports_path(&self) -> PathBuf {
-        self.path.join("target-ports.toml")
+        self.path.join(PORTS)
     }
 
-    fn record_path(&self, volume: &str) -> PathBuf {
+    /// Where the record of a volume is.
+    pub(crate) fn record_path(&self, volume: &str) -> PathBuf {
         self.volume_dir().join(format!("{volume}.toml"))
+    }
+
+    /// What says that a volume was made here, even where its record is lost.
+    pub(crate) fn mark_path(&self, volume: &str) -> PathBuf {
+        self.path.join(MARKS).join(volume)
+    }
+
+    /// Whether a volume was made here, and not deleted since.
+    pub(crate) fn was_made(&self, volume: &str) -> bool {
+        self.mark_path(volume).exists()
+    }
+
+    /// Notes, durably, that a volume was made here.
+    ///
+    /// # Errors
+    /// The failed system call.
+    pub(crate) fn mark_made(&self, volume: &str) -> io::Result<()> {
+        if self.was_made(volume) {
+            return Ok(());
+        }
+        super::durable::replace(&self.mark_path(volume), b"")
+    }
+
+    /// Forgets, durably, that a volume was made here.
+    ///
+    /// # Errors
+    /// The failed system call.
+    pub(crate) fn unmark(&self, volume: &str) -> io::Result<()> {
+        super::durable::remove(&self.mark_path(volume))
     }
 
     /// The record of a volume; `None` if it was never created here.
@@ -123,14 +164,22 @@ impl StateDir {
         super::durable::replace(&self.record_path(&record.name), record.to_text()?.as_bytes())
     }
 
-    /// Removes a volume's record, durably.
+    /// Removes a volume's record, durably. A crash in between leaves a record without a mark,
+    /// which gets its mark back, or goes with the rest of a deletion.
     ///
     /// # Errors
     /// The failed system call.
     pub(crate) fn forget_record(&self, volume: &str) -> io::Result<()> {
+        self.unmark(volume)?;
         super::durable::remove(&self.record_path(volume))
     }
 }
+
+/// The name of the configuration managed by perfctl.
+pub(crate) const CATALOG: &str = "catalog.toml";
+const PORTS: &str = "target-ports.toml";
+const VOLUMES: &str = "volumes";
+const MARKS: &str = "known";
 
 fn refuse_open_to_others(path: &Path) -> Result<(), StateFault> {
     let metadata = path.metadata().map_err(|source| StateFault::Step {

@@ -75,7 +75,9 @@ impl Removal {
     /// What the operating system says.
     pub(crate) fn resume(&self, state: &StateDir, is_file_taken: bool) -> io::Result<()> {
         if !self.is_recorded {
-            return Ok(());
+            // Whose record there is now, if any, is not known; without one, the name is free.
+            let is_free = matches!(state.record(&self.volume), Ok(None));
+            return if is_free { state.unmark(&self.volume) } else { Ok(()) };
         }
         if !is_file_taken {
             return self.release(state);

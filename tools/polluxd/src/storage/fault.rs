@@ -16,13 +16,17 @@ pub(crate) enum VolumeFault {
     BlockSizeChanged { recorded: u32, configured: u32 },
     /// The medium wants buffers that are aligned better than those that there are.
     BuffersUnaligned { path: PathBuf, needed: u32 },
+    /// It is new, but its file or device holds data.
+    HoldsData { path: PathBuf },
     /// The configuration says another kind than its record.
     KindChanged { recorded: VolumeKind, configured: VolumeKind },
     /// No memory for it. What the kernel said.
     Memory(String),
+    /// The start does not wait for it any more.
+    Late,
     /// It was made once, and now it is gone.
     Missing { path: PathBuf },
-    /// Every place for a volume was used since the start.
+    /// Every place for a volume is used, or its last volume is not closed yet.
     NoPlace,
     /// There is nothing yet, and no size to make it of.
     NoSize { path: PathBuf },
@@ -30,12 +34,14 @@ pub(crate) enum VolumeFault {
     Open(String),
     /// Its record cannot be used.
     Record(RecordFault),
+    /// It was made once, and its record is gone.
+    RecordMissing { record: PathBuf, mark: PathBuf },
     /// The configuration says another size than its record.
     SizeChanged { recorded: u64, configured: u64 },
     /// The operating system refused a step.
     Step { step: &'static str, path: PathBuf, source: io::Error },
-    /// It is larger or smaller than it was made.
-    WrongSize { path: PathBuf, recorded: u64, found: u64 },
+    /// It is smaller than it was made.
+    Truncated { path: PathBuf, recorded: u64, found: u64 },
     /// What exists is of another size than the configuration says.
     WrongSizeFound { path: PathBuf, configured: u64, found: u64 },
     /// The path is a device where a file is expected, or the other way round.
@@ -69,6 +75,12 @@ impl fmt::Display for VolumeFault {
                  sectors of {needed} bytes",
                 path.display()
             ),
+            Self::HoldsData { path } => write!(
+                f,
+                "{} already holds data. To serve this data, set adopt = true (perfctl volume \
+                 create: --adopt); otherwise erase or remove it, or choose another path",
+                path.display()
+            ),
             Self::KindChanged { recorded, configured } => write!(
                 f,
                 "kind is {}, but the volume was created as {} and cannot change; use another name \
@@ -76,6 +88,7 @@ impl fmt::Display for VolumeFault {
                 configured.name(),
                 recorded.name()
             ),
+            Self::Late => f.write_str(LATE),
             Self::Memory(words) => f.write_str(words),
             Self::Missing { path } => write!(
                 f,
@@ -92,6 +105,14 @@ impl fmt::Display for VolumeFault {
             ),
             Self::Open(words) => f.write_str(words),
             Self::Record(fault) => fault.fmt(f),
+            Self::RecordMissing { record, mark } => write!(
+                f,
+                "its record {} is missing. Check that the file system of the state directory is \
+                 mounted, or restore the record from a backup. To give up the volume's identity \
+                 and create the volume again, remove {}",
+                record.display(),
+                mark.display()
+            ),
             Self::SizeChanged { recorded, configured } => write!(
                 f,
                 "size is {configured} bytes, but the volume was created with {recorded} and cannot \
@@ -100,15 +121,12 @@ impl fmt::Display for VolumeFault {
             Self::Step { step, path, source } => {
                 write!(f, "cannot {step} {}: {source}", path.display())
             }
-            Self::WrongSize { path, recorded, found } => {
-                let what = if found < recorded { "was truncated" } else { "has grown" };
-                write!(
-                    f,
-                    "{} {what}: it has {found} bytes, but the volume was created with {recorded}; \
-                     restore it from a backup",
-                    path.display()
-                )
-            }
+            Self::Truncated { path, recorded, found } => write!(
+                f,
+                "{} was truncated: it has {found} bytes, but the volume was created with \
+                 {recorded}; restore it from a backup",
+                path.display()
+            ),
             Self::WrongSizeFound { path, configured, found } => write!(
                 f,
                 "{} exists with {found} bytes, but size is {configured}; remove the key size to \
@@ -120,7 +138,10 @@ impl fmt::Display for VolumeFault {
     }
 }
 
-const NO_PLACE: &str = "polluxd has opened 65535 volumes since it started, the maximum; restart it";
+const LATE: &str = "it is in use or does not open yet; it is served as soon as it is open";
+
+const NO_PLACE: &str = "4096 volumes are served or being closed, the maximum; delete a volume, or \
+                        wait until the deleted ones are closed";
 
 fn wrong_type(path: &Path, configured: VolumeKind) -> String {
     let path = path.display();

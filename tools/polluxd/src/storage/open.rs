@@ -4,7 +4,7 @@ use super::VolumeFault;
 use crate::config::VolumeConfig;
 use crate::state::{Record, StateDir, durable, new_uuid, new_wwid};
 use control_api::VolumeKind;
-use reactor::file::{OpenError, OpenFile, OpenOptions, open_direct};
+use reactor::file::{OpenError, OpenFile, OpenOptions, holds_data, open_direct};
 use reactor::{MemoryStore, Store};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -86,11 +86,12 @@ fn open_file(
     patience: Instant,
 ) -> Result<Opened, VolumeFault> {
     let path = path_of(config, state);
-    let record = state.record(&config.name)?;
+    let record = known_record(config, state)?;
     if let Some(fault) = record.as_ref().and_then(|record| contradiction(record, config)) {
         return Err(fault);
     }
-    if !exists(&path)? {
+    let was_there = exists(&path)?;
+    if !was_there {
         if record.is_some() || config.kind == VolumeKind::Block {
             return Err(VolumeFault::Missing { path });
         }
@@ -98,12 +99,29 @@ fn open_file(
     }
     let buffered_allowed = config.kind == VolumeKind::File;
     let options = OpenOptions { read_only: config.read_only, buffered_allowed };
-    let open =
+    let mut open =
         open_patiently(&path, options, patience).map_err(|e| VolumeFault::Open(e.to_string()))?;
     check_open(&open, &path, config, record.as_ref())?;
+    if was_there && record.is_none() {
+        refuse_data(&open, &path, config)?;
+    }
+    let mut warnings = Vec::new();
+    if let Some(recorded) = record.as_ref().map(|r| r.size_bytes).filter(|&size| size < open.size) {
+        warnings.push(format!(
+            "volume {}: {} has grown to {} bytes; the volume keeps its size of {recorded} bytes",
+            config.name,
+            path.display(),
+            open.size
+        ));
+        open.size = recorded;
+    }
     let new = || new_record(config, &path, open.size, identity);
     let record = keep(record, new, &path, state)?;
-    let mut warnings = Vec::new();
+    // Also for what an earlier version made. It is served without the mark too.
+    if let Err(error) = state.mark_made(&config.name) {
+        let (name, mark) = (&config.name, state.mark_path(&config.name));
+        warnings.push(format!("volume {name}: cannot create {}: {error}", mark.display()));
+    }
     if !open.is_direct {
         warnings.push(format!(
             "volume {}: the file system of {} does not support direct I/O; \
@@ -142,6 +160,30 @@ fn open_patiently(
     }
 }
 
+/// The record of a volume; `None` for one that is new.
+fn known_record(config: &VolumeConfig, state: &StateDir) -> Result<Option<Record>, VolumeFault> {
+    let record = state.record(&config.name)?;
+    if record.is_none() && state.was_made(&config.name) {
+        let (record, mark) = (state.record_path(&config.name), state.mark_path(&config.name));
+        return Err(VolumeFault::RecordMissing { record, mark });
+    }
+    Ok(record)
+}
+
+/// A new volume must not show bytes that somebody wrote before, unless that is wanted. One that is
+/// read-only is made for that alone.
+fn refuse_data(open: &OpenFile, path: &Path, config: &VolumeConfig) -> Result<(), VolumeFault> {
+    if config.adopt || config.read_only {
+        return Ok(());
+    }
+    let path = path.to_owned();
+    match holds_data(&path, open) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(VolumeFault::HoldsData { path }),
+        Err(source) => Err(VolumeFault::Step { step: "look for data in", path, source }),
+    }
+}
+
 fn exists(path: &Path) -> Result<bool, VolumeFault> {
     path.try_exists().map_err(|source| VolumeFault::Step {
         step: "look for",
@@ -174,11 +216,17 @@ fn check_open(
         return Err(VolumeFault::WrongType { path, configured: config.kind });
     }
     let found = open.size;
-    if let Some(recorded) = record.map(|r| r.size_bytes).filter(|&bytes| bytes != found) {
-        return Err(VolumeFault::WrongSize { path, recorded, found });
-    }
-    if let Some(configured) = config.size_bytes.filter(|&bytes| bytes != found) {
-        return Err(VolumeFault::WrongSizeFound { path, configured, found });
+    match record {
+        // What has grown is served with the size that initiators know.
+        Some(&Record { size_bytes: recorded, .. }) if recorded > found => {
+            return Err(VolumeFault::Truncated { path, recorded, found });
+        }
+        Some(_) => {}
+        None => {
+            if let Some(configured) = config.size_bytes.filter(|&bytes| bytes != found) {
+                return Err(VolumeFault::WrongSizeFound { path, configured, found });
+            }
+        }
     }
     let configured = config.block_size.bytes();
     if open.is_direct && open.dio_offset_align > configured {
@@ -316,6 +364,7 @@ mod tests {
             block_size: BlockSize::B4096,
             read_only: false,
             write_cache: None,
+            adopt: false,
         };
         (open.is_direct, open.dio_offset_align, open.dio_mem_align) = (true, 4096, 512);
         check_open(&open, Path::new("/dev/x"), &config, None).unwrap();

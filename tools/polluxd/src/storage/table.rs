@@ -1,15 +1,15 @@
 //! All volumes of the node, served or not, as they run.
 
-use super::open::{IN_USE_TIME_MAX, Opened, contradiction, open_volume, path_of};
+use super::open::{Opened, contradiction, open_volume, path_of};
 use super::{Identity, VolumeFault};
 use crate::config::{Applies, VOLUME_KEYS, VolumeConfig};
 use crate::state::{Record, StateDir};
 use control_api::VolumeKind;
 use reactor::Store;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Instant;
-use units::VolumeId;
+use units::{VolumeId, len_usize, limits};
 use volume::VolumeRecord;
 
 /// One volume as it runs.
@@ -23,15 +23,19 @@ pub(crate) struct Volume {
     pub(crate) served: Result<VolumeRecord, String>,
     /// What was recorded when it was made, for one that is not served.
     pub(crate) known: Option<Record>,
+    /// What is slower or less than it could be.
+    warnings: Vec<String>,
 }
 
 /// The volumes in the order of the configuration.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct VolumeTable {
     volumes: Vec<Volume>,
-    /// Places that were given away. None is used twice while the daemon runs, because a
-    /// completion of the old volume may still be on its way.
-    ids_used: u16,
+    /// Places of the catalog that were given away.
+    places_used: u32,
+    /// Volumes whose places can be given away again, because every reactor has closed them; the
+    /// one that was closed first comes first.
+    closed: VecDeque<VolumeId>,
 }
 
 /// A table that a configuration leads to, and what must be done to get there.
@@ -58,13 +62,32 @@ impl VolumeTable {
 
     /// The served volumes by their places in the catalog.
     pub(crate) fn places(&self) -> Vec<Option<VolumeRecord>> {
-        let mut places = vec![None; usize::from(self.ids_used)];
+        let mut places = vec![None; len_usize(self.places_used)];
         for record in self.volumes.iter().filter_map(|v| v.served.as_ref().ok()) {
-            if let Some(place) = places.get_mut(usize::from(record.id.0)) {
+            if let Some(place) = places.get_mut(record.id.place()) {
                 *place = Some(record.clone());
             }
         }
         places
+    }
+
+    /// Takes in volumes that every reactor has closed: their places are free.
+    pub(crate) fn free(&mut self, closed: &[VolumeId]) {
+        self.closed.extend(closed);
+    }
+
+    /// The id of a new volume: at a place that is free again, else at one that was never used.
+    fn next_id(&mut self) -> Option<VolumeId> {
+        while let Some(before) = self.closed.pop_front() {
+            if let Some(id) = before.successor() {
+                return Some(id);
+            }
+        }
+        if len_usize(self.places_used) == limits::VOLUMES_MAX {
+            return None;
+        }
+        self.places_used += 1;
+        Some(VolumeId::first_at(self.places_used - 1))
     }
 
     /// The first contradiction between a configuration and the volumes that run: size, block
@@ -110,7 +133,11 @@ impl VolumeTable {
         mut opened: BTreeMap<String, Outcome>,
     ) -> Planned {
         let mut planned = Planned {
-            table: Self { volumes: Vec::new(), ids_used: self.ids_used },
+            table: Self {
+                volumes: Vec::new(),
+                places_used: self.places_used,
+                closed: self.closed.clone(),
+            },
             stores: Vec::new(),
             warnings: Vec::new(),
         };
@@ -124,15 +151,15 @@ impl VolumeTable {
         planned
     }
 
-    /// Opens what a configuration leads to, one volume after the other, and waits for it.
+    /// Opens what a configuration leads to, one volume after the other.
+    #[cfg(test)]
     pub(crate) fn plan(
         &self,
         configs: &[VolumeConfig],
         state: &StateDir,
         identity: Identity<'_>,
     ) -> Planned {
-        // Volumes are waited for together: however many are in use, the start takes no longer.
-        let patience = Instant::now() + IN_USE_TIME_MAX;
+        let patience = Instant::now() + super::IN_USE_TIME_MAX;
         let opened = self
             .to_open(configs, true)
             .into_iter()
@@ -147,6 +174,13 @@ pub(crate) struct Outcome {
     opened: Result<Opened, VolumeFault>,
     /// What was recorded when the volume was made, for one that was not opened.
     known: Option<Record>,
+}
+
+impl Outcome {
+    /// A volume that is being opened still.
+    pub(crate) fn late(name: &str, state: &StateDir) -> Self {
+        Self { opened: Err(VolumeFault::Late), known: state.record(name).ok().flatten() }
+    }
 }
 
 /// Opens or makes a volume. May block for long, and waits until `patience` for one that is in
@@ -175,6 +209,7 @@ impl Planned {
                 config.name, key.name
             ));
         }
+        self.warnings.extend(running.warnings.iter().cloned());
         if let Err(reason) = &running.served {
             self.warnings.push(not_served(&config.name, reason));
         }
@@ -186,13 +221,15 @@ impl Planned {
             VolumeKind::Block | VolumeKind::File => Some(path_of(config, state)),
             VolumeKind::Memory | VolumeKind::Null => None,
         };
-        let id = VolumeId(self.table.ids_used);
-        let next = self.table.ids_used.checked_add(1).ok_or(VolumeFault::NoPlace);
-        let served = match outcome.opened.and_then(|opened| Ok((opened, next?))) {
-            Ok((opened, next)) => {
-                self.table.ids_used = next;
+        let mut warnings = Vec::new();
+        let served = match outcome.opened.and_then(|opened| {
+            let id = self.table.next_id().ok_or(VolumeFault::NoPlace)?;
+            Ok((opened, id))
+        }) {
+            Ok((opened, id)) => {
                 self.stores.push((id, opened.store));
-                self.warnings.extend(opened.warnings);
+                warnings = opened.warnings;
+                self.warnings.extend(warnings.iter().cloned());
                 Ok(VolumeRecord { id, ..opened.record })
             }
             Err(fault) => {
@@ -201,7 +238,7 @@ impl Planned {
             }
         };
         let known = outcome.known;
-        self.table.volumes.push(Volume { config: config.clone(), path, served, known });
+        self.table.volumes.push(Volume { config: config.clone(), path, served, known, warnings });
     }
 }
 

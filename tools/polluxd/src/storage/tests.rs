@@ -5,6 +5,7 @@ use super::*;
 use crate::config::VolumeConfig;
 use crate::state::StateDir;
 use control_api::VolumeKind;
+use reactor::Store;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use units::{BlockSize, VolumeId};
@@ -57,6 +58,7 @@ fn file(name: &str) -> VolumeConfig {
         block_size: BlockSize::B512,
         read_only: false,
         write_cache: None,
+        adopt: false,
     }
 }
 
@@ -105,24 +107,104 @@ fn a_volume_whose_file_is_gone_is_refused_by_name_and_the_others_are_served() {
 }
 
 #[test]
-fn a_file_that_was_cut_or_has_grown_is_refused() {
+fn a_file_that_was_cut_is_refused() {
     let world = World::new();
     drop(world.start(&[file("a")]));
-    let resize = |bytes| {
-        OpenOptions::new().write(true).open(world.file("a")).unwrap().set_len(bytes).unwrap();
-    };
-    resize(4096);
+    resize(&world.file("a"), 4096);
     assert_eq!(
         world.reason(&file("a")),
         "STATE/volumes/a.img was truncated: it has 4096 bytes, but the volume was created with \
          1048576; restore it from a backup"
     );
-    resize(2 << 20);
-    assert_eq!(
-        world.reason(&file("a")),
-        "STATE/volumes/a.img has grown: it has 2097152 bytes, but the volume was created with \
-         1048576; restore it from a backup"
+}
+
+fn resize(path: &Path, bytes: u64) {
+    OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
+}
+
+/// It was refused, and the advice was to restore it from a backup.
+#[test]
+fn a_file_that_has_grown_is_served_with_the_size_that_initiators_know() {
+    let world = World::new();
+    drop(world.start(&[file("a")]));
+    resize(&world.file("a"), 2 << 20);
+    let planned = world.start(&[file("a")]);
+    let record = planned.table.find("a").unwrap().served.clone().unwrap();
+    assert_eq!(record.geometry.bytes(), 1 << 20);
+    let Store::File(open) = &planned.stores[0].1 else { panic!("a file") };
+    assert_eq!(open.size, 1 << 20, "what the reactors know");
+    let warning = format!(
+        "volume a: {} has grown to 2097152 bytes; the volume keeps its size of 1048576 bytes",
+        world.file("a").display()
     );
+    assert_eq!(planned.warnings, [warning.clone()]);
+    // It stays while the volume goes on.
+    let later = planned.table.plan(&[file("a"), file("b")], &world.state, IDENTITY);
+    assert_eq!(later.warnings, [warning]);
+    assert_eq!(fs::metadata(world.file("a")).unwrap().len(), 2 << 20);
+}
+
+/// It got a new identity or, where the image was gone too, a new and empty image.
+#[test]
+fn a_volume_whose_record_is_lost_is_refused() {
+    let world = World::new();
+    drop(world.start(&[file("a")]));
+    fs::remove_file(world.state.record_path("a")).unwrap();
+    let lost = "its record STATE/volumes/a.toml is missing. Check that the file system of the \
+                state directory is mounted, or restore the record from a backup. To give up the \
+                volume's identity and create the volume again, remove STATE/known/a";
+    assert_eq!(world.reason(&file("a")), lost);
+    fs::remove_file(world.file("a")).unwrap();
+    assert_eq!(world.reason(&VolumeConfig { adopt: true, ..file("a") }), lost);
+    assert!(!world.file("a").exists());
+    fs::remove_file(world.state.mark_path("a")).unwrap();
+    assert!(world.start(&[file("a")]).table.find("a").unwrap().served.is_ok());
+}
+
+#[test]
+fn a_volume_that_an_earlier_version_made_is_marked_at_its_next_start() {
+    let world = World::new();
+    drop(world.start(&[file("a")]));
+    fs::remove_file(world.state.mark_path("a")).unwrap();
+    drop(world.start(&[file("a")]));
+    assert!(world.state.was_made("a"));
+    world.state.forget_record("a").unwrap();
+    assert!(!world.state.was_made("a"));
+}
+
+/// A new volume showed the bytes of an old one.
+#[test]
+fn a_new_volume_does_not_take_over_data_unless_it_is_told_to() {
+    let world = World::new();
+    fs::write(world.file("a"), vec![7; 1 << 20]).unwrap();
+    let refused = "STATE/volumes/a.img already holds data. To serve this data, set adopt = true \
+                   (perfctl volume create: --adopt); otherwise erase or remove it, or choose \
+                   another path";
+    assert_eq!(world.reason(&file("a")), refused);
+    assert_eq!(world.reason(&VolumeConfig { size_bytes: None, ..file("a") }), refused);
+    assert!(world.state.record("a").unwrap().is_none());
+    assert!(!world.state.was_made("a"));
+    let adopting = VolumeConfig { adopt: true, ..file("a") };
+    assert!(world.start(&[adopting]).table.find("a").unwrap().served.is_ok());
+    // From then on, it is the volume's own.
+    assert!(world.start(&[file("a")]).table.find("a").unwrap().served.is_ok());
+    assert_eq!(fs::read(world.file("a")).unwrap(), vec![7; 1 << 20]);
+}
+
+#[test]
+fn a_blank_file_is_taken_without_being_told_to() {
+    let world = World::new();
+    fs::write(world.file("a"), "").unwrap();
+    resize(&world.file("a"), 1 << 20);
+    assert!(world.start(&[file("a")]).table.find("a").unwrap().served.is_ok());
+}
+
+#[test]
+fn a_read_only_volume_is_made_for_the_data_that_is_there() {
+    let world = World::new();
+    fs::write(world.file("a"), vec![7; 1 << 20]).unwrap();
+    let config = VolumeConfig { read_only: true, ..file("a") };
+    assert!(world.start(&[config]).table.find("a").unwrap().served.is_ok());
 }
 
 #[test]
@@ -148,11 +230,12 @@ fn what_initiators_rely_on_cannot_be_configured_away() {
 }
 
 #[test]
-fn a_file_that_is_there_is_taken_as_it_is() {
+fn a_file_that_is_adopted_is_taken_as_it_is() {
     let world = World::new();
     let path = world.state.path().join("image");
     fs::write(&path, vec![7; 8192]).unwrap();
-    let found = VolumeConfig { path: Some(path.clone()), size_bytes: None, ..file("a") };
+    let found =
+        VolumeConfig { path: Some(path.clone()), size_bytes: None, adopt: true, ..file("a") };
     let other = VolumeConfig { size_bytes: Some(4096), ..found.clone() };
     assert_eq!(
         world.reason(&other),
@@ -230,7 +313,7 @@ fn a_memory_volume_is_another_one_after_each_start() {
 }
 
 #[test]
-fn running_volumes_go_on_and_ids_are_never_used_twice() {
+fn running_volumes_go_on_and_places_are_used_again_once_they_are_closed() {
     let world = World::new();
     let first = world.start(&[file("a"), file("b")]);
     // The reactors hold the stores of what goes on.
@@ -245,6 +328,13 @@ fn running_volumes_go_on_and_ids_are_never_used_twice() {
     assert_eq!((id(&third, "a"), id(&third, "b")), (VolumeId(2), VolumeId(1)));
     let places: Vec<_> = third.table.places().iter().map(Option::is_some).collect();
     assert_eq!(places, [false, true, true]);
+    // All reactors have closed the first volume a.
+    let mut freed = third.table.clone();
+    freed.free(&[VolumeId(0)]);
+    let fourth = freed.plan(&[file("a"), file("b"), file("c"), file("d")], &world.state, IDENTITY);
+    assert_eq!((id(&fourth, "c"), id(&fourth, "d")), (VolumeId(4096), VolumeId(3)));
+    let places: Vec<_> = fourth.table.places().iter().map(Option::is_some).collect();
+    assert_eq!(places, [true, true, true, true]);
 }
 
 #[test]

@@ -46,6 +46,48 @@ fn what_perfctl_creates_is_served_and_still_there_after_a_restart() {
 }
 
 #[test]
+fn a_new_volume_takes_over_data_only_where_the_caller_says_so() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    let image = place.file("old.img", &"precious".repeat(1 << 17));
+    let mut params = json!({"name": "a", "kind": "file", "path": image.to_str().unwrap()});
+    let (code, sentence) = daemon.refused("volume.create", &params);
+    assert_eq!(code, -32006);
+    assert!(sentence.contains("old.img already holds data. To serve this data, "), "{sentence}");
+    params["adopt"] = json!(true);
+    assert_eq!(daemon.call("volume.create", &params)["size_bytes"], 1_048_576);
+    // What was said once is not kept: a later start adopts nothing.
+    let catalog = std::fs::read_to_string(place.state().join("catalog.toml")).unwrap();
+    assert!(!catalog.contains("adopt"), "{catalog}");
+    daemon.end();
+    let mut daemon = place.start(&[]);
+    assert_eq!(daemon.call("volume.list", &json!({}))["volumes"][1]["state"], "served");
+    daemon.end();
+    assert_eq!(std::fs::read(&image).unwrap(), "precious".repeat(1 << 17).as_bytes());
+}
+
+/// After 4096 volumes, no further one could be created until a restart.
+#[test]
+fn places_of_deleted_volumes_are_used_again() {
+    let place = Place::new();
+    let volumes = |prefix: &str| -> String {
+        let keys = "kind = \"null\"\nsize = \"1MiB\"";
+        let volume = |n| format!("[[volume]]\nname = \"{prefix}{n}\"\n{keys}\n");
+        (0..1500).map(volume).collect()
+    };
+    let config = place.file("p.toml", "");
+    let mut daemon = place.start(&["--config", config.to_str().unwrap()]);
+    for prefix in ["a", "b", "c", "d"] {
+        place.file("p.toml", &volumes(prefix));
+        // Volumes that find no place while the last ones are being closed are tried again.
+        daemon.wait_for("config.apply", |applied| applied["warnings"] == json!([]));
+        let status = daemon.call("status", &json!({}));
+        assert_eq!(status["volumes"][1499]["state"], "served", "{prefix}");
+    }
+    daemon.end();
+}
+
+#[test]
 fn a_change_that_cannot_be_made_changes_nothing() {
     let place = Place::new();
     let mut daemon = place.start(&[]);

@@ -1,6 +1,7 @@
 //! Starting and ending.
 
 use super::{Daemon, Place};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use serde_json::json;
 use std::io::{ErrorKind, Read, Write};
@@ -203,6 +204,70 @@ fn a_damaged_volume_is_named_and_the_others_are_served() {
     let targets = daemon.call("target.list", &json!({}))["targets"].clone();
     assert_eq!(targets[0]["luns"][0]["served"], false);
     assert_eq!(targets[0]["luns"][1]["served"], true);
+    daemon.end();
+}
+
+/// The start waited 15 s for it, silently, and then it was not served until somebody noticed.
+#[test]
+fn a_volume_in_use_is_served_when_it_is_free_and_the_others_at_once() {
+    let place = Place::new();
+    let volume =
+        |name| format!("[[volume]]\nname = \"{name}\"\nkind = \"file\"\nsize = \"1MiB\"\n");
+    let config = place.file("p.toml", &(volume("a") + &volume("b")));
+    let args = ["--config", config.to_str().unwrap()];
+    place.start(&args).end();
+    let image = std::fs::File::open(place.state().join("volumes/a.img")).unwrap();
+    flock(&image, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let mut daemon = place.start(&args);
+    let status = daemon.call("status", &json!({}));
+    assert_eq!(status["volumes"][1]["state"], "served");
+    assert_eq!(status["volumes"][0]["state"], "failed");
+    let reason = "it is in use or does not open yet; it is served as soon as it is open";
+    assert_eq!(status["volumes"][0]["reason"], reason);
+    let log = std::fs::read_to_string(place.path().join("log")).unwrap();
+    assert!(log.contains("waiting for volumes that are in use or do not open: a ("), "{log}");
+    let operations = daemon.call("operation.list", &json!({}))["operations"].clone();
+    assert_eq!(
+        (&operations[0]["method"], &operations[0]["subject"]),
+        (&json!("volume.open"), &json!("a"))
+    );
+    drop(image);
+    let status = daemon.wait_for_status(|status| status["volumes"][0]["state"] == "served");
+    assert_eq!(status["generation"], 2);
+    assert!(!status["warnings"].to_string().contains("in use or does not open"), "{status}");
+    daemon.end();
+}
+
+#[test]
+fn a_lost_catalog_or_record_is_refused_and_nothing_is_made_in_its_place() {
+    let place = Place::new();
+    place.start(&[]).end();
+    let catalog = place.state().join("catalog.toml");
+    let text = std::fs::read(&catalog).unwrap();
+    std::fs::remove_file(&catalog).unwrap();
+    let (code, _, err) = place.run(&[]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("catalog.toml is missing, but the state directory was used"), "{err}");
+    assert!(!catalog.exists());
+    std::fs::write(&catalog, "").unwrap();
+    let (code, _, err) = place.run(&[]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("catalog.toml is empty; restore it from a backup"), "{err}");
+    std::fs::write(&catalog, &text).unwrap();
+    let record = place.state().join("volumes/demo.toml");
+    std::fs::remove_file(&record).unwrap();
+    let mut daemon = place.start(&[]);
+    let volume = daemon.call("volume.list", &json!({}))["volumes"][0].clone();
+    assert_eq!(volume["state"], "failed");
+    let reason = volume["reason"].as_str().unwrap();
+    assert!(reason.contains("volumes/demo.toml is missing"), "{reason}");
+    assert!(!record.exists());
+    // The volume can be given up by deleting it, and its name is free then.
+    let target = "iqn.2026-11.local.pollux:demo";
+    daemon.call("lun.unmap", &json!({"target": target, "lun": 0}));
+    daemon.call("volume.delete", &json!({"name": "demo"}));
+    let volume = json!({"name": "demo", "kind": "file", "size": "1GiB"});
+    assert_eq!(daemon.call("volume.create", &volume)["state"], "served");
     daemon.end();
 }
 

@@ -116,7 +116,7 @@ fn the_defaults_in_the_example_are_those_of_the_parser() {
             }
         }
     }
-    assert_eq!(compared, ["group", "block_size", "read_only", "luns", "portal_group"]);
+    assert_eq!(compared, ["group", "adopt", "block_size", "read_only", "luns", "portal_group"]);
 }
 
 #[test]
