@@ -3,6 +3,7 @@
 //! together.
 
 pub(crate) mod attentions;
+pub(crate) mod census;
 pub(crate) mod connection;
 pub(crate) mod directory;
 pub(crate) mod endings;
@@ -17,8 +18,11 @@ pub(crate) mod tags;
 use crate::action::{Action, Placement, SendData};
 use crate::turn::Turn;
 use attentions::Attentions;
+use census::Source;
 use iscsi::pdu::{Reject, RejectReason};
-use iscsi::{Bhs, CmdSnVerdict, CommandWindow, Parameters, TargetTransferTag, TextExchange};
+use iscsi::{
+    Bhs, CmdSnVerdict, CommandWindow, Opcode, Parameters, TargetTransferTag, TextExchange,
+};
 use nexus::{Holder, Nexus};
 use scsi::Sense;
 use std::sync::Arc;
@@ -29,8 +33,8 @@ use volume::{LunMapping, TargetRecord};
 /// What a session was logged in for.
 #[derive(Clone, Debug)]
 pub(crate) enum Purpose {
-    /// To find targets: SendTargets and nothing else.
-    Discovery,
+    /// To find targets: SendTargets and nothing else. The address counts at the registrar.
+    Discovery(Source),
     /// To use a target.
     Normal {
         /// The I_T nexus.
@@ -124,7 +128,7 @@ impl Session {
     pub(crate) const fn nexus(&self) -> Option<&Nexus> {
         match &self.purpose {
             Purpose::Normal { nexus, .. } => Some(nexus),
-            Purpose::Discovery => None,
+            Purpose::Discovery(_) => None,
         }
     }
 
@@ -138,7 +142,7 @@ impl Session {
     pub(crate) const fn target(&self) -> Option<&Arc<TargetRecord>> {
         match &self.purpose {
             Purpose::Normal { target, .. } => Some(target),
-            Purpose::Discovery => None,
+            Purpose::Discovery(_) => None,
         }
     }
 

@@ -8,10 +8,10 @@
 use crate::action::{Actions, IoResult, Placement};
 use crate::message::{HandedOver, Message, Note};
 use crate::operation::OpId;
+use crate::session::census::SessionCaps;
 use crate::session::connection::{Incoming, Phase};
 use crate::session::directory::SessionInfo;
 use crate::session::full_feature::EndedPdu;
-use crate::session::registry::Applicant;
 use crate::session::sessions::Sessions;
 use crate::session::{endings, full_feature};
 use crate::task::tasks::{Neighbours, Tasks};
@@ -36,6 +36,8 @@ pub struct ShardOptions {
     pub reactors: u8,
     /// How the reactor's pool is cut: the shard lends its buffers.
     pub layout: PoolLayout,
+    /// How many sessions each address and each initiator may have.
+    pub caps: SessionCaps,
     /// How long a login may take.
     pub login_time_max: Duration,
     /// Fills a slice with random bytes that nobody can guess: challenges and tags.
@@ -96,7 +98,8 @@ impl Shard {
     /// When the node has no reactor.
     pub fn new(options: ShardOptions, catalog: Arc<Catalog>) -> Self {
         assert!(options.reactors > 0, "a node has at least one reactor");
-        let mut sessions = Sessions::new(options.reactors, options.login_time_max, options.entropy);
+        let ShardOptions { reactors, caps, login_time_max, entropy, .. } = options;
+        let mut sessions = Sessions::new(reactors, caps, login_time_max, entropy);
         let mut units = Units::default();
         units.follow(&catalog);
         sessions.catalog = catalog;
@@ -399,14 +402,18 @@ impl Shard {
             }
             Note::Ask { volume, ticket, job } => units.handle_ask(volume, ticket, job, turn),
             Note::Cancel { volume, ticket } => units.handle_cancel(volume, ticket, turn),
+            Note::DiscoveryEntered(entered) => sessions.discovery_entered(from, entered, turn),
+            Note::DiscoveryOver { source } => sessions.registry.handle_discovery_over(source),
             Note::Displace { nexus, tsih } => sessions.displace(nexus, tsih, turn),
             Note::Do(duty) => {
                 jobs::perform(duty, tasks, &mut Neighbours { sessions, units }, turn);
             }
             Note::Done { volume, number } => units.handle_done(volume, number, turn),
+            Note::EnterDiscovery { conn, source } => {
+                sessions.registry.handle_enter_discovery(from, conn, source, turn);
+            }
             Note::Load { sessions: count } => sessions.registry.handle_load(from, count),
-            Note::Register { conn, nexus, place, joins } => {
-                let applicant = Applicant { reactor: from, conn, place, joins };
+            Note::Register { nexus, applicant } => {
                 sessions.registry.handle_register(applicant, nexus, turn);
                 self.schedule_tick(now);
             }

@@ -6,9 +6,40 @@ use std::time::Duration;
 /// room for reconnect storms, in which an old and a new connection live side by side.
 pub const CONNECTIONS_PER_REACTOR_MAX: u32 = 4096;
 
-/// Connections that have not logged in yet, per peer address: a host logs in on a handful of
-/// paths at once; a peer that opens more is not an initiator.
-pub const HALF_OPEN_LOGINS_PER_ADDRESS_MAX: u32 = 16;
+/// Connections of one address in their login phase, on one reactor. A hypervisor with 256 paths
+/// logs in on all of them at once after a power failure, and none of these logins may be turned
+/// away; twice that leaves seven eighths of the reactor to other addresses. They cost some KiB
+/// each, and [`LOGIN_TIME_MAX`] ends those that are silent.
+pub const HALF_OPEN_LOGINS_PER_ADDRESS_MAX: u32 = 512;
+
+/// Further connections of such an address whose first request is answered "out of resources", so
+/// that an honest initiator knows why it is refused. What comes beyond is closed unanswered.
+pub const REFUSED_LOGINS_PER_ADDRESS_MAX: u32 = 64;
+
+/// How long a connection that is going to be refused may take to send its first request: an
+/// initiator sends it at once.
+pub const REFUSED_LOGIN_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Sessions of one address that one registrar admits: half of what a reactor holds, so that one
+/// address does not fill a node of one reactor. Several initiators share an address behind a
+/// router or on a host of virtual machines.
+pub const SESSIONS_PER_ADDRESS_MAX: u32 = 2048;
+
+/// Sessions of one initiator name: 64 targets on 16 paths each.
+pub const SESSIONS_PER_INITIATOR_MAX: u32 = 1024;
+
+/// Discovery sessions of one address that one registrar admits. A host has one or two for the
+/// moment of a SendTargets, and several hosts may share an address.
+pub const DISCOVERY_SESSIONS_PER_ADDRESS_MAX: u32 = 64;
+
+/// Discovery sessions of all addresses that one registrar admits: an eighth of the connections
+/// that a reactor holds. They need no access to any target, so they must not take the places of
+/// sessions that do I/O.
+pub const DISCOVERY_SESSIONS_MAX: u32 = 512;
+
+/// How long a discovery session may stay without a text request. Initiators discover targets in
+/// well under a second and log out.
+pub const DISCOVERY_IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// How long a connection may stay in the login phase: open-iscsi gives up after 15 s itself.
 pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(15);

@@ -1,11 +1,12 @@
 //! The ends of connections and sessions: deadlines, logout requests, and what a session leaves.
 
+use crate::action::Action;
 use crate::message::{Job, Note};
 use crate::session::connection::Phase;
-use crate::session::nexus::{Holder, Nexus};
+use crate::session::nexus::{Holder, Nexus, registrar_of};
 use crate::session::pings::{self, Due};
 use crate::session::sessions::Sessions;
-use crate::session::{Session, Stamp};
+use crate::session::{Purpose, Session, Stamp};
 use crate::task::tasks::{Neighbours, Tasks};
 use crate::task::waiting::Then;
 use crate::turn::Turn;
@@ -144,8 +145,14 @@ pub(crate) fn session_over(
     tasks: &mut Tasks,
     turn: &mut Turn<'_>,
 ) {
-    // A discovery session leaves nothing.
-    let Some(nexus) = session.nexus().cloned() else { return };
+    let nexus = match &session.purpose {
+        Purpose::Normal { nexus, .. } => nexus.clone(),
+        // It had no tasks.
+        Purpose::Discovery(source) => {
+            let registrar = registrar_of(&session.initiator_name, turn.cores.count);
+            return turn.post(registrar, Note::DiscoveryOver { source: *source });
+        }
+    };
     let then = Then::SessionOver { nexus, tsih: session.tsih };
     tasks.when_quiet(tasks_of_session, then, turn);
 }

@@ -3,7 +3,9 @@
 //! Nothing happens by itself: a test may hold the backend, the wire or the mail, and lets them
 //! go on when it likes.
 
-use crate::{Action, Actions, IoResult, Message, OpId, Placement, SendData, Shard, ShardOptions};
+use crate::{
+    Action, Actions, IoResult, Message, OpId, Placement, SendData, SessionCaps, Shard, ShardOptions,
+};
 use iscsi::Bhs;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -133,6 +135,7 @@ impl World {
                 id: ReactorId(id),
                 reactors,
                 layout,
+                caps: SessionCaps::default(),
                 login_time_max: Duration::from_secs(15),
                 entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
             };
@@ -164,7 +167,11 @@ impl World {
     }
 
     pub(super) fn accept(&mut self, core: usize) -> Option<Place> {
-        let peer = "192.0.2.1:40000".parse().unwrap();
+        self.accept_from(core, "192.0.2.1:40000")
+    }
+
+    pub(super) fn accept_from(&mut self, core: usize, peer: &str) -> Option<Place> {
+        let peer = peer.parse().unwrap();
         let local = "192.0.2.2:3260".parse().unwrap();
         let conn = self.cores[core].shard.accept(self.now, peer, local)?;
         Some((core, conn))

@@ -1,0 +1,97 @@
+//! What one initiator can take from others, and what it keeps where it is only slow: logins,
+//! sessions, immediate requests, deadlines.
+
+use super::initiator::{Initiator, REJECT, TASK_MANAGEMENT_RESPONSE, UNASKED, read_10};
+use super::sessions::login_status;
+use super::world::{Place, World};
+use iscsi::pdu::TaskManagementFunction as Function;
+use std::time::Duration;
+use units::SizeClass;
+
+/// A Login Response of status class 3, detail 2 (RFC 7143 11.13.5).
+const OUT_OF_RESOURCES: [u8; 2] = [3, 2];
+
+const NOP_IN: u8 = 0x20;
+
+/// A connection that logs in as one initiator more.
+fn log_in_on(world: &mut World, place: Place, number: usize) -> Option<[u8; 2]> {
+    let target = super::world::TARGET;
+    let text = format!("host{number}\0TargetName={target}\0{UNASKED}");
+    let initiator = Initiator::knock_on(world, place, &text);
+    login_status(world, &initiator)
+}
+
+/// More than 16 logins of one address at the same time were reset.
+#[test]
+fn logins_of_one_address_that_come_all_at_once_all_succeed() {
+    let mut world = World::new(1);
+    let places: Vec<_> = (0..256).map(|_| world.accept(0).unwrap()).collect();
+    for (number, place) in places.into_iter().enumerate() {
+        assert_eq!(log_in_on(&mut world, place, number), Some([0, 0]), "login {number}");
+    }
+}
+
+#[test]
+fn an_address_with_too_many_logins_in_progress_is_told_so_and_no_other_is() {
+    let mut world = World::new(1);
+    let mut silent: Vec<_> = (0..512).map(|_| world.accept(0).unwrap()).collect();
+    let surplus: Vec<_> = (0..64).map(|_| world.accept(0).unwrap()).collect();
+    assert!(world.accept(0).is_none(), "what comes beyond is closed unanswered");
+    assert_eq!(log_in_on(&mut world, surplus[0], 0), Some(OUT_OF_RESOURCES));
+    assert!(world.is_closed(surplus[0]));
+    let elsewhere = world.accept_from(0, "192.0.2.9:40000").unwrap();
+    assert_eq!(log_in_on(&mut world, elsewhere, 1), Some([0, 0]));
+    world.pass(Duration::from_secs(3));
+    assert!(world.is_closed(surplus[1]), "it does not keep the place of one that logs in");
+    world.lose(silent.pop().unwrap());
+    let next = world.accept(0).unwrap();
+    assert_eq!(log_in_on(&mut world, next, 2), Some([0, 0]));
+}
+
+#[test]
+fn a_full_core_says_so() {
+    let mut world = World::new(1);
+    for host in 0..8 {
+        for _ in 0..504 {
+            world.accept_from(0, &format!("192.0.2.{host}:40000")).unwrap();
+        }
+    }
+    let late = world.accept_from(0, "192.0.2.9:40000").unwrap();
+    assert_eq!(log_in_on(&mut world, late, 0), Some(OUT_OF_RESOURCES));
+}
+
+/// Discovery sessions were not limited at all, and stayed on the core that accepted them.
+#[test]
+fn discovery_sessions_of_one_address_are_capped_and_take_nobody_elses_place() {
+    let mut world = World::new(2);
+    for number in 0..64 {
+        let finder = Initiator::knock_for_discovery(&mut world, 0);
+        assert_eq!(login_status(&mut world, &finder), Some([0, 0]), "discovery {number}");
+    }
+    let counts = [0, 1].map(|core| world.shard(core).sessions().len());
+    assert_eq!(counts, [32, 32]);
+    let refused = Initiator::knock_for_discovery(&mut world, 0);
+    assert_eq!(login_status(&mut world, &refused), Some(OUT_OF_RESOURCES));
+    assert!(world.is_closed(refused.place));
+    let normal = Initiator::knock(&mut world, 0, "a", UNASKED);
+    assert_eq!(login_status(&mut world, &normal), Some([0, 0]));
+    world.pass(Duration::from_secs(31));
+    let again = Initiator::knock_for_discovery(&mut world, 0);
+    assert_eq!(login_status(&mut world, &again), Some([0, 0]), "the idle ones are gone");
+    world.assert_at_rest();
+}
+
+/// Connections that are lost while their registrar is asked must not stay counted.
+#[test]
+fn discovery_logins_that_are_lost_on_their_way_leave_their_places() {
+    let mut world = World::new(2);
+    for _ in 0..100 {
+        world.mail_is_held = true;
+        let finder = Initiator::knock_for_discovery(&mut world, 0);
+        world.lose(finder.place);
+        world.release_mail();
+    }
+    let finder = Initiator::knock_for_discovery(&mut world, 0);
+    assert_eq!(login_status(&mut world, &finder), Some([0, 0]));
+    world.assert_at_rest();
+}
