@@ -85,6 +85,38 @@ pub(crate) struct Stamp {
     pub(crate) max_cmd_sn: Serial32,
 }
 
+/// Immediate requests that a session may have in flight.
+const IMMEDIATE_PLACES: u32 = limits::IMMEDIATE_COMMANDS_MAX
+    + limits::IMMEDIATE_FUNCTIONS_MAX
+    + limits::IMMEDIATE_REQUESTS_MAX;
+
+/// How many immediate requests may be in flight where one of this kind is still admitted: SCSI
+/// commands leave places to task management, and both leave some to NOP-Out, text and logout.
+#[cold]
+fn immediate_places(opcode: Opcode) -> u32 {
+    match opcode {
+        Opcode::ScsiCommand => limits::IMMEDIATE_COMMANDS_MAX,
+        Opcode::TaskManagementRequest => {
+            limits::IMMEDIATE_COMMANDS_MAX + limits::IMMEDIATE_FUNCTIONS_MAX
+        }
+        Opcode::NopOut | Opcode::TextRequest | Opcode::LogoutRequest => IMMEDIATE_PLACES,
+        Opcode::AsyncMessage
+        | Opcode::DataIn
+        | Opcode::DataOut
+        | Opcode::LoginRequest
+        | Opcode::LoginResponse
+        | Opcode::LogoutResponse
+        | Opcode::NopIn
+        | Opcode::ReadyToTransfer
+        | Opcode::Reject
+        | Opcode::ScsiResponse
+        | Opcode::SnackRequest
+        | Opcode::TaskManagementResponse
+        | Opcode::TextResponse
+        | Opcode::Unknown(_) => unreachable!("only requests take a place"),
+    }
+}
+
 impl Session {
     /// A session that begins now on connection `conn`.
     pub(crate) fn new(
@@ -196,7 +228,7 @@ impl Session {
         if !bhs.immediate() {
             return self.window.admit(cmd_sn) == CmdSnVerdict::InOrder;
         }
-        if self.immediate_in_flight >= limits::IMMEDIATE_COMMANDS_MAX {
+        if self.immediate_in_flight >= immediate_places(bhs.opcode()) {
             self.reject(bhs, RejectReason::ImmediateCommandReject, turn);
             return false;
         }
@@ -221,7 +253,7 @@ impl Session {
     /// Asserts what holds between two calls: for debug builds and tests.
     pub(crate) fn self_check(&self) {
         self.tags.self_check();
-        assert!(self.immediate_in_flight <= limits::IMMEDIATE_COMMANDS_MAX, "{self:?}");
+        assert!(self.immediate_in_flight <= IMMEDIATE_PLACES, "{self:?}");
         let requests = self.window.in_flight() + self.immediate_in_flight;
         assert!(self.tags.count() <= requests, "every task has its place in the window: {self:?}");
     }

@@ -52,9 +52,19 @@ pub const COMMAND_WINDOW_MAX: u32 = 128;
 /// buffers can serve at once. What is beyond is answered TASK SET FULL.
 pub const TASKS_PER_REACTOR_MAX: u32 = 65_536;
 
-/// Immediate commands in flight per session, beyond the window (RFC 7143 4.2.2.1). Task
-/// management and NOP-Out are immediate, so there must be room for several at once.
+/// Immediate SCSI commands in flight per session, beyond the window (RFC 7143 4.2.2.1). Initiators
+/// hardly use them.
 pub const IMMEDIATE_COMMANDS_MAX: u32 = 16;
+
+/// Task management functions in flight per session, beyond those. On a disk that hangs, each abort
+/// waits for its task: half of a window of them is more than initiators have open at a time, and
+/// those that come then go on to a reset.
+pub const IMMEDIATE_FUNCTIONS_MAX: u32 = 64;
+
+/// Further immediate requests in flight per session: NOP-Out, text and logout. All but a logout are
+/// answered at once, so these places are always free; without them an initiator takes a target
+/// whose disk hangs for dead.
+pub const IMMEDIATE_REQUESTS_MAX: u32 = 4;
 
 /// Data segment length that the target declares for itself: one MaxBurstLength in one PDU.
 pub const MAX_RECV_DATA_SEGMENT_LENGTH: u32 = 262_144;

@@ -95,3 +95,35 @@ fn discovery_logins_that_are_lost_on_their_way_leave_their_places() {
     assert_eq!(login_status(&mut world, &finder), Some([0, 0]));
     world.assert_at_rest();
 }
+
+/// Sixteen immediate requests were the quota of all kinds: on a disk that hangs, aborts and pings
+/// were rejected, and initiators dropped the session.
+#[test]
+fn aborts_and_pings_find_places_beside_immediate_commands_of_a_hung_disk() {
+    let classes = vec![SizeClass { bytes: 4096, count: 64 }];
+    let mut world = World::with_pool(1, classes);
+    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    world.backend_is_held = true;
+    let order = read_10(0, 1);
+    let tags: Vec<_> = (0..64).map(|_| initiator.start_immediate(&mut world, &order)).collect();
+    assert_eq!(world.operations(), 16);
+    assert_eq!(initiator.answer(&mut world).opcodes(), [REJECT; 48]);
+    for &tag in &tags[..16] {
+        initiator.manage(&mut world, Function::AbortTask, Some(tag));
+    }
+    assert_eq!(initiator.answer(&mut world).opcodes(), [], "they wait for the disk");
+    initiator.manage(&mut world, Function::AbortTask, Some(0x7777));
+    initiator.ping(&mut world, b"alive");
+    let answers = initiator.answer(&mut world).opcodes();
+    assert_eq!(answers, [TASK_MANAGEMENT_RESPONSE, NOP_IN]);
+    // An aborted command has left its place to them.
+    for _ in 16..82 {
+        initiator.manage(&mut world, Function::AbortTask, Some(tags[0]));
+    }
+    assert_eq!(initiator.answer(&mut world).opcodes(), [REJECT; 2]);
+    initiator.ping(&mut world, b"alive");
+    assert_eq!(initiator.answer(&mut world).opcodes(), [NOP_IN]);
+    world.release_backend();
+    assert_eq!(initiator.answer(&mut world).opcodes(), [TASK_MANAGEMENT_RESPONSE; 80]);
+    world.assert_at_rest();
+}
