@@ -70,10 +70,11 @@ pub(crate) struct Session {
     next_transfer_tag: u32,
 }
 
-/// When the initiator was last heard, and the ping that it has yet to answer.
+/// When the initiator last showed that it lives, and the ping that it has yet to answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ping {
-    pub(crate) received_at: Instant,
+    /// The last PDU came, or its socket was last seen to move bytes.
+    pub(crate) alive_at: Instant,
     pub(crate) outstanding: Option<(TargetTransferTag, Instant)>,
 }
 
@@ -148,7 +149,7 @@ impl Session {
             tags: TaskTags::default(),
             attentions,
             text: TextExchange::default(),
-            ping: Ping { received_at: now, outstanding: None },
+            ping: Ping { alive_at: now, outstanding: None },
             logging_out: false,
             logout_requested: false,
             next_transfer_tag: 0,

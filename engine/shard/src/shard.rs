@@ -64,6 +64,8 @@ pub struct Shard {
     units: Units,
     wakes: Wakes,
     next_tick: Option<Instant>,
+    /// The last tick came late and judged nothing.
+    tick_was_late: bool,
     /// Room for the connections that a tick looks at, so that ticks do not allocate.
     ticked: Vec<ConnId>,
 }
@@ -110,6 +112,7 @@ impl Shard {
             units,
             wakes: Wakes::default(),
             next_tick: None,
+            tick_was_late: false,
             ticked: Vec::new(),
         }
     }
@@ -235,6 +238,15 @@ impl Shard {
         self.settle(now, actions);
     }
 
+    /// The answer to [`crate::Action::Probe`]: the socket has moved bytes, so that the initiator
+    /// lives, however slowly it reads or sends.
+    pub fn handle_progress(&mut self, now: Instant, conn: ConnId) {
+        // The session may have ended since the shard asked.
+        if let Some(session) = self.sessions.session_mut(conn) {
+            session.ping.alive_at = now;
+        }
+    }
+
     /// A backend operation has ended.
     ///
     /// # Panics
@@ -288,6 +300,14 @@ impl Shard {
 
     /// The moment that [`Self::poll_timeout`] named has come.
     pub fn handle_timeout(&mut self, now: Instant, actions: &mut Actions) {
+        // A tick that comes late had to wait for a core that stood still. What peers have sent
+        // meanwhile waits, too: it counts before a deadline does. Twice in a row would be a core
+        // that is always late, and its deadlines must come some time.
+        let is_late = self.next_tick.take().is_some_and(|due| now.since(due) >= TICK);
+        self.tick_was_late = is_late && !self.tick_was_late;
+        if self.tick_was_late {
+            return self.schedule_tick(now);
+        }
         let turn = turn!(self, now, actions);
         self.sessions.registry.refuse_overdue(turn);
         let mut conns = std::mem::take(&mut self.ticked);
@@ -296,7 +316,6 @@ impl Shard {
             self.sessions.check_deadlines(conn, turn);
         }
         self.ticked = conns;
-        self.next_tick = None;
         self.settle(now, actions);
         if !self.is_idle() || self.sessions.registry.has_successors() {
             self.schedule_tick(now);

@@ -143,7 +143,8 @@ pub const UNIT_ATTENTIONS_MAX: usize = 8;
 /// How long a session may be silent before the target sends a NOP-In ping.
 pub const NOP_IN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long an initiator may take to answer that ping.
+/// How long an initiator may take to answer that ping, or to take or send anything else: one that
+/// reads slowly finds the ping behind all that it has yet to read.
 pub const NOP_IN_ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// How long a send may make no progress before the connection is given up.

@@ -149,10 +149,11 @@ impl Reactor {
         let mut worked = self.read_commands();
         worked |= self.read_mail();
         worked |= self.reap();
-        worked |= self.fire_timers();
         worked |= self.listeners.retry(now, &mut self.buffers.ring);
         worked |= self.retry_deferred();
         worked |= self.serve_listed();
+        // Behind the bytes that have come: they count before a deadline does.
+        worked |= self.fire_timers();
         let control = &mut self.control;
         let closed = |volume| control.post(Notice::Closed(volume));
         self.backends.files.close_retired(&mut self.buffers, closed);

@@ -38,6 +38,8 @@ pub(crate) struct Stream {
     pub(crate) pending: Option<Pending>,
     pub(crate) out: Outbound<Parcel>,
     pub(crate) fate: Fate,
+    /// Bytes that its socket had moved when that was last looked at.
+    moved: Option<u64>,
     /// It is in the list of connections to look at.
     is_listed: bool,
 }
@@ -136,6 +138,7 @@ impl<L> Streams<L> {
             pending: None,
             out: Outbound::default(),
             fate: Fate::Open,
+            moved: None,
             is_listed: false,
         };
         match self.table.insert(Connection { stream, link }) {

@@ -45,15 +45,11 @@ impl Sessions {
             Phase::Login(_) | Phase::LoggedOut => overdue,
             // The registrar answers in bounded time.
             Phase::Registering(_) => false,
-            Phase::FullFeature(session) if session.logout_requested && overdue => true,
-            Phase::FullFeature(session) => match session.ping.due(turn.now) {
-                Due::Nothing => false,
-                Due::Ping => {
-                    pings::send(session, turn);
-                    false
-                }
-                Due::End => true,
-            },
+            Phase::FullFeature(session) => {
+                // A discovery session may be idle for some time only.
+                let is_limited = session.logout_requested || session.nexus().is_none();
+                (is_limited && overdue) || ping_if_due(session, turn)
+            }
         };
         if ends {
             self.drop_connection(conn, turn);
@@ -101,6 +97,17 @@ impl Sessions {
         .emit(&mut header);
         session.send(header, Vec::new(), turn);
     }
+}
+
+/// Does what the silence of an initiator calls for; says whether it is the end of the session.
+fn ping_if_due(session: &mut Session, turn: &mut Turn<'_>) -> bool {
+    match session.ping.due(turn.now) {
+        Due::Nothing => {}
+        Due::Ping => pings::send(session, turn),
+        Due::Probe => turn.push(Action::Probe(session.conn)),
+        Due::End => return true,
+    }
+    false
 }
 
 /// [`limits::ASYNC_LOGOUT_TIME`] as Parameter3 has it.

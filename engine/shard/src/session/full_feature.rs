@@ -31,7 +31,7 @@ pub(crate) fn header(
 ) -> Placement {
     let Connection { phase, incoming, filling, .. } = connection;
     let Some(session) = phase.session_mut() else { unreachable!("it is in full feature phase") };
-    session.ping.received_at = turn.now;
+    session.ping.alive_at = turn.now;
     // RFC 7143 11.14: after a logout request no new request is sent. What comes nevertheless
     // would begin a task whose session is about to go.
     if session.logging_out && bhs.opcode() != Opcode::NopOut {

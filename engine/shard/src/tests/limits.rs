@@ -81,6 +81,28 @@ fn discovery_sessions_of_one_address_are_capped_and_take_nobody_elses_place() {
     world.assert_at_rest();
 }
 
+#[test]
+fn a_discovery_session_ends_when_it_asks_for_nothing_any_more() {
+    for core in [0, 1] {
+        let mut world = World::new(2);
+        let _other = Initiator::log_in(&mut world, 0, "a", UNASKED);
+        let mut finder = Initiator::knock_for_discovery(&mut world, core);
+        finder.admitted(&mut world);
+        for _ in 0..3 {
+            world.pass(Duration::from_secs(15));
+            finder.send_targets(&mut world);
+            assert!(!world.is_closed(finder.place));
+        }
+        // Being alive is not enough.
+        world.pass(Duration::from_secs(15));
+        finder.ping(&mut world, b"alive");
+        assert!(!world.is_closed(finder.place));
+        world.pass(Duration::from_secs(16));
+        assert!(world.is_closed(finder.place), "begun on core {core}");
+        world.assert_at_rest();
+    }
+}
+
 /// Connections that are lost while their registrar is asked must not stay counted.
 #[test]
 fn discovery_logins_that_are_lost_on_their_way_leave_their_places() {
@@ -126,4 +148,54 @@ fn aborts_and_pings_find_places_beside_immediate_commands_of_a_hung_disk() {
     world.release_backend();
     assert_eq!(initiator.answer(&mut world).opcodes(), [TASK_MANAGEMENT_RESPONSE; 80]);
     world.assert_at_rest();
+}
+
+/// After a stall of the daemon the deadlines came before the bytes that had arrived meanwhile.
+#[test]
+fn a_tick_that_comes_late_lets_what_has_arrived_count_first() {
+    let mut world = World::new(1);
+    let mut alive = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    let silent = Initiator::log_in(&mut world, 0, "b", UNASKED);
+    let half_open = world.accept(0).unwrap();
+    world.pass(Duration::from_secs(11));
+    let pings = alive.answer(&mut world);
+    assert_eq!(pings.opcodes(), [NOP_IN]);
+    world.now = world.now.after(Duration::from_secs(60));
+    world.pass(Duration::ZERO);
+    for place in [alive.place, silent.place, half_open] {
+        assert!(!world.is_closed(place));
+    }
+    alive.answer_ping(&mut world, pings.sent[0].word(20));
+    assert_eq!(log_in_on(&mut world, half_open, 0), Some([0, 0]));
+    world.pass(Duration::from_secs(1));
+    assert!(!world.is_closed(alive.place));
+    assert!(world.is_closed(silent.place), "the next tick judges");
+    alive.ping(&mut world, b"alive");
+    world.assert_at_rest();
+}
+
+#[test]
+fn a_core_that_is_always_late_still_has_deadlines() {
+    let mut world = World::new(1);
+    let silent = world.accept(0).unwrap();
+    for _ in 0..16 {
+        world.now = world.now.after(Duration::from_millis(1200));
+        world.pass(Duration::ZERO);
+    }
+    assert!(world.is_closed(silent));
+}
+
+/// Its ping was behind all that it had yet to read, and it was dropped after 42 s.
+#[test]
+fn an_initiator_that_takes_bytes_lives_however_slowly() {
+    let mut world = World::new(1);
+    let slow = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    world.sockets_move = true;
+    world.pass(Duration::from_secs(300));
+    assert!(!world.is_closed(slow.place));
+    world.sockets_move = false;
+    world.pass(Duration::from_secs(19));
+    assert!(!world.is_closed(slow.place));
+    world.pass(Duration::from_secs(2));
+    assert!(world.is_closed(slow.place));
 }

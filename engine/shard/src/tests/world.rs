@@ -73,6 +73,8 @@ pub(super) struct World {
     pub(super) backend_is_held: bool,
     pub(super) wire_is_held: bool,
     pub(super) mail_is_held: bool,
+    /// Every look at a socket finds that it has moved bytes.
+    pub(super) sockets_move: bool,
 }
 
 /// Volumes behind LUN 0 and on, the first also behind a LUN that is read-only.
@@ -159,6 +161,7 @@ impl World {
             backend_is_held: false,
             wire_is_held: false,
             mail_is_held: false,
+            sockets_move: false,
         }
     }
 
@@ -387,6 +390,11 @@ impl World {
             Action::Post { to, message } => {
                 self.mail.push_back((core, usize::from(to.0), *message));
             }
+            Action::Probe(conn) => {
+                if self.sockets_move {
+                    self.cores[core].shard.handle_progress(self.now, conn);
+                }
+            }
             Action::Replicate { block, into } => {
                 let buffers = &mut self.cores[core].buffers;
                 let block = bytes_of(buffers, block).to_vec();
@@ -450,6 +458,7 @@ impl World {
             | Action::EnterFullFeaturePhase { .. }
             | Action::HandOver { .. }
             | Action::Post { .. }
+            | Action::Probe(_)
             | Action::Replicate { .. }
             | Action::Return { .. }
             | Action::Send { .. }

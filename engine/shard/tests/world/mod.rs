@@ -133,6 +133,7 @@ impl World {
                 | Action::EnterFullFeaturePhase { .. }
                 | Action::HandOver { .. }
                 | Action::Post { .. }
+                | Action::Probe(_)
                 | Action::Replicate { .. }
                 | Action::Return { .. }
                 | Action::ZeroFill(_) => {}

@@ -62,6 +62,11 @@ impl Ring {
         self.driver.release(socket)
     }
 
+    /// Bytes that the peer has acknowledged and sent so far. It costs a system call.
+    pub(crate) fn bytes_moved(&self, socket: SocketId) -> Option<u64> {
+        self.driver.bytes_moved(socket)
+    }
+
     pub(crate) fn is_receiving(&self, socket: SocketId) -> bool {
         self.driver.is_receiving(socket)
     }
