@@ -161,6 +161,12 @@ pub const DOOMED_SESSIONS_MAX: usize = 1024;
 /// How long the target waits for initiators to log out after it has asked them to.
 pub const ASYNC_LOGOUT_TIME: Duration = Duration::from_secs(3);
 
+/// Copied bytes that wait to be sent on one connection before nothing more is read from it: headers
+/// and the answers to what is not READ. Nearly a send's worth, besides the one that is with the
+/// kernel: honest initiators take their answers, and what waits for one that does not is memory
+/// that it chose.
+pub const SEND_QUEUE_COPIED_BYTES_MAX: usize = 48 << 10;
+
 /// PDUs of one connection that one turn of a reactor handles: one connection cannot starve
 /// its core.
 pub const PDUS_PER_TURN_MAX: u32 = 256;

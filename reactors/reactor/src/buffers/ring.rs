@@ -95,6 +95,11 @@ impl Ring {
         Parcel(self.driver.gather())
     }
 
+    /// Frees memory of parcels that was not needed lately.
+    pub(crate) fn trim_parcels(&mut self) {
+        self.driver.trim_gathers();
+    }
+
     /// Keeps the memory of a parcel that is not needed any more.
     pub(crate) fn recycle_parcel(&mut self, parcel: Parcel) {
         self.driver.recycle_gather(parcel.0);
