@@ -138,6 +138,9 @@ pub enum Action {
         /// The buffer; its length is a multiple of the block's.
         into: BufSlice,
     },
+    /// Look whether the socket of a connection has moved bytes, either way, since the last look;
+    /// if so, answer with `handle_progress`. The first look answers nothing.
+    Probe(ConnId),
     /// Queue a PDU on a connection. The reactor adds padding and digests.
     Send {
         /// The connection.

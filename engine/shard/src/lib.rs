@@ -22,5 +22,6 @@ pub use action::{Action, Actions, IoResult, Placement, Sample, SendData};
 pub use combine::Combination;
 pub use message::{HandedOver, Message};
 pub use operation::{OpId, Operation};
+pub use session::census::SessionCaps;
 pub use session::directory::SessionInfo;
 pub use shard::{Entropy, Shard, ShardOptions};

@@ -1,7 +1,9 @@
 //! What shards tell each other, and what a connection takes with it to another core.
 
 use crate::session::Session;
+use crate::session::census::Source;
 use crate::session::nexus::{Holder, Nexus};
+use crate::session::registry::{Applicant, DiscoveryEntered};
 use iscsi::pdu::LoginStatus;
 use scsi::ModeParameters;
 use std::net::SocketAddr;
@@ -21,17 +23,23 @@ pub(crate) enum Note {
     Ask { volume: VolumeId, ticket: Option<Ticket>, job: Job },
     /// The task that asked for a job was aborted: a job that has not begun is not carried out.
     Cancel { volume: VolumeId, ticket: Ticket },
+    /// The registrar's answer to [`Self::EnterDiscovery`].
+    DiscoveryEntered(DiscoveryEntered),
+    /// A discovery session has ended.
+    DiscoveryOver { source: Source },
     /// The registrar tells the shard that holds a nexus's session to end it.
     Displace { nexus: Nexus, tsih: u16 },
     /// The home of a logical unit tells every shard to carry out a job.
     Do(Duty),
     /// A shard has carried it out.
     Done { volume: VolumeId, number: u64 },
+    /// A login for a discovery session has come to its end: the registrar counts it.
+    EnterDiscovery { conn: ConnId, source: Source },
     /// How many sessions the shard that sends this has.
     Load { sessions: u32 },
-    /// A login has come to its end: register the session, which will live at `place`,
-    /// displacing an older one, or joins the session of a TSIH.
-    Register { conn: ConnId, nexus: Nexus, place: ReactorId, joins: Option<u16> },
+    /// A login has come to its end: register the session, displacing an older one, or join it to
+    /// the session of a TSIH.
+    Register { nexus: Nexus, applicant: Applicant },
     /// The answer: the session's TSIH, or why there is none.
     Registered { conn: ConnId, nexus: Nexus, outcome: Result<u16, LoginStatus> },
     /// The holder of a range gives it back: from the holder to the home, and on to all shards.

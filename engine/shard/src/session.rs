@@ -3,6 +3,7 @@
 //! together.
 
 pub(crate) mod attentions;
+pub(crate) mod census;
 pub(crate) mod connection;
 pub(crate) mod directory;
 pub(crate) mod endings;
@@ -18,8 +19,11 @@ use crate::action::{Action, Placement, SendData};
 use crate::task::order::TaskOrder;
 use crate::turn::Turn;
 use attentions::Attentions;
+use census::Source;
 use iscsi::pdu::{Reject, RejectReason};
-use iscsi::{Bhs, CmdSnVerdict, CommandWindow, Parameters, TargetTransferTag, TextExchange};
+use iscsi::{
+    Bhs, CmdSnVerdict, CommandWindow, Opcode, Parameters, TargetTransferTag, TextExchange,
+};
 use nexus::{Holder, Nexus};
 use scsi::Sense;
 use std::sync::Arc;
@@ -30,8 +34,8 @@ use volume::{LunMapping, TargetRecord};
 /// What a session was logged in for.
 #[derive(Clone, Debug)]
 pub(crate) enum Purpose {
-    /// To find targets: SendTargets and nothing else.
-    Discovery,
+    /// To find targets: SendTargets and nothing else. The address counts at the registrar.
+    Discovery(Source),
     /// To use a target.
     Normal {
         /// The I_T nexus.
@@ -69,10 +73,11 @@ pub(crate) struct Session {
     next_transfer_tag: u32,
 }
 
-/// When the initiator was last heard, and the ping that it has yet to answer.
+/// When the initiator last showed that it lives, and the ping that it has yet to answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ping {
-    pub(crate) received_at: Instant,
+    /// The last PDU came, or its socket was last seen to move bytes.
+    pub(crate) alive_at: Instant,
     pub(crate) outstanding: Option<(TargetTransferTag, Instant)>,
 }
 
@@ -82,6 +87,38 @@ pub(crate) struct Stamp {
     pub(crate) stat_sn: Serial32,
     pub(crate) exp_cmd_sn: Serial32,
     pub(crate) max_cmd_sn: Serial32,
+}
+
+/// Immediate requests that a session may have in flight.
+const IMMEDIATE_PLACES: u32 = limits::IMMEDIATE_COMMANDS_MAX
+    + limits::IMMEDIATE_FUNCTIONS_MAX
+    + limits::IMMEDIATE_REQUESTS_MAX;
+
+/// How many immediate requests may be in flight where one of this kind is still admitted: SCSI
+/// commands leave places to task management, and both leave some to NOP-Out, text and logout.
+#[cold]
+fn immediate_places(opcode: Opcode) -> u32 {
+    match opcode {
+        Opcode::ScsiCommand => limits::IMMEDIATE_COMMANDS_MAX,
+        Opcode::TaskManagementRequest => {
+            limits::IMMEDIATE_COMMANDS_MAX + limits::IMMEDIATE_FUNCTIONS_MAX
+        }
+        Opcode::NopOut | Opcode::TextRequest | Opcode::LogoutRequest => IMMEDIATE_PLACES,
+        Opcode::AsyncMessage
+        | Opcode::DataIn
+        | Opcode::DataOut
+        | Opcode::LoginRequest
+        | Opcode::LoginResponse
+        | Opcode::LogoutResponse
+        | Opcode::NopIn
+        | Opcode::ReadyToTransfer
+        | Opcode::Reject
+        | Opcode::ScsiResponse
+        | Opcode::SnackRequest
+        | Opcode::TaskManagementResponse
+        | Opcode::TextResponse
+        | Opcode::Unknown(_) => unreachable!("only requests take a place"),
+    }
 }
 
 impl Session {
@@ -116,7 +153,7 @@ impl Session {
             order: TaskOrder::default(),
             attentions,
             text: TextExchange::default(),
-            ping: Ping { received_at: now, outstanding: None },
+            ping: Ping { alive_at: now, outstanding: None },
             logging_out: false,
             logout_requested: false,
             next_transfer_tag: 0,
@@ -128,7 +165,7 @@ impl Session {
     pub(crate) const fn nexus(&self) -> Option<&Nexus> {
         match &self.purpose {
             Purpose::Normal { nexus, .. } => Some(nexus),
-            Purpose::Discovery => None,
+            Purpose::Discovery(_) => None,
         }
     }
 
@@ -142,7 +179,7 @@ impl Session {
     pub(crate) const fn target(&self) -> Option<&Arc<TargetRecord>> {
         match &self.purpose {
             Purpose::Normal { target, .. } => Some(target),
-            Purpose::Discovery => None,
+            Purpose::Discovery(_) => None,
         }
     }
 
@@ -196,7 +233,7 @@ impl Session {
         if !bhs.immediate() {
             return self.window.admit(cmd_sn) == CmdSnVerdict::InOrder;
         }
-        if self.immediate_in_flight >= limits::IMMEDIATE_COMMANDS_MAX {
+        if self.immediate_in_flight >= immediate_places(bhs.opcode()) {
             self.reject(bhs, RejectReason::ImmediateCommandReject, turn);
             return false;
         }
@@ -221,7 +258,7 @@ impl Session {
     /// Asserts what holds between two calls: for debug builds and tests.
     pub(crate) fn self_check(&self) {
         self.tags.self_check();
-        assert!(self.immediate_in_flight <= limits::IMMEDIATE_COMMANDS_MAX, "{self:?}");
+        assert!(self.immediate_in_flight <= IMMEDIATE_PLACES, "{self:?}");
         let requests = self.window.in_flight() + self.immediate_in_flight;
         assert!(self.tags.count() <= requests, "every task has its place in the window: {self:?}");
     }

@@ -8,10 +8,10 @@
 use crate::action::{Actions, IoResult, Placement};
 use crate::message::{HandedOver, Message, Note};
 use crate::operation::OpId;
+use crate::session::census::SessionCaps;
 use crate::session::connection::{Incoming, Phase};
 use crate::session::directory::SessionInfo;
 use crate::session::full_feature::EndedPdu;
-use crate::session::registry::Applicant;
 use crate::session::sessions::Sessions;
 use crate::session::{endings, full_feature};
 use crate::task::tasks::{Neighbours, Tasks};
@@ -36,6 +36,8 @@ pub struct ShardOptions {
     pub reactors: u8,
     /// How the reactor's pool is cut: the shard lends its buffers.
     pub layout: PoolLayout,
+    /// How many sessions each address and each initiator may have.
+    pub caps: SessionCaps,
     /// How long a login may take.
     pub login_time_max: Duration,
     /// Fills a slice with random bytes that nobody can guess: challenges and tags.
@@ -62,6 +64,8 @@ pub struct Shard {
     units: Units,
     wakes: Wakes,
     next_tick: Option<Instant>,
+    /// The last tick came late and judged nothing.
+    tick_was_late: bool,
     /// Room for the connections that a tick looks at, so that ticks do not allocate.
     ticked: Vec<ConnId>,
 }
@@ -96,7 +100,8 @@ impl Shard {
     /// When the node has no reactor.
     pub fn new(options: ShardOptions, catalog: Arc<Catalog>) -> Self {
         assert!(options.reactors > 0, "a node has at least one reactor");
-        let mut sessions = Sessions::new(options.reactors, options.login_time_max, options.entropy);
+        let ShardOptions { reactors, caps, login_time_max, entropy, .. } = options;
+        let mut sessions = Sessions::new(reactors, caps, login_time_max, entropy);
         let mut units = Units::default();
         units.follow(&catalog);
         sessions.catalog = catalog;
@@ -107,6 +112,7 @@ impl Shard {
             units,
             wakes: Wakes::default(),
             next_tick: None,
+            tick_was_late: false,
             ticked: Vec::new(),
         }
     }
@@ -232,6 +238,15 @@ impl Shard {
         self.settle(now, actions);
     }
 
+    /// The answer to [`crate::Action::Probe`]: the socket has moved bytes, so that the initiator
+    /// lives, however slowly it reads or sends.
+    pub fn handle_progress(&mut self, now: Instant, conn: ConnId) {
+        // The session may have ended since the shard asked.
+        if let Some(session) = self.sessions.session_mut(conn) {
+            session.ping.alive_at = now;
+        }
+    }
+
     /// A backend operation has ended.
     ///
     /// # Panics
@@ -287,6 +302,14 @@ impl Shard {
 
     /// The moment that [`Self::poll_timeout`] named has come.
     pub fn handle_timeout(&mut self, now: Instant, actions: &mut Actions) {
+        // A tick that comes late had to wait for a core that stood still. What peers have sent
+        // meanwhile waits, too: it counts before a deadline does. Twice in a row would be a core
+        // that is always late, and its deadlines must come some time.
+        let is_late = self.next_tick.take().is_some_and(|due| now.since(due) >= TICK);
+        self.tick_was_late = is_late && !self.tick_was_late;
+        if self.tick_was_late {
+            return self.schedule_tick(now);
+        }
         let turn = turn!(self, now, actions);
         self.sessions.registry.refuse_overdue(turn);
         let mut conns = std::mem::take(&mut self.ticked);
@@ -295,7 +318,6 @@ impl Shard {
             self.sessions.check_deadlines(conn, turn);
         }
         self.ticked = conns;
-        self.next_tick = None;
         self.settle(now, actions);
         if !self.is_idle() || self.sessions.registry.has_successors() {
             self.schedule_tick(now);
@@ -402,14 +424,18 @@ impl Shard {
             }
             Note::Ask { volume, ticket, job } => units.handle_ask(volume, ticket, job, turn),
             Note::Cancel { volume, ticket } => units.handle_cancel(volume, ticket, turn),
+            Note::DiscoveryEntered(entered) => sessions.discovery_entered(from, entered, turn),
+            Note::DiscoveryOver { source } => sessions.registry.handle_discovery_over(source),
             Note::Displace { nexus, tsih } => sessions.displace(nexus, tsih, turn),
             Note::Do(duty) => {
                 jobs::perform(duty, tasks, &mut Neighbours { sessions, units }, turn);
             }
             Note::Done { volume, number } => units.handle_done(volume, number, turn),
+            Note::EnterDiscovery { conn, source } => {
+                sessions.registry.handle_enter_discovery(from, conn, source, turn);
+            }
             Note::Load { sessions: count } => sessions.registry.handle_load(from, count),
-            Note::Register { conn, nexus, place, joins } => {
-                let applicant = Applicant { reactor: from, conn, place, joins };
+            Note::Register { nexus, applicant } => {
                 sessions.registry.handle_register(applicant, nexus, turn);
                 self.schedule_tick(now);
             }

@@ -6,6 +6,7 @@ mod data_forms;
 mod framing;
 mod hostile;
 mod initiator;
+mod limits;
 mod logical_units;
 pub(crate) mod parts;
 mod registration;

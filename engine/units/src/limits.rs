@@ -6,9 +6,40 @@ use std::time::Duration;
 /// room for reconnect storms, in which an old and a new connection live side by side.
 pub const CONNECTIONS_PER_REACTOR_MAX: u32 = 4096;
 
-/// Connections that have not logged in yet, per peer address: a host logs in on a handful of
-/// paths at once; a peer that opens more is not an initiator.
-pub const HALF_OPEN_LOGINS_PER_ADDRESS_MAX: u32 = 16;
+/// Connections of one address in their login phase, on one reactor. A hypervisor with 256 paths
+/// logs in on all of them at once after a power failure, and none of these logins may be turned
+/// away; twice that leaves seven eighths of the reactor to other addresses. They cost some KiB
+/// each, and [`LOGIN_TIME_MAX`] ends those that are silent.
+pub const HALF_OPEN_LOGINS_PER_ADDRESS_MAX: u32 = 512;
+
+/// Further connections of such an address whose first request is answered "out of resources", so
+/// that an honest initiator knows why it is refused. What comes beyond is closed unanswered.
+pub const REFUSED_LOGINS_PER_ADDRESS_MAX: u32 = 64;
+
+/// How long a connection that is going to be refused may take to send its first request: an
+/// initiator sends it at once.
+pub const REFUSED_LOGIN_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Sessions of one address that one registrar admits: half of what a reactor holds, so that one
+/// address does not fill a node of one reactor. Several initiators share an address behind a
+/// router or on a host of virtual machines.
+pub const SESSIONS_PER_ADDRESS_MAX: u32 = 2048;
+
+/// Sessions of one initiator name: 64 targets on 16 paths each.
+pub const SESSIONS_PER_INITIATOR_MAX: u32 = 1024;
+
+/// Discovery sessions of one address that one registrar admits. A host has one or two for the
+/// moment of a SendTargets, and several hosts may share an address.
+pub const DISCOVERY_SESSIONS_PER_ADDRESS_MAX: u32 = 64;
+
+/// Discovery sessions of all addresses that one registrar admits: an eighth of the connections
+/// that a reactor holds. They need no access to any target, so they must not take the places of
+/// sessions that do I/O.
+pub const DISCOVERY_SESSIONS_MAX: u32 = 512;
+
+/// How long a discovery session may stay without a text request. Initiators discover targets in
+/// well under a second and log out.
+pub const DISCOVERY_IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// How long a connection may stay in the login phase: open-iscsi gives up after 15 s itself.
 pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(15);
@@ -21,9 +52,19 @@ pub const COMMAND_WINDOW_MAX: u32 = 128;
 /// buffers can serve at once. What is beyond is answered TASK SET FULL.
 pub const TASKS_PER_REACTOR_MAX: u32 = 65_536;
 
-/// Immediate commands in flight per session, beyond the window (RFC 7143 4.2.2.1). Task
-/// management and NOP-Out are immediate, so there must be room for several at once.
+/// Immediate SCSI commands in flight per session, beyond the window (RFC 7143 4.2.2.1). Initiators
+/// hardly use them.
 pub const IMMEDIATE_COMMANDS_MAX: u32 = 16;
+
+/// Task management functions in flight per session, beyond those. On a disk that hangs, each abort
+/// waits for its task: half of a window of them is more than initiators have open at a time, and
+/// those that come then go on to a reset.
+pub const IMMEDIATE_FUNCTIONS_MAX: u32 = 64;
+
+/// Further immediate requests in flight per session: NOP-Out, text and logout. All but a logout are
+/// answered at once, so these places are always free; without them an initiator takes a target
+/// whose disk hangs for dead.
+pub const IMMEDIATE_REQUESTS_MAX: u32 = 4;
 
 /// Data segment length that the target declares for itself: one MaxBurstLength in one PDU.
 pub const MAX_RECV_DATA_SEGMENT_LENGTH: u32 = 262_144;
@@ -126,7 +167,8 @@ pub const UNIT_ATTENTIONS_MAX: usize = 8;
 /// How long a session may be silent before the target sends a NOP-In ping.
 pub const NOP_IN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long an initiator may take to answer that ping.
+/// How long an initiator may take to answer that ping, or to take or send anything else: one that
+/// reads slowly finds the ping behind all that it has yet to read.
 pub const NOP_IN_ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// How long a send may make no progress before the connection is given up.
@@ -142,6 +184,12 @@ pub const DOOMED_SESSIONS_MAX: usize = 1024;
 
 /// How long the target waits for initiators to log out after it has asked them to.
 pub const ASYNC_LOGOUT_TIME: Duration = Duration::from_secs(3);
+
+/// Copied bytes that wait to be sent on one connection before nothing more is read from it: headers
+/// and the answers to what is not READ. Nearly a send's worth, besides the one that is with the
+/// kernel: honest initiators take their answers, and what waits for one that does not is memory
+/// that it chose.
+pub const SEND_QUEUE_COPIED_BYTES_MAX: usize = 48 << 10;
 
 /// PDUs of one connection that one turn of a reactor handles: one connection cannot starve
 /// its core.

@@ -22,5 +22,6 @@ pub use backends::{HeldFile, Store};
 pub use control_link::Alarm;
 pub use node::{ClosedVolume, Node, NodeOptions, PollMode, StartError, default_layout};
 pub use report::{ReactorReport, ReportRound};
+pub use shard::SessionCaps;
 /// What a daemon needs to open volumes and listening sockets, so that it need not know the ring.
 pub use uring::{MemoryStore, Napi, ReserveDescriptor, affinity, file, limits, signals, socket};

@@ -6,7 +6,7 @@ use crate::control_link::{Alarm, ControlLink, Notice, Notices};
 use crate::mailbox::{Doorbell, PostOffice};
 use crate::reactor::{Mail, Parts, Reactor};
 use crate::report::{Questions, ReactorReport, ReportRound};
-use shard::{Entropy, Shard, ShardOptions};
+use shard::{Entropy, SessionCaps, Shard, ShardOptions};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -47,6 +47,8 @@ pub struct NodeOptions {
     pub sleep_on_disk: bool,
     /// How the kernel polls network cards while a reactor waits; interrupts only where `None`.
     pub napi: Option<Napi>,
+    /// How many sessions each address and each initiator may have.
+    pub caps: SessionCaps,
     /// How long a login may take.
     pub login_time_max: Duration,
 }
@@ -62,6 +64,7 @@ impl NodeOptions {
             layout: default_layout(1),
             sleep_on_disk: true,
             napi: None,
+            caps: SessionCaps::default(),
             login_time_max: limits::LOGIN_TIME_MAX,
         }
     }
@@ -509,6 +512,7 @@ fn shard(at: usize, options: &NodeOptions, catalog: Arc<Catalog>) -> Shard {
         id: ReactorId(small(at)),
         reactors: small(options.cores.len()),
         layout: options.layout.clone(),
+        caps: options.caps,
         login_time_max: options.login_time_max,
         entropy: entropy(),
     };

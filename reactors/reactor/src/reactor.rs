@@ -84,6 +84,8 @@ pub(crate) struct Reactor {
     worked_at: Instant,
     /// The last turn found something to do.
     worked: bool,
+    /// When memory that was not needed was given back, the last time.
+    trimmed_at: Instant,
     stopping: bool,
     /// After the order to shut down: whether the control thread knows that nothing is left.
     drained: Option<bool>,
@@ -98,6 +100,9 @@ const COMPLETIONS_PER_TURN_MAX: usize = 512;
 /// for a read: sleeping at once cost 20 to 40 us of wake-up at queue depth 1, and never sleeping up
 /// to a third of the rate of writes that allocate.
 const DISK_SPIN: Duration = Duration::from_micros(100);
+
+/// How often memory is given back that was not needed since the last time.
+const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a reactor sleeps at most: a bound on what a lost wake-up could cost.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
@@ -128,6 +133,7 @@ impl Reactor {
             now,
             worked_at: now,
             worked: false,
+            trimmed_at: now,
             stopping: false,
             drained: None,
             warnings: parts.warnings,
@@ -149,11 +155,12 @@ impl Reactor {
         let mut worked = self.read_commands();
         worked |= self.read_mail();
         worked |= self.reap();
-        worked |= self.fire_timers();
         worked |= self.listeners.retry(now, &mut self.buffers.ring);
         worked |= self.take_maps();
         worked |= self.retry_deferred();
         worked |= self.serve_listed();
+        // Behind the bytes that have come: they count before a deadline does.
+        worked |= self.fire_timers();
         let control = &mut self.control;
         let closed = |volume| control.post(Notice::Closed(volume));
         self.backends.files.close_retired(&mut self.buffers, closed);
@@ -303,6 +310,10 @@ impl Reactor {
     }
 
     fn fire_timers(&mut self) -> bool {
+        if self.now.since(self.trimmed_at) >= TRIM_INTERVAL {
+            self.trimmed_at = self.now;
+            self.buffers.ring.trim_parcels();
+        }
         if self.shard.poll_timeout().is_none_or(|at| at > self.now) {
             return false;
         }

@@ -38,6 +38,8 @@ pub(crate) struct Stream {
     pub(crate) pending: Option<Pending>,
     pub(crate) out: Outbound<Parcel>,
     pub(crate) fate: Fate,
+    /// Bytes that its socket had moved when that was last looked at.
+    moved: Option<u64>,
     /// It is in the list of connections to look at.
     is_listed: bool,
 }
@@ -136,6 +138,7 @@ impl<L> Streams<L> {
             pending: None,
             out: Outbound::default(),
             fate: Fate::Open,
+            moved: None,
             is_listed: false,
         };
         match self.table.insert(Connection { stream, link }) {
@@ -306,7 +309,21 @@ impl Stream {
     /// Whether so much waits to be sent that nothing more should be read.
     #[inline]
     pub(crate) fn is_backed_up(&self) -> bool {
-        self.out.backlog() >= PARCELS_MAX
+        self.out.backlog() > 0 && self.is_behind()
+    }
+
+    #[cold]
+    fn is_behind(&self) -> bool {
+        let copied: usize = self.out.waiting().map(Parcel::inline_bytes).sum();
+        copied >= limits::SEND_QUEUE_COPIED_BYTES_MAX || self.out.backlog() >= PARCELS_MAX
+    }
+
+    /// Whether the socket has moved bytes, either way, since this was last asked; false the first
+    /// time. It costs a system call.
+    pub(crate) fn has_progress(&mut self, buffers: &Buffers) -> bool {
+        let moved = buffers.ring.bytes_moved(self.socket);
+        let before = std::mem::replace(&mut self.moved, moved);
+        before.is_some() && moved > before
     }
 
     /// Whether the next bytes of the peer are wanted and none are here.
@@ -345,6 +362,6 @@ fn take_rest(buffer: RecvBuffer, at: usize, buffers: &mut Buffers) -> Vec<u8> {
 }
 
 /// Parcels of one connection that wait before nothing more is read from it. A full window of the
-/// longest reads is as many; what fills more is a peer that sends and does not read. A parcel of
-/// copied bytes takes some 80 KiB.
+/// longest reads is as many; what fills more is a peer that sends and does not read. Those of
+/// copied bytes, which take 84 KiB each, are bounded by [`limits::SEND_QUEUE_COPIED_BYTES_MAX`].
 const PARCELS_MAX: usize = 16;

@@ -111,6 +111,8 @@ pub struct Driver {
     pub(crate) files: Slab<File>,
     pub(crate) fixed_files: bool,
     pub(crate) gathers: Vec<Gather>,
+    /// How many of them no send has needed lately.
+    pub(crate) gathers_unused: usize,
     pub(crate) gather_parts_max: usize,
     pub(crate) gather_inline_bytes: usize,
     pub(crate) send_flags: i32,
@@ -166,6 +168,7 @@ impl Driver {
             files: Slab::new(options.files),
             fixed_files,
             gathers: Vec::with_capacity(crate::op::GATHERS_KEPT_MAX),
+            gathers_unused: 0,
             gather_parts_max: options.gather_pieces,
             gather_inline_bytes: options.gather_inline_bytes,
             send_flags: libc::MSG_NOSIGNAL | whole,

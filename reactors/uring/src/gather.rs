@@ -190,6 +190,11 @@ impl Gather {
         self.0.total - self.0.sent
     }
 
+    /// Copied bytes, sent or not.
+    pub fn inline_bytes(&self) -> usize {
+        self.0.inline.len()
+    }
+
     /// Whether nothing is left to send.
     pub fn is_empty(&self) -> bool {
         self.len_bytes() == 0

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -41,6 +42,31 @@ pub fn peer_address(socket: impl AsFd) -> io::Result<SocketAddr> {
     let address =
         net::getpeername(socket)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
     Ok(SocketAddr::try_from(address)?)
+}
+
+/// Bytes that the peer of a TCP connection has acknowledged, and that it has sent, together.
+/// `None` where the kernel does not tell, or the socket is not a TCP connection.
+pub(crate) fn bytes_moved(socket: impl AsFd) -> Option<u64> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut len = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
+    // SAFETY: the descriptor is open as long as it is borrowed, and the kernel writes at most
+    // `len` bytes to `info`, which has as many.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    if result != 0 {
+        return None;
+    }
+    // SAFETY: all of its fields are integers, for which zeros and what the kernel wrote are valid.
+    let info = unsafe { info.assume_init() };
+    // An older kernel writes less, and leaves zeros.
+    Some(info.tcpi_bytes_acked + info.tcpi_bytes_received)
 }
 
 /// The options of a connection.
@@ -200,7 +226,8 @@ const KEEPALIVE_PROBES: u32 = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{TcpListener, TcpStream};
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
 
     #[test]
     fn a_port_in_use_is_reported_with_a_way_to_find_the_process() {
@@ -223,6 +250,24 @@ mod tests {
         let port = local_address(&six).unwrap().port();
         let four = listen(SocketAddr::from(([0, 0, 0, 0], port)), 16);
         assert!(!matches!(four, Err(ListenError::Kernel { .. })));
+    }
+
+    #[test]
+    fn bytes_moved_count_what_the_peer_acknowledged_and_sent() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut socket, _) = listener.accept().unwrap();
+        let start = bytes_moved(&socket).unwrap();
+        peer.write_all(&[1; 100]).unwrap();
+        socket.read_exact(&mut [0; 100]).unwrap();
+        assert_eq!(bytes_moved(&socket).unwrap() - start, 100);
+        socket.write_all(&[1; 50]).unwrap();
+        peer.read_exact(&mut [0; 50]).unwrap();
+        // The acknowledgement may still be on its way: it comes with the next bytes, at the latest.
+        peer.write_all(&[1; 7]).unwrap();
+        socket.read_exact(&mut [0; 7]).unwrap();
+        assert_eq!(bytes_moved(&socket).unwrap() - start, 157);
+        assert_eq!(bytes_moved(UdpSocket::bind("127.0.0.1:0").unwrap()), None);
     }
 
     #[test]

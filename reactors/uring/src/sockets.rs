@@ -71,6 +71,13 @@ impl Driver {
         }
     }
 
+    /// Bytes that the peer has acknowledged and sent since the connection began: they grow as long
+    /// as it takes or sends anything. `None` where the kernel does not tell.
+    pub fn bytes_moved(&self, id: SocketId) -> Option<u64> {
+        let socket = self.socket(id).ok()?;
+        crate::socket::bytes_moved(&socket.fd)
+    }
+
     /// Closes a socket: cancels what is in flight and closes the descriptor when the last of it
     /// has ended. The completions still come with their tokens and what they held; the last one
     /// is [`Completion::Closed`].

@@ -203,6 +203,30 @@ impl Daemon {
         }
     }
 
+    /// Stops it in its tracks, as a debugger or a host without CPU time does (SIGSTOP).
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`Self::pause`].
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// The bytes of memory that it has in use (VmRSS), without huge pages.
+    pub fn memory_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("the daemon runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB");
+        kib << 10
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process id"), signal).expect("the daemon runs");
+    }
+
     /// Waits for its end and gives the exit status.
     pub fn wait_for_end(&mut self) -> ExitStatus {
         let ended = self.output.wait_for_end(DAEMON_TIME_MAX);

@@ -5,9 +5,39 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use e2e::{Setup, Subject, inquiry_is_answered};
 use initiator::{Connection, Login, Session, Stage, encode_keys};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Connections of one address that may be half open: the cap of the daemon.
-const HALF_OPEN_MAX: usize = 16;
+const HALF_OPEN_MAX: usize = 512;
+
+/// Further ones that are told why they are refused.
+const REFUSED_MAX: usize = 64;
+
+/// Discovery sessions of one address: the cap of the daemon.
+const DISCOVERY_MAX: usize = 64;
+
+/// Out of resources (RFC 7143 11.13.5).
+const OUT_OF_RESOURCES: u16 = 0x0302;
+
+/// A daemon that lets logins take their time, so that no slow machine ends them.
+const PATIENT: &str = r#"
+[node]
+state_dir = "STATE"
+control = "CONTROL"
+login_timeout_s = 300
+
+[[portal]]
+address = "PORTAL"
+
+[[volume]]
+name = "one"
+kind = "memory"
+size = "1MiB"
+
+[[target]]
+name = "iqn.2026-11.local.pollux:demo"
+luns = { 0 = "one" }
+"#;
 
 /// A connection from another address of loopback.
 fn connect_from(address: Ipv4Addr, portal: SocketAddr) -> Connection {
@@ -17,36 +47,74 @@ fn connect_from(address: Ipv4Addr, portal: SocketAddr) -> Connection {
     Connection::over(TcpStream::from(stream)).expect("a connection")
 }
 
-/// Whether a login succeeds on a connection.
-fn logs_in(subject: &Subject, connection: &mut Connection) -> bool {
-    let login = subject.login();
+/// The status of a login on a connection.
+fn login_status(connection: &mut Connection, login: &Login) -> u16 {
     let mut keys = encode_keys(&login.identity());
     keys.extend_from_slice(&encode_keys(login.offers()));
     let request = login.request(Stage::Operational, Some(Stage::FullFeature), &keys);
-    login.round(connection, &request).is_ok_and(|reply| reply.status == 0 && reply.transit)
+    login.round(connection, &request).expect("a login response").status
+}
+
+/// Raises the limit of this process on descriptors as far as it goes.
+fn open_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    setrlimit(Resource::Nofile, raised).expect("a limit up to the hard one");
 }
 
 #[test]
 fn half_open_logins_are_capped_for_each_address() {
-    let Some(subject) = Subject::start_own(Setup::demo()) else { return };
+    open_many_files();
+    let Some(subject) = Subject::start_own(Setup::demo().with_config(PATIENT)) else { return };
     let mut established = subject.session();
-    let mut connections = (0..40).map(|_| subject.connect()).collect::<Vec<_>>();
-    // They are accepted in their order, so that all are when the last one is refused.
-    let mut last = connections.pop().expect("there are 40");
-    last.drain_until_closed().expect("the last one is refused");
+    let mut connections = (0..HALF_OPEN_MAX).map(|_| subject.connect()).collect::<Vec<_>>();
+    let mut refused = subject.connect();
+    assert_eq!(login_status(&mut refused, &subject.login()), OUT_OF_RESOURCES);
+    refused.drain_until_closed().expect("it is closed behind the answer");
+    connections.extend((0..=REFUSED_MAX).map(|_| subject.connect()));
+    // They are accepted in their order, so that all are when the last one is closed.
+    let mut last = connections.pop().expect("there are some");
+    last.drain_until_closed().expect("the last one is closed");
     established.ping(b"still here").expect("a session is not touched");
     let elsewhere = connect_from(Ipv4Addr::new(127, 0, 0, 2), subject.portal);
     let mut neighbour = Session::login(elsewhere, &Login::normal(&subject.target))
         .expect("another address is not touched");
     inquiry_is_answered(&mut neighbour, subject.lun);
-    let mut served = 0;
-    for connection in &mut connections {
-        served += usize::from(logs_in(&subject, connection));
-    }
-    assert!((1..=HALF_OPEN_MAX).contains(&served), "{served} of 40 could log in");
+    let first = login_status(&mut connections[0], &subject.login());
+    assert_eq!(first, 0, "one that came in time is served");
     drop(connections);
     subject.finish(neighbour);
     subject.finish(established);
+}
+
+/// More than 16 logins of one address in progress were reset: a host that lost all of its paths
+/// at once did not get them back.
+#[test]
+fn logins_of_one_address_that_come_all_at_once_all_succeed() {
+    open_many_files();
+    let Some(subject) = Subject::start_own(Setup::demo().with_config(PATIENT)) else { return };
+    let mut connections = (0..256).map(|_| subject.connect()).collect::<Vec<_>>();
+    for connection in connections.iter_mut().rev() {
+        assert_eq!(login_status(connection, &subject.login()), 0);
+    }
+    drop(connections);
+    subject.assert_serves();
+}
+
+/// Discovery needs no access to any target. Thousands of such sessions took the places of all.
+#[test]
+fn discovery_sessions_of_one_address_leave_places_to_all_others() {
+    let Some(subject) = Subject::start_own(Setup::demo().with_config(PATIENT)) else { return };
+    let mut finders = (0..DISCOVERY_MAX + 16).map(|_| subject.connect()).collect::<Vec<_>>();
+    let statuses = finders.iter_mut().map(|finder| login_status(finder, &Login::discovery()));
+    let (begun, refused): (Vec<_>, Vec<_>) = statuses.partition(|status| *status == 0);
+    assert_eq!((begun.len(), refused), (DISCOVERY_MAX, vec![OUT_OF_RESOURCES; 16]));
+    subject.assert_serves();
+    let elsewhere = connect_from(Ipv4Addr::new(127, 0, 0, 2), subject.portal);
+    let mut other = Session::login(elsewhere, &Login::discovery()).expect("another address");
+    assert_eq!(other.send_targets("All").expect("the targets").len(), 2);
+    subject.finish(other);
+    drop(finders);
 }
 
 #[test]

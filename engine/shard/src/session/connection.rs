@@ -16,6 +16,9 @@ pub(crate) struct Connection {
     pub(crate) local: SocketAddr,
     pub(crate) phase: Phase,
     pub(crate) incoming: Incoming,
+    /// Its address has too many logins in progress, or the core is full: its first request is
+    /// refused.
+    pub(crate) is_surplus: bool,
     /// A login request has come: until then the peer is not known to speak iSCSI.
     pub(crate) login_began: bool,
     /// The header of the PDU that comes in.
@@ -24,7 +27,8 @@ pub(crate) struct Connection {
     pub(crate) filling: Option<BufId>,
     /// The data segment that comes in, if it is for the engine.
     pub(crate) segment: Vec<u8>,
-    /// When the phase must be over: the login, or the wait for the peer to close.
+    /// When the phase must be over: the login, the wait for the peer to close, or a discovery
+    /// session without a text request.
     pub(crate) deadline: Instant,
 }
 
@@ -116,6 +120,7 @@ impl Connection {
             local,
             phase: Phase::Login(Box::new(login)),
             incoming: Incoming::Dropped,
+            is_surplus: false,
             login_began: false,
             header: Bhs::new([0; 48]),
             filling: None,

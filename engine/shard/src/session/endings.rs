@@ -1,11 +1,12 @@
 //! The ends of connections and sessions: deadlines, logout requests, and what a session leaves.
 
+use crate::action::Action;
 use crate::message::{Job, Note};
 use crate::session::connection::Phase;
-use crate::session::nexus::{Holder, Nexus};
+use crate::session::nexus::{Holder, Nexus, registrar_of};
 use crate::session::pings::{self, Due};
 use crate::session::sessions::Sessions;
-use crate::session::{Session, Stamp};
+use crate::session::{Purpose, Session, Stamp};
 use crate::task::tasks::{Neighbours, Tasks};
 use crate::task::waiting::Then;
 use crate::turn::Turn;
@@ -44,15 +45,11 @@ impl Sessions {
             Phase::Login(_) | Phase::LoggedOut => overdue,
             // The registrar answers in bounded time.
             Phase::Registering(_) => false,
-            Phase::FullFeature(session) if session.logout_requested && overdue => true,
-            Phase::FullFeature(session) => match session.ping.due(turn.now) {
-                Due::Nothing => false,
-                Due::Ping => {
-                    pings::send(session, turn);
-                    false
-                }
-                Due::End => true,
-            },
+            Phase::FullFeature(session) => {
+                // A discovery session may be idle for some time only.
+                let is_limited = session.logout_requested || session.nexus().is_none();
+                (is_limited && overdue) || ping_if_due(session, turn)
+            }
         };
         if ends {
             self.drop_connection(conn, turn);
@@ -102,6 +99,17 @@ impl Sessions {
     }
 }
 
+/// Does what the silence of an initiator calls for; says whether it is the end of the session.
+fn ping_if_due(session: &mut Session, turn: &mut Turn<'_>) -> bool {
+    match session.ping.due(turn.now) {
+        Due::Nothing => {}
+        Due::Ping => pings::send(session, turn),
+        Due::Probe => turn.push(Action::Probe(session.conn)),
+        Due::End => return true,
+    }
+    false
+}
+
 /// [`limits::ASYNC_LOGOUT_TIME`] as Parameter3 has it.
 #[expect(clippy::cast_possible_truncation, reason = "checked at compile time")]
 const ASYNC_LOGOUT_SECONDS: u16 = {
@@ -144,8 +152,14 @@ pub(crate) fn session_over(
     tasks: &mut Tasks,
     turn: &mut Turn<'_>,
 ) {
-    // A discovery session leaves nothing.
-    let Some(nexus) = session.nexus().cloned() else { return };
+    let nexus = match &session.purpose {
+        Purpose::Normal { nexus, .. } => nexus.clone(),
+        // It had no tasks.
+        Purpose::Discovery(source) => {
+            let registrar = registrar_of(&session.initiator_name, turn.cores.count);
+            return turn.post(registrar, Note::DiscoveryOver { source: *source });
+        }
+    };
     let then = Then::SessionOver { nexus, tsih: session.tsih };
     tasks.when_quiet(tasks_of_session, then, turn);
 }

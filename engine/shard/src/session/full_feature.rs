@@ -18,7 +18,7 @@ use iscsi::pdu::{
 };
 use iscsi::{Bhs, InitiatorTaskTag, Opcode, TargetTransferTag, TextSession};
 use scsi::Sense;
-use units::{ConnId, Key, Lun, Mutant, Serial32};
+use units::{ConnId, Key, Lun, Mutant, Serial32, limits};
 
 /// The header of a PDU in full feature phase. `connection` has a session.
 #[inline]
@@ -31,7 +31,7 @@ pub(crate) fn header(
 ) -> Placement {
     let Connection { phase, incoming, filling, .. } = connection;
     let Some(session) = phase.session_mut() else { unreachable!("it is in full feature phase") };
-    session.ping.received_at = turn.now;
+    session.ping.alive_at = turn.now;
     // RFC 7143 11.14: after a logout request no new request is sent. What comes nevertheless
     // would begin a task whose session is about to go.
     if session.logging_out && bhs.opcode() != Opcode::NopOut {
@@ -323,10 +323,14 @@ fn send_logout_response(
 fn text(conn: ConnId, request: &TextRequest, sessions: &mut Sessions, turn: &mut Turn<'_>) {
     // The session may have ended since the header came.
     let Some((connection, view, _)) = sessions.with_view(conn) else { return };
-    let Connection { phase, segment, local, peer, header: bad, .. } = connection;
+    let Connection { phase, segment, local, peer, header: bad, deadline, .. } = connection;
     let text = std::mem::take(segment);
     let Some(session) = phase.session_mut() else { return };
     session.retire(request.immediate);
+    if !session.logout_requested {
+        // What a discovery session is there for: it is not idle.
+        *deadline = turn.now.after(limits::DISCOVERY_IDLE_TIME_MAX);
+    }
     let target = session.target().cloned();
     let asker = TextSession {
         initiator_name: &session.initiator_name,

@@ -2,15 +2,17 @@
 
 use crate::action::{Action, Placement, SendData};
 use crate::message::{HandedOver, Note};
+use crate::session::census::Source;
 use crate::session::connection::{Incoming, Phase, Registering};
-use crate::session::nexus::{Nexus, NexusName};
+use crate::session::nexus::{Nexus, NexusName, registrar_of};
+use crate::session::registry::{Applicant, DiscoveryEntered};
 use crate::session::sessions::Sessions;
 use crate::session::{Purpose, Session};
 use crate::turn::Turn;
 use iscsi::pdu::{LoginRequest, LoginResponse, LoginStatus};
 use iscsi::{Bhs, LoginStep, SessionRequest, SessionType};
 use std::sync::Arc;
-use units::ConnId;
+use units::{ConnId, ReactorId, limits};
 
 impl Sessions {
     /// The header of a PDU in login phase.
@@ -55,6 +57,11 @@ impl Sessions {
         let Some((connection, view, entropy)) = self.with_view(conn) else { return };
         let text = std::mem::take(&mut connection.segment);
         let Phase::Login(login) = &mut connection.phase else { return };
+        if connection.is_surplus {
+            let response = login.refuse(&connection.header, LoginStatus::OutOfResources);
+            send_login(conn, &response, Vec::new(), turn);
+            return self.drop_connection(conn, turn);
+        }
         match login.handle_request(request, &text, &view, entropy) {
             LoginStep::Respond { header, text } => send_login(conn, &header, text, turn),
             LoginStep::Refuse { header, text, .. } => {
@@ -77,26 +84,40 @@ impl Sessions {
             })),
         };
         let joins = (request.tsih != 0).then_some(request.tsih);
-        // A discovery session is over soon; it stays where it is.
-        let place = if nexus.is_some() {
-            self.registry.place_session(turn.cores.own)
-        } else {
-            turn.cores.own
-        };
+        // Discovery sessions, too: a swarm of them must not fill the core that accepts.
+        let place = self.registry.place_session(turn.cores.own);
         let Some(connection) = self.get_mut(conn) else { unreachable!("it has just logged in") };
+        let source = Source::of(connection.peer.ip());
+        let registrar = registrar_of(&request.initiator_name, turn.cores.count);
         let phase = std::mem::replace(&mut connection.phase, Phase::LoggedOut);
         let Phase::Login(login) = phase else { unreachable!("a login ends once") };
         let waiting = Registering { login: *login, request, place };
         connection.phase = Phase::Registering(Box::new(waiting));
         match nexus {
-            None => {
-                let tsih = self.registry.discovery_tsih(turn.cores.own);
-                self.open_session(conn, Purpose::Discovery, tsih, turn);
-            }
+            None => turn.post(registrar, Note::EnterDiscovery { conn, source }),
             Some(nexus) => {
-                let registrar = nexus.registrar(turn.cores.count);
-                turn.post(registrar, Note::Register { conn, nexus, place, joins });
+                let applicant = Applicant { reactor: turn.cores.own, conn, place, source, joins };
+                turn.post(registrar, Note::Register { nexus, applicant });
             }
+        }
+    }
+
+    /// Handles [`Note::DiscoveryEntered`] of a registrar.
+    pub(crate) fn discovery_entered(
+        &mut self,
+        registrar: ReactorId,
+        entered: DiscoveryEntered,
+        turn: &mut Turn<'_>,
+    ) {
+        let DiscoveryEntered { conn, source, outcome } = entered;
+        let is_waiting = self.get(conn).is_some_and(|c| matches!(c.phase, Phase::Registering(_)));
+        match outcome {
+            Ok(tsih) if is_waiting => {
+                self.open_session(conn, Purpose::Discovery(source), tsih, turn);
+            }
+            // The connection is gone: so is the session.
+            Ok(_) => turn.post(registrar, Note::DiscoveryOver { source }),
+            Err(status) => self.refuse_login(conn, status, turn),
         }
     }
 
@@ -161,6 +182,8 @@ impl Sessions {
         if place == turn.cores.own {
             if let Some(connection) = self.get_mut(conn) {
                 connection.phase = Phase::FullFeature(session);
+                // It matters to a discovery session only, until a logout is requested.
+                connection.deadline = turn.now.after(limits::DISCOVERY_IDLE_TIME_MAX);
             }
             turn.push(Action::EnterFullFeaturePhase {
                 conn,

@@ -42,13 +42,19 @@ impl Nexus {
         &self.0
     }
 
-    /// The reactor that keeps the record of this nexus's session. A plain sum spreads well
-    /// enough for something that happens once per login, and it is the same on every core.
+    /// The reactor that keeps the record of this nexus's session.
     pub(crate) fn registrar(&self, reactors: u8) -> ReactorId {
-        let bytes = self.0.initiator_name.bytes().chain(self.0.isid);
-        let sum = bytes.fold(0_u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b)));
-        // The remainder is below a u8.
-        #[expect(clippy::cast_possible_truncation, reason = "less than `reactors`, a u8")]
-        ReactorId((sum % u32::from(reactors.max(1))) as u8)
+        registrar_of(&self.0.initiator_name, reactors)
     }
+}
+
+/// The reactor that keeps the records of an initiator's sessions: one for all of them, because it
+/// counts them. A plain sum spreads well enough for something that happens once per login, and it
+/// is the same on every core.
+pub(crate) fn registrar_of(initiator_name: &str, reactors: u8) -> ReactorId {
+    let bytes = initiator_name.bytes();
+    let sum = bytes.fold(0_u32, |sum, b| sum.wrapping_mul(31).wrapping_add(u32::from(b)));
+    // The remainder is below a u8.
+    #[expect(clippy::cast_possible_truncation, reason = "less than `reactors`, a u8")]
+    ReactorId((sum % u32::from(reactors.max(1))) as u8)
 }

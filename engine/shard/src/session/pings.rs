@@ -13,6 +13,8 @@ pub(crate) enum Due {
     Nothing,
     /// A ping.
     Ping,
+    /// A look at the socket: the ping is not answered yet, and the answer may be behind much else.
+    Probe,
     /// The end of the session: the ping was not answered.
     End,
 }
@@ -20,11 +22,11 @@ pub(crate) enum Due {
 impl Ping {
     /// What is due at `now`.
     pub(crate) fn due(&self, now: Instant) -> Due {
-        let silent = now.since(self.received_at);
+        let silent = now.since(self.alive_at);
         match self.outstanding {
             Some((_, sent)) => {
                 let waited = now.since(sent).min(silent);
-                if waited >= limits::NOP_IN_ANSWER_TIME_MAX { Due::End } else { Due::Nothing }
+                if waited >= limits::NOP_IN_ANSWER_TIME_MAX { Due::End } else { Due::Probe }
             }
             None if silent >= limits::NOP_IN_INTERVAL => Due::Ping,
             None => Due::Nothing,
@@ -70,19 +72,19 @@ mod tests {
             (100, None, 109, Due::Nothing),
             (100, None, 110, Due::Ping),
             (100, None, 500, Due::Ping),
-            (100, Some(110), 110, Due::Nothing),
-            (100, Some(110), 129, Due::Nothing),
+            (100, Some(110), 110, Due::Probe),
+            (100, Some(110), 129, Due::Probe),
             (100, Some(110), 130, Due::End),
             // Other PDUs came behind the ping: the initiator lives, whatever it answers.
-            (115, Some(110), 130, Due::Nothing),
-            (115, Some(110), 134, Due::Nothing),
+            (115, Some(110), 130, Due::Probe),
+            (115, Some(110), 134, Due::Probe),
             (115, Some(110), 135, Due::End),
             // A clock that other cores have read later.
             (100, None, 99, Due::Nothing),
         ];
         for (heard, sent, now, due) in rows {
             let outstanding = sent.map(|sent| (TargetTransferTag(7), at(sent)));
-            let ping = Ping { received_at: at(heard), outstanding };
+            let ping = Ping { alive_at: at(heard), outstanding };
             assert_eq!(ping.due(at(now)), due, "heard {heard}, pinged {sent:?}, now {now}");
         }
     }

@@ -1,10 +1,11 @@
 //! The sessions of the node: which core each is on, and where the next one goes.
 //!
-//! Each nexus has a registrar: one shard that every login with that nexus asks. So an older
-//! session of the same nexus is always found and ended first (session reinstatement, RFC 7143
-//! 6.3.5), whatever core it lives on.
+//! Each initiator name has a registrar: one shard that every login of it asks. So an older session
+//! of the same nexus is always found and ended first (session reinstatement, RFC 7143 6.3.5),
+//! whatever core it lives on, and all sessions of an initiator are counted.
 
 use crate::message::Note;
+use crate::session::census::{Census, SessionCaps, Source};
 use crate::session::nexus::Nexus;
 use crate::turn::Turn;
 use iscsi::pdu::LoginStatus;
@@ -16,6 +17,8 @@ use units::{ConnId, Instant, ReactorId, limits};
 pub(crate) struct Registry {
     /// In the order of their names, so that two runs of one history are the same.
     records: BTreeMap<Nexus, Record>,
+    /// The sessions of the records and the discovery sessions, counted.
+    census: Census,
     /// The session handles of the records.
     handles: BTreeSet<u16>,
     /// Sessions that were displaced before they arrived here from the core of their login.
@@ -31,6 +34,7 @@ pub(crate) struct Registry {
 struct Record {
     tsih: u16,
     place: ReactorId,
+    source: Source,
     /// The login that waits for this session to end.
     successor: Option<Successor>,
 }
@@ -59,15 +63,29 @@ pub(crate) struct Applicant {
     pub(crate) conn: ConnId,
     /// Where the session will live.
     pub(crate) place: ReactorId,
+    /// Where it comes from.
+    pub(crate) source: Source,
     /// The session that it wants to join with one more connection.
     pub(crate) joins: Option<u16>,
 }
 
+/// A registrar's answer to a login for a discovery session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DiscoveryEntered {
+    /// Its connection.
+    pub(crate) conn: ConnId,
+    /// Where it comes from.
+    pub(crate) source: Source,
+    /// The session's TSIH, or why there is none.
+    pub(crate) outcome: Result<u16, LoginStatus>,
+}
+
 impl Registry {
     /// An empty registry of a node with this many reactors.
-    pub(crate) fn new(reactors: u8) -> Self {
+    pub(crate) fn new(reactors: u8, caps: SessionCaps) -> Self {
         Self {
             records: BTreeMap::new(),
+            census: Census::new(caps),
             handles: BTreeSet::new(),
             doomed: Vec::new(),
             sessions: vec![0; usize::from(reactors.max(1))],
@@ -159,12 +177,16 @@ impl Registry {
     }
 
     fn enrol(&mut self, applicant: Applicant, nexus: Nexus, turn: &mut Turn<'_>) {
-        let Some(tsih) = self.new_tsih(turn.cores.own) else {
+        let name = &nexus.name().initiator_name;
+        let has_room = self.census.has_room(name, applicant.source);
+        let Some(tsih) = has_room.then(|| self.new_tsih(turn.cores.own)).flatten() else {
             return refuse(applicant, nexus, LoginStatus::OutOfResources, turn);
         };
         let is_new = self.handles.insert(tsih);
         assert!(is_new, "a session handle is given away once");
-        let record = Record { tsih, place: applicant.place, successor: None };
+        self.census.enter(name, applicant.source);
+        let Applicant { place, source, .. } = applicant;
+        let record = Record { tsih, place, source, successor: None };
         let before = self.records.insert(nexus.clone(), record);
         assert!(before.is_none(), "a nexus has one session at a time");
         let note = Note::Registered { conn: applicant.conn, nexus, outcome: Ok(tsih) };
@@ -177,12 +199,36 @@ impl Registry {
         if self.records.get(nexus).is_none_or(|r| r.tsih != tsih) {
             return;
         }
-        let record = self.records.remove(nexus);
+        let Some(record) = self.records.remove(nexus) else { unreachable!("it is there") };
         let was_given = self.handles.remove(&tsih);
         assert!(was_given, "a registered session has a handle of its registrar");
-        if let Some(Successor { applicant, .. }) = record.and_then(|r| r.successor) {
+        self.census.leave(&nexus.name().initiator_name, record.source);
+        if let Some(Successor { applicant, .. }) = record.successor {
             self.enrol(applicant, nexus.clone(), turn);
         }
+    }
+
+    /// Handles [`Note::EnterDiscovery`].
+    pub(crate) fn handle_enter_discovery(
+        &mut self,
+        from: ReactorId,
+        conn: ConnId,
+        source: Source,
+        turn: &mut Turn<'_>,
+    ) {
+        let outcome = if self.census.try_enter_discovery(source) {
+            // It names nothing that a later login could ask for; it only must not be zero.
+            Ok(self.new_tsih(turn.cores.own).unwrap_or(1))
+        } else {
+            Err(LoginStatus::OutOfResources)
+        };
+        let entered = DiscoveryEntered { conn, source, outcome };
+        turn.post(from, Note::DiscoveryEntered(entered));
+    }
+
+    /// Handles [`Note::DiscoveryOver`].
+    pub(crate) fn handle_discovery_over(&mut self, source: Source) {
+        self.census.leave_discovery(source);
     }
 
     /// A session is to end that has not arrived on this core yet.
@@ -226,12 +272,7 @@ impl Registry {
         let is_given = |record: &Record| self.handles.contains(&record.tsih);
         assert!(self.records.values().all(is_given), "a session has a handle that is free");
         assert!(self.doomed.len() <= limits::DOOMED_SESSIONS_MAX, "doomed sessions are bounded");
-    }
-
-    /// A handle for a discovery session, which no registrar knows.
-    pub(crate) fn discovery_tsih(&mut self, own: ReactorId) -> u16 {
-        // It names nothing that a later login could ask for; it only must not be zero.
-        self.new_tsih(own).unwrap_or(1)
+        self.census.self_check(self.records.len());
     }
 }
 
@@ -244,14 +285,15 @@ fn refuse(applicant: Applicant, nexus: Nexus, status: LoginStatus, turn: &mut Tu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::parts::{Queues, key, nexus};
+    use crate::tests::parts::{Queues, key, nexus, nexus_of};
+    use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
     /// The search for a free handle went on until there was one. A reactor that had given all
     /// of its share away, which 64 reactors have after 1024 sessions, never came back from it.
     #[test]
     fn handles_are_unique_and_run_out() {
-        let mut registry = Registry::new(64);
+        let mut registry = Registry::new(64, SessionCaps::default());
         while let Some(tsih) = registry.new_tsih(ReactorId(63)) {
             assert!(tsih != 0 && registry.handles.insert(tsih));
             assert_eq!(tsih % 64, 63);
@@ -263,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_single_reactor_has_all_handles() {
-        let mut registry = Registry::new(1);
+        let mut registry = Registry::new(1, SessionCaps::default());
         while let Some(tsih) = registry.new_tsih(ReactorId(0)) {
             assert!(tsih != 0 && registry.handles.insert(tsih));
         }
@@ -274,7 +316,8 @@ mod tests {
 
     const fn applicant(conn: u32) -> Applicant {
         let reactor = ReactorId(1);
-        Applicant { reactor, conn: ConnId(key(conn)), place: ReactorId(1), joins: None }
+        let source = Source::of(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Applicant { reactor, conn: ConnId(key(conn)), place: ReactorId(1), source, joins: None }
     }
 
     /// What the logins were told: the connection, and the handle of the new session.
@@ -298,7 +341,8 @@ mod tests {
 
     #[test]
     fn a_second_login_of_a_nexus_waits_for_the_end_of_the_first() {
-        let (mut registry, mut queues) = (Registry::new(NODE), Queues::new(0, NODE));
+        let (mut registry, mut queues) =
+            (Registry::new(NODE, SessionCaps::default()), Queues::new(0, NODE));
         registry.handle_register(applicant(1), nexus("a"), &mut queues.turn());
         assert_eq!(registered(&mut queues), [(1, Ok(2))]);
         registry.handle_register(applicant(2), nexus("a"), &mut queues.turn());
@@ -313,7 +357,8 @@ mod tests {
 
     #[test]
     fn a_third_login_of_a_nexus_is_refused_while_the_second_waits() {
-        let (mut registry, mut queues) = (Registry::new(NODE), Queues::new(0, NODE));
+        let (mut registry, mut queues) =
+            (Registry::new(NODE, SessionCaps::default()), Queues::new(0, NODE));
         registry.handle_register(applicant(1), nexus("a"), &mut queues.turn());
         registry.handle_register(applicant(2), nexus("a"), &mut queues.turn());
         queues.notes();
@@ -325,7 +370,8 @@ mod tests {
 
     #[test]
     fn a_login_that_waits_too_long_is_refused_and_may_come_again() {
-        let (mut registry, mut queues) = (Registry::new(NODE), Queues::new(0, NODE));
+        let (mut registry, mut queues) =
+            (Registry::new(NODE, SessionCaps::default()), Queues::new(0, NODE));
         registry.handle_register(applicant(1), nexus("a"), &mut queues.turn());
         registry.handle_register(applicant(2), nexus("a"), &mut queues.turn());
         queues.notes();
@@ -341,7 +387,8 @@ mod tests {
 
     #[test]
     fn no_connection_joins_a_session() {
-        let (mut registry, mut queues) = (Registry::new(NODE), Queues::new(0, NODE));
+        let (mut registry, mut queues) =
+            (Registry::new(NODE, SessionCaps::default()), Queues::new(0, NODE));
         registry.handle_register(applicant(1), nexus("a"), &mut queues.turn());
         queues.notes();
         for (tsih, status) in
@@ -353,9 +400,28 @@ mod tests {
         }
     }
 
+    /// Sessions had no cap at all.
+    #[test]
+    fn an_initiator_that_has_its_share_of_sessions_is_refused_until_one_ends() {
+        let caps = SessionCaps { per_address: 9, per_initiator: 1 };
+        let (mut registry, mut queues) = (Registry::new(NODE, caps), Queues::new(0, NODE));
+        let second = nexus_of("a", [0x80, 0, 0, 0, 0, 2]);
+        registry.handle_register(applicant(1), nexus("a"), &mut queues.turn());
+        assert_eq!(registered(&mut queues), [(1, Ok(2))]);
+        registry.handle_register(applicant(2), second.clone(), &mut queues.turn());
+        assert_eq!(registered(&mut queues), [(2, Err(LoginStatus::OutOfResources))]);
+        registry.handle_register(applicant(3), nexus("a"), &mut queues.turn());
+        assert_eq!(displaced(&mut queues), [2], "the same nexus takes its own place");
+        registry.handle_session_over(&nexus("a"), 2, &mut queues.turn());
+        assert_eq!(registered(&mut queues), [(3, Ok(4))]);
+        registry.handle_session_over(&nexus("a"), 4, &mut queues.turn());
+        registry.handle_register(applicant(4), second, &mut queues.turn());
+        assert_eq!(registered(&mut queues), [(4, Ok(6))]);
+    }
+
     #[test]
     fn a_session_that_was_displaced_before_it_arrived_ends_once() {
-        let mut registry = Registry::new(NODE);
+        let mut registry = Registry::new(NODE, SessionCaps::default());
         registry.doom(nexus("a"), 2);
         assert!(!registry.take_doomed(&nexus("a"), 4));
         assert!(!registry.take_doomed(&nexus("b"), 2));
@@ -365,7 +431,7 @@ mod tests {
 
     #[test]
     fn sessions_go_where_the_fewest_are_or_are_on_their_way_to() {
-        let mut registry = Registry::new(3);
+        let mut registry = Registry::new(3, SessionCaps::default());
         let own = ReactorId(1);
         assert_eq!(registry.place_session(own), ReactorId(1), "it wins a draw");
         assert_eq!(registry.place_session(own), ReactorId(0));

@@ -4,6 +4,7 @@
 use crate::action::{Action, Actions};
 use crate::session::Purpose;
 use crate::session::Session;
+use crate::session::census::{SessionCaps, Source, Tally};
 use crate::session::connection::{Connection, Phase};
 use crate::session::directory::{SessionInfo, View};
 use crate::session::nexus::Nexus;
@@ -12,18 +13,26 @@ use crate::shard::Entropy;
 use crate::turn::Turn;
 use crate::wake::Wake;
 use scsi::Sense;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use units::{ConnId, Instant, Slab, VolumeId, limits};
 use volume::Catalog;
 
+/// Connections of one address in their login phase, those that are going to be refused included.
+const HALF_OPEN_MAX: u32 =
+    limits::HALF_OPEN_LOGINS_PER_ADDRESS_MAX + limits::REFUSED_LOGINS_PER_ADDRESS_MAX;
+
+/// Connections that may log in: the last places of the core are for those that are told that it is
+/// full, and for sessions that come from another core.
+const SERVED_MAX: usize =
+    (limits::CONNECTIONS_PER_REACTOR_MAX - limits::REFUSED_LOGINS_PER_ADDRESS_MAX) as usize;
+
 /// The connections of this core.
 pub(crate) struct Sessions {
     connections: Slab<Connection>,
     /// Connections in their login phase, by address.
-    half_open: BTreeMap<IpAddr, u32>,
+    half_open: Tally<Source>,
     pub(crate) registry: Registry,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) entropy: Entropy,
@@ -33,11 +42,16 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     /// No connection, and an empty catalog.
-    pub(crate) fn new(reactors: u8, login_time_max: Duration, entropy: Entropy) -> Self {
+    pub(crate) fn new(
+        reactors: u8,
+        caps: SessionCaps,
+        login_time_max: Duration,
+        entropy: Entropy,
+    ) -> Self {
         Self {
             connections: Slab::new(limits::CONNECTIONS_PER_REACTOR_MAX),
-            half_open: BTreeMap::new(),
-            registry: Registry::new(reactors),
+            half_open: Tally::default(),
+            registry: Registry::new(reactors, caps),
             catalog: Arc::new(Catalog::default()),
             entropy,
             login_time_max,
@@ -52,16 +66,21 @@ impl Sessions {
         peer: SocketAddr,
         local: SocketAddr,
     ) -> Option<ConnId> {
-        let half_open = self.half_open.get(&peer.ip()).copied().unwrap_or(0);
-        if self.shutting_down || half_open >= limits::HALF_OPEN_LOGINS_PER_ADDRESS_MAX {
+        let source = Source::of(peer.ip());
+        let half_open = self.half_open.count(&source);
+        if self.shutting_down || half_open >= HALF_OPEN_MAX {
             return None;
         }
-        let deadline = now.after(self.login_time_max);
+        let is_surplus = half_open >= limits::HALF_OPEN_LOGINS_PER_ADDRESS_MAX
+            || self.connections.len() >= SERVED_MAX;
+        let time = if is_surplus { limits::REFUSED_LOGIN_TIME_MAX } else { self.login_time_max };
+        let deadline = now.after(time.min(self.login_time_max));
         let mut stat_sn = [0; 4];
         (self.entropy)(&mut stat_sn);
-        let connection = Connection::new(peer, local, deadline, u32::from_be_bytes(stat_sn));
+        let mut connection = Connection::new(peer, local, deadline, u32::from_be_bytes(stat_sn));
+        connection.is_surplus = is_surplus;
         let key = self.connections.insert(connection).ok()?;
-        self.half_open.insert(peer.ip(), half_open + 1);
+        self.half_open.add(source);
         Some(ConnId(key))
     }
 
@@ -75,7 +94,9 @@ impl Sessions {
         local: SocketAddr,
     ) -> Result<ConnId, Box<Session>> {
         assert_eq!(session.tags.count(), 0, "a session moves before its first command");
-        let mut connection = Connection::new(peer, local, now, 0);
+        // It matters to a discovery session only, until a logout is requested.
+        let deadline = now.after(limits::DISCOVERY_IDLE_TIME_MAX);
+        let mut connection = Connection::new(peer, local, deadline, 0);
         connection.phase = Phase::FullFeature(session);
         match self.connections.insert(connection) {
             Ok(key) => {
@@ -173,13 +194,7 @@ impl Sessions {
 
     /// One login fewer from this address.
     pub(crate) fn login_over(&mut self, address: IpAddr) {
-        let Some(count) = self.half_open.get_mut(&address) else {
-            unreachable!("a login that was not counted")
-        };
-        *count -= 1;
-        if *count == 0 {
-            self.half_open.remove(&address);
-        }
+        self.half_open.remove(&Source::of(address));
     }
 
     /// A session has arrived on this core or begins here.
@@ -271,7 +286,7 @@ impl Sessions {
                 "only a session's data goes to buffers"
             );
         }
-        assert_eq!(self.half_open.values().sum::<u32>(), logins, "logins are counted by address");
+        assert_eq!(self.half_open.total(), logins, "logins are counted by address");
     }
 
     /// The sessions of this core. For the control path: it allocates.
@@ -298,6 +313,6 @@ impl Sessions {
     /// Connections in their login phase.
     #[cfg(test)]
     pub(crate) fn half_open_logins(&self) -> u32 {
-        self.half_open.values().sum()
+        self.half_open.total()
     }
 }

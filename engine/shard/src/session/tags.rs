@@ -18,7 +18,8 @@ pub(crate) struct TaskTags {
 const BUCKETS: usize = 64;
 
 const _: () = assert!(
-    limits::COMMAND_WINDOW_MAX + limits::IMMEDIATE_COMMANDS_MAX <= u8::MAX as u32,
+    limits::COMMAND_WINDOW_MAX + limits::IMMEDIATE_COMMANDS_MAX + limits::IMMEDIATE_FUNCTIONS_MAX
+        <= u8::MAX as u32,
     "all tags of a session may fall into one bucket"
 );
 

@@ -4,7 +4,7 @@ use super::world::{Place, Sent, TARGET, World};
 use crate::Placement;
 use iscsi::pdu::{
     DataOut, LoginRequest, LogoutReason, LogoutRequest, NopOut, ScsiCommand, Stage, TaskAttribute,
-    TaskManagementFunction, TaskManagementRequest,
+    TaskManagementFunction, TaskManagementRequest, TextRequest,
 };
 use iscsi::{InitiatorTaskTag, TargetTransferTag};
 use units::{Lun, Serial32};
@@ -143,10 +143,18 @@ impl Initiator {
     /// A connection that has sent its login and not looked at the answer.
     pub(super) fn knock(world: &mut World, core: usize, name: &str, keys: &str) -> Self {
         let place = world.accept(core).unwrap();
-        let text = format!(
-            "InitiatorName=iqn.2026-01.example:{name}\0TargetName={TARGET}\0SessionType=Normal\0\
-             {keys}"
-        );
+        Self::knock_on(world, place, &format!("{name}\0TargetName={TARGET}\0{keys}"))
+    }
+
+    /// The same for a discovery session.
+    pub(super) fn knock_for_discovery(world: &mut World, core: usize) -> Self {
+        let place = world.accept(core).unwrap();
+        Self::knock_on(world, place, "finder\0SessionType=Discovery\0")
+    }
+
+    /// Sends a login on a connection, with text that begins with the end of the initiator's name.
+    pub(super) fn knock_on(world: &mut World, place: Place, text: &str) -> Self {
+        let text = format!("InitiatorName=iqn.2026-01.example:{text}");
         let header = login_header(text.len());
         world.receive(place, header, text.as_bytes());
         Self { place, cmd_sn: 0xffff_fff0, tag: 16 }
@@ -207,6 +215,50 @@ impl Initiator {
         let (tag, header) = self.header(&order);
         world.receive(self.place, header, &order.immediate_data);
         tag
+    }
+
+    /// Sends a command for immediate delivery; returns its tag.
+    pub(super) fn start_immediate(&mut self, world: &mut World, order: &Order) -> u32 {
+        let (tag, mut header) = self.header(order);
+        self.cmd_sn = self.cmd_sn.wrapping_sub(1);
+        header[0] |= 0x40;
+        world.receive(self.place, header, &order.immediate_data);
+        tag
+    }
+
+    /// Answers a ping of the target.
+    pub(super) fn answer_ping(&self, world: &mut World, transfer_tag: u32) {
+        let mut header = [0; 48];
+        NopOut {
+            immediate: true,
+            data_segment_length: 0,
+            lun: Lun::ZERO,
+            initiator_task_tag: InitiatorTaskTag::RESERVED,
+            target_transfer_tag: TargetTransferTag(transfer_tag),
+            cmd_sn: Serial32(self.cmd_sn),
+            exp_stat_sn: Serial32(0),
+        }
+        .emit(&mut header);
+        world.receive(self.place, header, &[]);
+    }
+
+    /// Asks for all targets.
+    pub(super) fn send_targets(&mut self, world: &mut World) {
+        let text = b"SendTargets=All\0";
+        let mut header = [0; 48];
+        TextRequest {
+            immediate: true,
+            is_final: true,
+            continues: false,
+            data_segment_length: u32::try_from(text.len()).unwrap(),
+            lun: Lun::ZERO,
+            initiator_task_tag: InitiatorTaskTag(self.next_tag()),
+            target_transfer_tag: TargetTransferTag::RESERVED,
+            cmd_sn: Serial32(self.cmd_sn),
+            exp_stat_sn: Serial32(0),
+        }
+        .emit(&mut header);
+        world.receive(self.place, header, text);
     }
 
     /// Sends a command and takes all that comes back.

@@ -65,9 +65,14 @@ pub(crate) const fn key(index: u32) -> Key {
 
 /// The nexus of an initiator and the target of the scenarios.
 pub(crate) fn nexus(name: &str) -> Nexus {
+    nexus_of(name, [0x80, 0, 0, 0, 0, 1])
+}
+
+/// The nexus of a port of an initiator.
+pub(crate) fn nexus_of(name: &str, isid: [u8; 6]) -> Nexus {
     Nexus::new(NexusName {
         initiator_name: format!("iqn.2026-01.example:{name}"),
-        isid: [0x80, 0, 0, 0, 0, 1],
+        isid,
         target_name: TARGET.into(),
         portal_group_tag: 1,
     })

@@ -3,7 +3,9 @@
 //! Nothing happens by itself: a test may hold the backend, the wire or the mail, and lets them
 //! go on when it likes.
 
-use crate::{Action, Actions, IoResult, Message, OpId, Placement, SendData, Shard, ShardOptions};
+use crate::{
+    Action, Actions, IoResult, Message, OpId, Placement, SendData, SessionCaps, Shard, ShardOptions,
+};
 use iscsi::Bhs;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -71,6 +73,8 @@ pub(super) struct World {
     pub(super) backend_is_held: bool,
     pub(super) wire_is_held: bool,
     pub(super) mail_is_held: bool,
+    /// Every look at a socket finds that it has moved bytes.
+    pub(super) sockets_move: bool,
 }
 
 /// Volumes behind LUN 0 and on, the first also behind a LUN that is read-only.
@@ -133,6 +137,7 @@ impl World {
                 id: ReactorId(id),
                 reactors,
                 layout,
+                caps: SessionCaps::default(),
                 login_time_max: Duration::from_secs(15),
                 entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
             };
@@ -156,6 +161,7 @@ impl World {
             backend_is_held: false,
             wire_is_held: false,
             mail_is_held: false,
+            sockets_move: false,
         }
     }
 
@@ -164,7 +170,11 @@ impl World {
     }
 
     pub(super) fn accept(&mut self, core: usize) -> Option<Place> {
-        let peer = "192.0.2.1:40000".parse().unwrap();
+        self.accept_from(core, "192.0.2.1:40000")
+    }
+
+    pub(super) fn accept_from(&mut self, core: usize, peer: &str) -> Option<Place> {
+        let peer = peer.parse().unwrap();
         let local = "192.0.2.2:3260".parse().unwrap();
         let conn = self.cores[core].shard.accept(self.now, peer, local)?;
         Some((core, conn))
@@ -380,6 +390,11 @@ impl World {
             Action::Post { to, message } => {
                 self.mail.push_back((core, usize::from(to.0), *message));
             }
+            Action::Probe(conn) => {
+                if self.sockets_move {
+                    self.cores[core].shard.handle_progress(self.now, conn);
+                }
+            }
             Action::Replicate { block, into } => {
                 let buffers = &mut self.cores[core].buffers;
                 let block = bytes_of(buffers, block).to_vec();
@@ -443,6 +458,7 @@ impl World {
             | Action::EnterFullFeaturePhase { .. }
             | Action::HandOver { .. }
             | Action::Post { .. }
+            | Action::Probe(_)
             | Action::Replicate { .. }
             | Action::Return { .. }
             | Action::Send { .. }

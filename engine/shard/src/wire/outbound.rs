@@ -151,11 +151,13 @@ impl<B> Outbound<B> {
         meaning
     }
 
-    /// Keeps the lists of a meaning for the next batch.
+    /// Keeps the lists of a meaning for the next batch, unless that many are kept already.
     #[inline]
     pub fn recycle(&mut self, mut meaning: Meaning) {
-        meaning.clear();
-        self.spare.push(meaning);
+        if self.spare.len() < SPARE_MEANINGS_MAX {
+            meaning.clear();
+            self.spare.push(meaning);
+        }
     }
 
     /// Drops the batch that waits longest. Its buffers go back to the shard: with the batch that
@@ -178,6 +180,11 @@ impl<B> Outbound<B> {
         self.waiting.len()
     }
 
+    /// The bytes of the full batches that wait.
+    pub fn waiting(&self) -> impl Iterator<Item = &B> {
+        self.waiting.iter().map(|batch| &batch.bytes)
+    }
+
     /// Whether a batch is with the kernel.
     pub const fn is_leaving(&self) -> bool {
         self.leaving.is_some()
@@ -188,6 +195,10 @@ impl<B> Outbound<B> {
         self.waiting.is_empty() && self.filling.is_none() && self.leaving.is_none()
     }
 }
+
+/// A connection that keeps up has one batch with the kernel and one that fills; twice that is for
+/// short stalls. A long queue is rare, and its lists are not kept.
+const SPARE_MEANINGS_MAX: usize = 4;
 
 /// The buffer that goes back when this data segment has left.
 #[inline]

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use iscsi::Bhs;
-use shard::{Action, Actions, IoResult, OpId, Placement, SendData, Shard, ShardOptions};
+use shard::{
+    Action, Actions, IoResult, OpId, Placement, SendData, SessionCaps, Shard, ShardOptions,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use units::{BlockSize, ConnId, Instant, PoolLayout, ReactorId, SizeClass, VolumeId};
@@ -68,6 +70,7 @@ impl World {
             id: ReactorId(0),
             reactors: 1,
             layout,
+            caps: SessionCaps::default(),
             login_time_max: Duration::from_secs(15),
             entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
         };
@@ -133,6 +136,7 @@ impl World {
                 | Action::EnterFullFeaturePhase { .. }
                 | Action::HandOver { .. }
                 | Action::Post { .. }
+                | Action::Probe(_)
                 | Action::Replicate { .. }
                 | Action::Return { .. }
                 | Action::ZeroFill(_) => {}

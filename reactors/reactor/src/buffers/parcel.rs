@@ -24,6 +24,11 @@ impl Parcel {
         self.0.is_full_for(inline_bytes)
     }
 
+    /// Copied bytes.
+    pub(crate) fn inline_bytes(&self) -> usize {
+        self.0.inline_bytes()
+    }
+
     /// Bytes that have not been sent yet.
     pub(crate) fn len_bytes(&self) -> u32 {
         self.0.len_bytes()

@@ -62,6 +62,11 @@ impl Ring {
         self.driver.release(socket)
     }
 
+    /// Bytes that the peer has acknowledged and sent so far. It costs a system call.
+    pub(crate) fn bytes_moved(&self, socket: SocketId) -> Option<u64> {
+        self.driver.bytes_moved(socket)
+    }
+
     pub(crate) fn is_receiving(&self, socket: SocketId) -> bool {
         self.driver.is_receiving(socket)
     }
@@ -88,6 +93,11 @@ impl Ring {
     /// An empty parcel.
     pub(crate) fn parcel(&mut self) -> Parcel {
         Parcel(self.driver.gather())
+    }
+
+    /// Frees memory of parcels that was not needed lately.
+    pub(crate) fn trim_parcels(&mut self) {
+        self.driver.trim_gathers();
     }
 
     /// Keeps the memory of a parcel that is not needed any more.

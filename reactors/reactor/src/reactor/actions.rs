@@ -82,6 +82,7 @@ impl Reactor {
                 let unknown = self.outboxes.post(to, Mail::Message(message));
                 debug_assert!(unknown.is_ok(), "a message to a reactor that does not exist");
             }
+            Action::Probe(conn) => self.probe(conn),
             Action::Return { conn, buf } => self.return_buffer(conn, buf),
         }
     }
@@ -125,6 +126,17 @@ impl Reactor {
             }
         }
         self.actions.drop_front();
+    }
+
+    /// Tells the shard whether the socket of a connection has moved bytes since the last time.
+    #[cold]
+    fn probe(&mut self, conn: ConnId) {
+        let key = self.names.find(conn);
+        // It may have been closed meanwhile.
+        let Some(connection) = key.and_then(|key| self.streams.get_mut(key)) else { return };
+        if connection.stream.has_progress(&self.buffers) {
+            self.shard.handle_progress(self.now, conn);
+        }
     }
 
     /// The shard has forgotten a connection: what is queued leaves, then it is closed.

@@ -8,7 +8,7 @@ use crate::control_link::Notices;
 use crate::initiator_link::Agreed;
 use crate::mailbox::PostOffice;
 use crate::streams::Connection;
-use shard::{Action, SendData, ShardOptions};
+use shard::{Action, SendData, SessionCaps, ShardOptions};
 use std::io::{Read, Write};
 use units::{BufSlice, ConnId, Key, PoolLayout, SizeClass, VolumeId, limits};
 use uring::DriverOptions;
@@ -34,6 +34,7 @@ fn reactor_with(driver: DriverOptions) -> Reactor {
             id: ReactorId(0),
             reactors: 1,
             layout: layout(),
+            caps: SessionCaps::default(),
             login_time_max: limits::LOGIN_TIME_MAX,
             entropy: Box::new(|bytes: &mut [u8]| bytes.fill(7)),
         },

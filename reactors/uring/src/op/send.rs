@@ -116,9 +116,17 @@ impl Driver {
 
     /// An empty gather, used before where there is one.
     pub fn gather(&mut self) -> Gather {
-        self.gathers
-            .pop()
-            .unwrap_or_else(|| Gather::new(self.gather_parts_max, self.gather_inline_bytes))
+        let gather = self.gathers.pop();
+        self.gathers_unused = self.gathers_unused.min(self.gathers.len());
+        gather.unwrap_or_else(|| Gather::new(self.gather_parts_max, self.gather_inline_bytes))
+    }
+
+    /// Frees half of the gathers that no send has needed since the last call, but a few: what a
+    /// swarm of busy connections took is given back soon after it is gone.
+    pub fn trim_gathers(&mut self) {
+        let kept = self.gathers.len() - self.gathers_unused.div_ceil(2);
+        self.gathers.truncate(kept.max(GATHERS_ALWAYS_KEPT));
+        self.gathers_unused = self.gathers.len();
     }
 
     /// Gives a gather back, to be used again.
@@ -161,6 +169,9 @@ fn entry(handle: Handle, outgoing: Outgoing, flags: i32) -> squeue::Entry {
         }),
     }
 }
+
+/// Gathers that wait to be used again even where none was needed lately: some 2 MiB.
+const GATHERS_ALWAYS_KEPT: usize = 32;
 
 /// Gathers that wait to be used again: two for each connection that is busy at the same time.
 pub(crate) const GATHERS_KEPT_MAX: usize = 256;

@@ -55,6 +55,8 @@ impl Node {
             Action::Post { to, message } => {
                 self.post(seat, Self::place_of(to), *message, &mut out.scene.run);
             }
+            // A peer of the simulator answers a ping or is gone: none is only slow.
+            Action::Probe(_) => {}
             Action::Replicate { block, into } => self.replicate(seat, block, into, out),
             Action::Return { conn, buf } => self.give_back(seat, conn, buf, out),
             Action::Send { conn, header, data, sample } => {

@@ -5,7 +5,7 @@ use super::socket::Socket;
 use crate::rng::Rng;
 use crate::run::Run;
 use shard::wire::{Contents, Unplaced};
-use shard::{Action, Actions, IoResult, OpId, Shard, ShardOptions};
+use shard::{Action, Actions, IoResult, OpId, SessionCaps, Shard, ShardOptions};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use units::{ConnId, Instant, ReactorId, limits};
@@ -40,6 +40,7 @@ impl Seat {
             id: ReactorId(id),
             reactors: run.plan.reactors,
             layout: run.plan.layout(),
+            caps: SessionCaps::default(),
             login_time_max: limits::LOGIN_TIME_MAX,
             entropy: Box::new(move |bytes: &mut [u8]| bytes.fill_with(|| entropy.byte())),
         };

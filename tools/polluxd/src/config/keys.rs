@@ -10,7 +10,7 @@ use super::key::{Applies, Field, Flag, Key, Kind};
 use super::values::Poll;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use units::PoolLayout;
+use units::{PoolLayout, limits};
 
 /// Makes [`NodeConfig`], its defaults and [`NODE_KEYS`] of the rows below.
 macro_rules! node_keys {
@@ -114,6 +114,12 @@ node_keys! {
     /// that never log in hold the places of those that do.
     login_timeout_s: u32 = 15,
         number(1..=300, "s"), AtRestart, None, Some("login timeout");
+    /// Sessions of one address that each registrar admits. More than all reactors hold is no cap.
+    sessions_per_address: u32 = limits::SESSIONS_PER_ADDRESS_MAX,
+        number(1..=65_535, ""), AtRestart, None, None;
+    /// Sessions of one initiator name.
+    sessions_per_initiator: u32 = limits::SESSIONS_PER_INITIATOR_MAX,
+        number(1..=65_535, ""), AtRestart, None, None;
     /// The IEEE OUI of the NAA 6 names of new volumes.
     naa_oui: Option<[u8; 3]> = None,
         oui("none; new volumes get NAA 3 names"), AtOnce, None, Some("OUI");

@@ -13,7 +13,7 @@ use crate::state::{CATALOG, Removal, StateDir, TargetPorts, durable};
 use crate::storage::path_of;
 use crate::workers::Workers;
 use control_api::VolumeKind;
-use reactor::{Alarm, Napi, Node, NodeOptions, PollMode};
+use reactor::{Alarm, Napi, Node, NodeOptions, PollMode, SessionCaps};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -282,6 +282,10 @@ fn node_options(settings: &Settings, cores: Vec<usize>) -> NodeOptions {
             busy_poll: Duration::from_micros(node.napi_busy_poll_us.into()),
             prefer_busy_poll: node.napi_prefer_busy_poll,
         }),
+        caps: SessionCaps {
+            per_address: node.sessions_per_address,
+            per_initiator: node.sessions_per_initiator,
+        },
         login_time_max: Duration::from_secs(node.login_timeout_s.into()),
     }
 }
