@@ -14,6 +14,7 @@ use crate::session::directory::SessionInfo;
 use crate::session::full_feature::EndedPdu;
 use crate::session::sessions::Sessions;
 use crate::session::{endings, full_feature};
+use crate::task::order;
 use crate::task::tasks::{Neighbours, Tasks};
 use crate::task::waiting::Then;
 use crate::turn::{Cores, Turn};
@@ -389,7 +390,7 @@ impl Shard {
             Wake::Note(note) => self.handle_note(now, self.cores.own, note, actions),
             Wake::Quiet(then) => self.handle_then(now, then, actions),
             Wake::RangeFree(key) => tasks.handle_range_free(key, near, turn),
-            Wake::TaskIsNext(key) => tasks.begin_dormant(key, near, turn),
+            Wake::TaskIsNext(key) => order::begin_dormant(tasks, key, near, turn),
             Wake::TaskMayProceed(key) => tasks.resume(key, near, turn),
             Wake::TaskQuiet(key) => tasks.handle_quiet(key, turn),
         }

@@ -83,7 +83,8 @@ pub const OUTSTANDING_R2T_MAX: u16 = 8;
 /// Bursts of one task that are at the disk or on the wire at once. Two keep both busy.
 pub const BURSTS_PER_TASK_MAX: usize = 4;
 
-/// Buffers of [`BURST_LENGTH_MAX`] that one command needs at once: VERIFY compares one with another.
+/// Buffers of [`BURST_LENGTH_MAX`] that one command needs at once: VERIFY compares one with
+/// another.
 pub const FULL_BUFFERS_PER_COMMAND: u32 = 2;
 
 /// Buffers of any size that one command needs at once: VERIFY with BYTCHK 3 keeps the block that it

@@ -223,8 +223,9 @@ impl Catalog {
         &self.portals
     }
 
-    /// The portal group that a connection to this address of the node belongs to: that of the portal
-    /// with the address, or of the wildcard portal with its port. `None` where no portal is known.
+    /// The portal group that a connection to this address of the node belongs to: that of the
+    /// portal with the address, or of the wildcard portal with its port. `None` where no portal is
+    /// known.
     pub fn portal_group_at(&self, local: SocketAddr) -> Option<u16> {
         let ip = local.ip().to_canonical();
         let rank = |portal: &&Portal| {

@@ -84,8 +84,8 @@ impl MemoryStore {
         for Piece { done, at, len } in pages(start, target.len()) {
             let target = &mut target[done..done + len];
             let shared = self.memory.at(at).as_ptr().cast_const();
-            // SAFETY: `place` found the bytes inside the mapping, which lives as long as `self`. They
-            // are only ever touched through `copy`, here and below.
+            // SAFETY: `place` found the bytes inside the mapping, which lives as long as `self`.
+            // They are only ever touched through `copy`, here and below.
             self.versions.read(at, || unsafe { copy::from_shared(shared, target) });
         }
         Ok(())

@@ -1,9 +1,10 @@
 //! The versions of the pages of a memory volume: copies that see each logical block whole.
 //!
-//! A page that is being written has an odd version. Who reads copies it, and copies it again where the
-//! version was odd or has changed meanwhile; who writes claims the version first. A logical block
-//! lies inside of one page, so nobody sees a half-written one, and two writes of the same block leave
-//! one of them. Several pages share a version: a few kilobytes of them are enough for few reactors.
+//! A page that is being written has an odd version. Who reads copies it, and copies it again where
+//! the version was odd or has changed meanwhile; who writes claims the version first. A logical
+//! block lies inside of one page, so nobody sees a half-written one, and two writes of the same
+//! block leave one of them. Several pages share a version: a few kilobytes of them are enough for
+//! few reactors.
 
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 

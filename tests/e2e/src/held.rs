@@ -26,8 +26,8 @@ const TTL: Duration = Duration::ZERO;
 pub enum Held {
     /// Making a file.
     Create,
-    /// Whatever a served volume does with its file: reads, writes, flushes, changes of its space, and
-    /// queries of where it has blocks.
+    /// Whatever a served volume does with its file: reads, writes, flushes, changes of its space,
+    /// and queries of where it has blocks.
     Io,
     /// Opening a file.
     Open,

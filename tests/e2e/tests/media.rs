@@ -49,8 +49,8 @@ fn lba_status(lun: u16) -> Command {
 }
 
 /// The kernel has a bounded number of workers for what it cannot do at once. The writes of a file
-/// system that hung held all of them, and flushes and UNMAPs of all others waited with them; a query
-/// of the block map held the reactor itself.
+/// system that hung held all of them, and flushes and UNMAPs of all others waited with them; a
+/// query of the block map held the reactor itself.
 #[test]
 fn a_file_system_that_hangs_holds_up_no_other() {
     let daemon = Daemon::demo();

@@ -1,9 +1,9 @@
 //! The order of the tasks of a session at one logical unit (SAM-5 8.6).
 //!
-//! An ORDERED task is a *barrier*: it waits until all tasks before it have ended, and all tasks behind
-//! it wait until it has ended. A HEAD OF QUEUE task waits for nothing, and a SIMPLE one for barriers
-//! only. A task that waits is *dormant*: it takes data that comes unasked, and does nothing else.
-//! The reasons are in docs/decisions/ordered-tasks.md.
+//! An ORDERED task is a *barrier*: it waits until all tasks before it have ended, and all tasks
+//! behind it wait until it has ended. A HEAD OF QUEUE task waits for nothing, and a SIMPLE one for
+//! barriers only. A task that waits is *dormant*: it takes data that comes unasked, and does
+//! nothing else. The reasons are in docs/decisions/ordered-tasks.md.
 
 use crate::session::Session;
 use crate::task::tasks::{Neighbours, Tasks};
@@ -67,75 +67,73 @@ impl TaskOrder {
     }
 }
 
-impl Tasks {
-    /// Gives a new task its place, where it or an earlier one of its session is not SIMPLE.
-    #[cold]
-    pub(crate) fn order(&mut self, key: Key, command: &ScsiCommand, session: &mut Session) {
-        let volume = self.get_mut(key).volume;
-        let is_dormant = match command.attribute {
-            TaskAttribute::Ordered => {
-                let before = self.bring_in_order(key, volume, session);
-                let waits = !before.is_empty();
-                let barrier = Barrier { volume, ordered: key, before, behind: Vec::new() };
-                session.order.barriers.push(barrier);
-                waits
+/// Gives a new task its place, where it or an earlier one of its session is not SIMPLE.
+#[cold]
+pub(crate) fn join(tasks: &mut Tasks, key: Key, command: &ScsiCommand, session: &mut Session) {
+    let volume = tasks.get_mut(key).volume;
+    let is_dormant = match command.attribute {
+        TaskAttribute::Ordered => {
+            let before = bring_in_order(tasks, key, volume, session);
+            let waits = !before.is_empty();
+            let barrier = Barrier { volume, ordered: key, before, behind: Vec::new() };
+            session.order.barriers.push(barrier);
+            waits
+        }
+        TaskAttribute::Simple | TaskAttribute::Untagged => {
+            let barrier = session.order.barriers.iter_mut().rfind(|b| b.volume == volume);
+            let waits = barrier.is_some();
+            if let Some(barrier) = barrier {
+                barrier.behind.push(key);
             }
-            TaskAttribute::Simple | TaskAttribute::Untagged => {
-                let barrier = session.order.barriers.iter_mut().rfind(|b| b.volume == volume);
-                let waits = barrier.is_some();
-                if let Some(barrier) = barrier {
-                    barrier.behind.push(key);
-                }
-                waits
-            }
-            TaskAttribute::HeadOfQueue => false,
-            // There is no ACA condition that could be cleared, because NACA is refused.
-            TaskAttribute::Aca | TaskAttribute::Reserved(_) => {
-                let task = self.get_mut(key);
-                let sense = Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT;
-                return task.fail(Fault::Check(sense));
-            }
-        };
-        let task = self.get_mut(key);
-        task.is_dormant = is_dormant;
-        task.is_in_order |= is_dormant || command.attribute == TaskAttribute::Ordered;
-    }
+            waits
+        }
+        TaskAttribute::HeadOfQueue => false,
+        // There is no ACA condition that could be cleared, because NACA is refused.
+        TaskAttribute::Aca | TaskAttribute::Reserved(_) => {
+            let task = tasks.get_mut(key);
+            let sense = Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT;
+            return task.fail(Fault::Check(sense));
+        }
+    };
+    let task = tasks.get_mut(key);
+    task.is_dormant = is_dormant;
+    task.is_in_order |= is_dormant || command.attribute == TaskAttribute::Ordered;
+}
 
-    /// The tasks of a session at a logical unit but for a new one: they report their ends from now
-    /// on.
-    fn bring_in_order(
-        &mut self,
-        new: Key,
-        volume: Option<VolumeId>,
-        session: &Session,
-    ) -> Vec<Key> {
-        let mut earlier = Vec::new();
-        for key in session.tags.keys().filter(|&key| key != new) {
-            let task = self.get_mut(key);
-            if task.volume == volume && !task.is_management() {
-                task.is_in_order = true;
-                earlier.push(key);
+/// The tasks of a session at a logical unit but for a new one: they report their ends from now
+/// on.
+fn bring_in_order(
+    tasks: &mut Tasks,
+    new: Key,
+    volume: Option<VolumeId>,
+    session: &Session,
+) -> Vec<Key> {
+    let mut earlier = Vec::new();
+    for key in session.tags.keys().filter(|&key| key != new) {
+        let task = tasks.get_mut(key);
+        if task.volume == volume && !task.is_management() {
+            task.is_in_order = true;
+            earlier.push(key);
+        }
+    }
+    earlier
+}
+
+/// Handles [`Wake::TaskIsNext`]. The task may be gone.
+pub(crate) fn begin_dormant(
+    tasks: &mut Tasks,
+    key: Key,
+    neighbours: &mut Neighbours<'_>,
+    turn: &mut Turn<'_>,
+) {
+    tasks.visit(key, neighbours, turn, |task, reach| {
+        task.is_dormant = false;
+        match task.phase {
+            // It was aborted in the same call.
+            Phase::Finished => {}
+            Phase::Collecting | Phase::Draining | Phase::Executing => {
+                bursts::resume(task, reach);
             }
         }
-        earlier
-    }
-
-    /// Handles [`Wake::TaskIsNext`]. The task may be gone.
-    pub(crate) fn begin_dormant(
-        &mut self,
-        key: Key,
-        neighbours: &mut Neighbours<'_>,
-        turn: &mut Turn<'_>,
-    ) {
-        self.visit(key, neighbours, turn, |task, reach| {
-            task.is_dormant = false;
-            match task.phase {
-                // It was aborted in the same call.
-                Phase::Finished => {}
-                Phase::Collecting | Phase::Draining | Phase::Executing => {
-                    bursts::resume(task, reach);
-                }
-            }
-        });
-    }
+    });
 }

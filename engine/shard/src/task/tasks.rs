@@ -13,7 +13,7 @@ use crate::task::respond;
 use crate::task::waiting::Wait;
 use crate::task::work::{Planned, Work};
 use crate::task::{Fault, Phase, Reach, Request, Task};
-use crate::task::{bursts, steps};
+use crate::task::{bursts, order, steps};
 use crate::turn::Turn;
 use crate::unit::units::Units;
 use crate::wake::Wake;
@@ -142,7 +142,7 @@ impl Tasks {
         let is_simple =
             matches!(command.attribute, TaskAttribute::Simple | TaskAttribute::Untagged);
         if !is_simple || !session.order.is_empty() {
-            self.order(key, command, session);
+            order::join(self, key, command, session);
         }
         let Some(task) = self.table.get_mut(key) else { unreachable!("it has just been booked") };
         let unit = task.volume.and_then(|volume| units.get_mut(volume));

@@ -175,8 +175,8 @@ fn attributes_that_the_unit_does_not_have_are_refused() {
     world.assert_at_rest();
 }
 
-/// What waits behind an ordered task holds the data that came with it, and what is in front of it may
-/// need buffers to end.
+/// What waits behind an ordered task holds the data that came with it, and what is in front of it
+/// may need buffers to end.
 #[test]
 fn tasks_that_wait_leave_half_of_the_buffers_to_those_in_front() {
     let mut world = World::with_pool(1, vec![LARGE]);

@@ -74,17 +74,14 @@ impl Fixture {
             self.buffers.ring.submit(Wait::AtMost(Duration::from_secs(1))).unwrap();
             self.buffers.ring.reap(64, &mut completions);
             for completion in completions.drain(..) {
-                match completion {
-                    Completion::Read { token, result, .. }
-                    | Completion::Written { token, result, .. } => {
-                        self.backends.transferred(token, result, &mut self.buffers);
-                    }
-                    Completion::Synced { token, result } => {
-                        let ended = self.backends.ended(token, result, &mut self.buffers);
-                        assert_eq!(ended, Some((OP, IoResult::Done)));
-                        self.ended += 1;
-                    }
-                    _ => {}
+                if let Completion::Read { token, result, .. }
+                | Completion::Written { token, result, .. } = completion
+                {
+                    self.backends.transferred(token, result, &mut self.buffers);
+                } else if let Completion::Synced { token, result } = completion {
+                    let ended = self.backends.ended(token, result, &mut self.buffers);
+                    assert_eq!(ended, Some((OP, IoResult::Done)));
+                    self.ended += 1;
                 }
             }
             while self.backends.files.deferred() > 0 {
@@ -253,11 +250,11 @@ fn a_request_of_a_removed_volume_does_not_reach_the_next_one_at_its_place() {
 #[test]
 fn a_file_system_has_its_share_of_the_workers_and_leaves_the_others_theirs() {
     let directory = tempfile::tempdir().unwrap();
-    let on = |number, name| match file(directory.path(), name) {
-        SharedStore::File { fd, size, trust, .. } => {
-            SharedStore::File { fd, size, trust, device: number }
-        }
-        other => other,
+    let on = |device, name| {
+        let SharedStore::File { fd, size, trust, .. } = file(directory.path(), name) else {
+            unreachable!("a file was made")
+        };
+        SharedStore::File { fd, size, trust, device }
     };
     let (hung, neighbour, healthy) = (FILE, VolumeId(2), VolumeId(3));
     let mut fixture = Fixture::new(&on(1, "hung"));

@@ -1,10 +1,10 @@
 //! What hangs as one: the files of a file system, or a block device.
 //!
-//! What the kernel cannot do without waiting it leaves to one of its workers, of which a reactor has
-//! a bounded number. A file system that hangs would soon hold all of them, and no flush, no UNMAP and
-//! no allocating write of any other would be carried out. So each of them has a share of the workers
-//! ([`WORKERS_PER_FILE_SYSTEM_MAX`]), the reactor has workers for all shares, and what finds no place
-//! in its share waits here.
+//! What the kernel cannot do without waiting it leaves to one of its workers, of which a reactor
+//! has a bounded number. A file system that hangs would soon hold all of them, and no flush, no
+//! UNMAP and no allocating write of any other would be carried out. So each of them has a share of
+//! the workers ([`WORKERS_PER_FILE_SYSTEM_MAX`]), the reactor has workers for all shares, and what
+//! finds no place in its share waits here.
 
 use super::Io;
 use super::maps::Mapper;

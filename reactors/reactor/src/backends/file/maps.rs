@@ -1,6 +1,6 @@
-//! Where a file has blocks (GET LBA STATUS). The ring has no operation for that, and the system call
-//! waits where the file system hangs. So a thread of each domain makes it; it is started by the first
-//! query, which few initiators send.
+//! Where a file has blocks (GET LBA STATUS). The ring has no operation for that, and the system
+//! call waits where the file system hangs. So a thread of each domain makes it; it is started by
+//! the first query, which few initiators send.
 
 use crate::backends::EIO;
 use shard::IoResult;
