@@ -19,7 +19,7 @@ pub(crate) struct Units {
     units: Vec<Option<Box<Unit>>>,
     /// Units of volumes that are gone and whose places others have. They stay for the tasks and
     /// jobs that are left of them.
-    leaving: Vec<Box<Unit>>,
+    leaving: Vec<Unit>,
 }
 
 impl Units {
@@ -32,7 +32,7 @@ impl Units {
 
     #[cold]
     fn find_leaving(&self, volume: VolumeId) -> Option<&Unit> {
-        self.leaving.iter().map(Box::as_ref).find(|unit| unit.volume == volume)
+        self.leaving.iter().find(|unit| unit.volume == volume)
     }
 
     /// The logical unit of a volume, to change it.
@@ -42,11 +42,11 @@ impl Units {
         if unit.volume == volume {
             return Some(unit);
         }
-        self.leaving.iter_mut().map(Box::as_mut).find(|unit| unit.volume == volume)
+        self.leaving.iter_mut().find(|unit| unit.volume == volume)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Unit> {
-        self.units.iter().flatten().chain(&self.leaving).map(Box::as_ref)
+        self.units.iter().filter_map(Option::as_deref).chain(&self.leaving)
     }
 
     /// Follows a new catalog: units come, go or change size. Returns the volumes whose size did.
@@ -70,7 +70,10 @@ impl Units {
                         resized.push(record.id);
                     }
                 }
-                place => self.leaving.extend(place.replace(Box::new(Unit::new(record)))),
+                place => {
+                    let before = place.replace(Box::new(Unit::new(record)));
+                    self.leaving.extend(before.map(|unit| *unit));
+                }
             }
         }
         resized
@@ -81,7 +84,7 @@ impl Units {
         let is_needed = |unit: &Unit| {
             !unit.medium.is_quiet() || !unit.home.is_quiet() || has_tasks(unit.volume)
         };
-        self.leaving.retain(|unit| is_needed(unit));
+        self.leaving.retain(is_needed);
     }
 
     /// Handles [`Note::Ask`] at the home.

@@ -239,11 +239,7 @@ impl fmt::Display for Problem {
             Self::UnknownKey { known } => {
                 write!(f, "unknown key; the keys are {}", known.join(", "))
             }
-            Self::WriteCacheUnused { kind } => write!(
-                f,
-                "the write cache of a {kind} volume is detected; remove the key, which is for \
-                 block volumes only"
-            ),
+            Self::WriteCacheUnused { kind } => f.write_str(&write_cache_unused(kind)),
         }
     }
 }
@@ -256,6 +252,13 @@ const NO_INITIATORS: &str = "an empty list admits no initiator; list initiators,
 
 const SECRET_SHARED: &str = "the target and the initiators have the same secret, so whoever knows \
                              it can pose as either (RFC 7143 9.2.1); use different secrets";
+
+fn write_cache_unused(kind: &str) -> String {
+    format!(
+        "the write cache of a {kind} volume is detected; remove the key, which is for block \
+         volumes only"
+    )
+}
 
 fn absent_volume(name: &str, known: &[String]) -> String {
     if known.is_empty() {

@@ -12,7 +12,7 @@ use units::limits::VOLUME_LOOK_INTERVAL;
 /// What was found, and when to look again.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// `None` while a worker looks: a device that hangs holds up one worker, and is not asked again.
+    /// `None` while a worker looks: a device that hangs holds up one worker only.
     next_at: Option<Instant>,
     damaged: BTreeMap<VolumeId, Damage>,
 }

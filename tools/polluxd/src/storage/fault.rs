@@ -75,12 +75,7 @@ impl fmt::Display for VolumeFault {
                  sectors of {needed} bytes",
                 path.display()
             ),
-            Self::HoldsData { path } => write!(
-                f,
-                "{} already holds data. To serve this data, set adopt = true (perfctl volume \
-                 create: --adopt); otherwise erase or remove it, or choose another path",
-                path.display()
-            ),
+            Self::HoldsData { path } => write!(f, "{} {HOLDS_DATA}", path.display()),
             Self::KindChanged { recorded, configured } => write!(
                 f,
                 "kind is {}, but the volume was created as {} and cannot change; use another name \
@@ -105,14 +100,7 @@ impl fmt::Display for VolumeFault {
             ),
             Self::Open(words) => f.write_str(words),
             Self::Record(fault) => fault.fmt(f),
-            Self::RecordMissing { record, mark } => write!(
-                f,
-                "its record {} is missing. Check that the file system of the state directory is \
-                 mounted, or restore the record from a backup. To give up the volume's identity \
-                 and create the volume again, remove {}",
-                record.display(),
-                mark.display()
-            ),
+            Self::RecordMissing { record, mark } => f.write_str(&record_missing(record, mark)),
             Self::SizeChanged { recorded, configured } => write!(
                 f,
                 "size is {configured} bytes, but the volume was created with {recorded} and cannot \
@@ -138,10 +126,23 @@ impl fmt::Display for VolumeFault {
     }
 }
 
+const HOLDS_DATA: &str = "already holds data. To serve this data, set adopt = true (perfctl volume \
+                          create: --adopt); otherwise erase or remove it, or choose another path";
+
 const LATE: &str = "it is in use or does not open yet; it is served as soon as it is open";
 
 const NO_PLACE: &str = "4096 volumes are served or being closed, the maximum; delete a volume, or \
                         wait until the deleted ones are closed";
+
+fn record_missing(record: &Path, mark: &Path) -> String {
+    format!(
+        "its record {} is missing. Check that the file system of the state directory is mounted, \
+         or restore the record from a backup. To give up the volume's identity and create the \
+         volume again, remove {}",
+        record.display(),
+        mark.display()
+    )
+}
 
 fn wrong_type(path: &Path, configured: VolumeKind) -> String {
     let path = path.display();

@@ -137,7 +137,7 @@ fn a_file_that_has_grown_is_served_with_the_size_that_initiators_know() {
         "volume a: {} has grown to 2097152 bytes; the volume keeps its size of 1048576 bytes",
         world.file("a").display()
     );
-    assert_eq!(planned.warnings, [warning.clone()]);
+    assert_eq!(planned.warnings, std::slice::from_ref(&warning));
     // It stays while the volume goes on.
     let later = planned.table.plan(&[file("a"), file("b")], &world.state, IDENTITY);
     assert_eq!(later.warnings, [warning]);
