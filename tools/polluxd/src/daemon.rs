@@ -5,6 +5,7 @@
 //! get the new catalog. Whatever fails before that leaves everything as it was. All that may
 //! block runs on workers ([`operations`]): the control thread only takes in what they return.
 
+mod absent;
 mod answers;
 mod apply;
 mod calls;
@@ -14,6 +15,7 @@ mod deletion;
 mod edit;
 mod followed;
 mod operations;
+mod secrets;
 mod sessions;
 mod start;
 mod statistics;
@@ -25,6 +27,7 @@ pub(crate) use statistics::StatsMark;
 use crate::greeting::Greeting;
 use crate::operation::OperationId;
 use crate::settings::Settings;
+use crate::state::new_uuid;
 use crate::storage::Identity;
 use calls::Reporting;
 use control_api::{ErrorCode, PortalInfo, RpcError, Status};
@@ -76,6 +79,7 @@ impl Daemon {
             self.operations.close(closed);
         }
         self.operations.handle_completions(&mut self.node, &mut self.settings);
+        self.report_of_checked(Instant::now());
         self.handle_reports(Instant::now());
     }
 
@@ -162,6 +166,12 @@ impl Daemon {
 /// Where the identities of new volumes come from.
 fn identity(naa_oui: Option<[u8; 3]>) -> Identity<'static> {
     Identity { naa_oui, random: &|bytes| getrandom::fill(bytes).map_err(std::io::Error::other) }
+}
+
+fn random_uuid() -> std::io::Result<String> {
+    let mut random = [0; 16];
+    (identity(None).random)(&mut random)?;
+    Ok(new_uuid(random))
 }
 
 fn json<T: Serialize>(answer: &T) -> Result<Value, RpcError> {

@@ -49,7 +49,7 @@ impl Daemon {
         let removals = resume_removals(&state, &loaded, &mut warnings);
         let identity = identity(settings.node.naa_oui);
         let planned = VolumeTable::default().plan(&loaded.config.volumes, &state, identity);
-        let ground = Arc::new(Ground { state, portals });
+        let ground = Arc::new(Ground::new(state, portals, &loaded.config));
         let (followed, stores) = Followed::new(1, loaded, planned, ports, &ground)?;
         followed.keep_ports(&ground)?;
         let cores = cores(&settings)?;

@@ -23,6 +23,8 @@ pub(crate) struct Volume {
     pub(crate) served: Result<VolumeRecord, String>,
     /// What was recorded when it was made, for one that is not served.
     pub(crate) known: Option<Record>,
+    /// What is less than it could be while it is served.
+    warnings: Vec<String>,
 }
 
 /// The volumes in the order of the configuration.
@@ -178,6 +180,7 @@ impl Planned {
         if let Err(reason) = &running.served {
             self.warnings.push(not_served(&config.name, reason));
         }
+        self.warnings.extend(running.warnings.iter().cloned());
         self.table.volumes.push(running.clone());
     }
 
@@ -188,11 +191,13 @@ impl Planned {
         };
         let id = VolumeId(self.table.ids_used);
         let next = self.table.ids_used.checked_add(1).ok_or(VolumeFault::NoPlace);
+        let mut warnings = Vec::new();
         let served = match outcome.opened.and_then(|opened| Ok((opened, next?))) {
             Ok((opened, next)) => {
                 self.table.ids_used = next;
                 self.stores.push((id, opened.store));
-                self.warnings.extend(opened.warnings);
+                warnings = opened.warnings;
+                self.warnings.extend(warnings.iter().cloned());
                 Ok(VolumeRecord { id, ..opened.record })
             }
             Err(fault) => {
@@ -201,7 +206,8 @@ impl Planned {
             }
         };
         let known = outcome.known;
-        self.table.volumes.push(Volume { config: config.clone(), path, served, known });
+        let config = config.clone();
+        self.table.volumes.push(Volume { config, path, served, known, warnings });
     }
 }
 

@@ -114,8 +114,8 @@ fn a_configuration_is_checked_without_serving_it() {
     assert_eq!(
         err,
         format!(
-            "polluxd: {}:3:8: kind: unknown variant `tape`, expected one of `block`, `file`, \
-             `memory`, `null`\n",
+            "polluxd: {}:3:8: volume \"a\".kind: invalid value \"tape\": use \"file\", \"block\", \
+             \"memory\" or \"null\"\n",
             bad.display()
         )
     );
@@ -282,4 +282,16 @@ fn the_service_manager_hears_of_each_step() {
     assert_eq!(hear(), "READY=1\n");
     daemon.end();
     assert_eq!(hear(), "STOPPING=1\n");
+}
+
+/// Debian 12 has systemd 252, which ignores the type `notify-reload`, and a reload did not wait.
+#[test]
+fn the_unit_is_one_for_systemd_252_and_its_reload_waits_for_the_result() {
+    let unit = include_str!("../../polluxd.service");
+    let value = |key: &str| {
+        let mut lines = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        lines.next().unwrap_or_else(|| panic!("no {key}"))
+    };
+    assert_eq!(value("Type"), "notify");
+    assert_eq!(value("ExecReload"), "/usr/bin/perfctl reload");
 }
