@@ -207,6 +207,22 @@ pub const REACTORS_MAX: usize = 64;
 /// Connections to the control socket at once: a handful of people and a monitoring agent.
 pub const CONTROL_CLIENTS_MAX: usize = 32;
 
+/// Of these, places for root and the user of the daemon only: whoever else may use the socket
+/// cannot take all of them, however busy.
+pub const CONTROL_CLIENTS_KEPT: usize = 1;
+
+/// How long a control connection may be idle. perfctl sends a request each minute where it waits
+/// longer between two of its own.
+pub const CONTROL_IDLE_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// How long a control request may take from its first byte to its last: they are sent in one
+/// piece, over a local socket.
+pub const CONTROL_REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Control connections that one turn of the control thread accepts. Its clients have their turn in
+/// between, so that a flood of connections cannot displace one before its request was read.
+pub const CONTROL_ACCEPTS_PER_TURN_MAX: usize = 8;
+
 /// Messages between two reactors that wait to be read.
 pub const MAILBOX_MESSAGES_MAX: usize = 1024;
 

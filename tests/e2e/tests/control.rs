@@ -1,6 +1,8 @@
 //! The control socket while files and devices do not answer. What hangs is held back by the test
 //! itself, for as long as it wants: nothing here depends on how fast anything is.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Output, Stdio};
 
 use e2e::{Daemon, Held, HeldFiles, pattern, perfctl};
@@ -181,4 +183,29 @@ fn sigterm_ends_the_daemon_and_names_what_is_under_way() {
     // The kernel keeps a process whose thread is in the middle of a request.
     files.fail();
     assert!(daemon.wait_for_end().success());
+}
+
+/// The administrator was locked out for as long as 32 programs said nothing.
+#[test]
+fn silent_clients_do_not_lock_the_administrator_out() {
+    let daemon = Daemon::demo();
+    let files = HeldFiles::mount();
+    let id = hanging_open(&daemon, &files);
+    // Who waits for an operation is not idle, however many others come.
+    let mut waiting = connect(&daemon);
+    let params = format!("\"params\":{{\"id\":{id}}}");
+    let ask = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"operation.wait\",{params}}}\n");
+    waiting.write_all(ask.as_bytes()).expect("a request");
+    let silent: Vec<_> = (0..100).map(|_| connect(&daemon)).collect();
+    assert!(asked(&daemon, &["status"]).contains("operations     1 in progress"));
+    files.release();
+    asked(&daemon, &["operation", "wait", &id]);
+    let mut answer = String::new();
+    BufReader::new(waiting).read_line(&mut answer).expect("an answer");
+    assert!(answer.contains("\"result\":{"), "{answer}");
+    drop(silent);
+}
+
+fn connect(daemon: &Daemon) -> UnixStream {
+    UnixStream::connect(daemon.setup().control_socket()).expect("the control socket")
 }

@@ -134,3 +134,55 @@ fn bench_writes_only_on_request_and_only_to_unused_volumes() {
     assert!(text(&forced.stdout).contains(r#""load":"4KiB random write, QD4""#));
     drop(session);
 }
+
+/// Runs perfctl with this text on its standard input.
+fn run_with_input(daemon: &Daemon, words: &[&str], input: &str) -> Output {
+    let mut command = Command::new(perfctl());
+    command.arg("--control").arg(daemon.setup().control_socket()).args(words);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("perfctl beside polluxd");
+    child.stdin.take().expect("its input").write_all(input.as_bytes()).expect("a secret");
+    child.wait_with_output().expect("its end")
+}
+
+#[test]
+fn chap_that_perfctl_sets_is_asked_of_new_logins_also_after_a_restart() {
+    let Some(inquiry) = Program::find("iscsi-inq", None) else { return };
+    let mut daemon = Daemon::demo();
+    let words = ["target", "set", DEMO, "--chap-name", "alice", "--chap-secret-file", "-"];
+    let ran = run_with_input(&daemon, &words, "correcthorsebattery\n");
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+    assert!(text(&ran.stdout).contains("portal group 1, CHAP, any"), "{}", text(&ran.stdout));
+    for _ in 0..2 {
+        let url = |user: &str| format!("iscsi://{user}{}/{DEMO}/0", daemon.portal());
+        let with_chap = inquiry.run_well(&[&url("alice%correcthorsebattery@")]);
+        assert!(with_chap.contains("DIRECT_ACCESS"), "{with_chap}");
+        assert!(!inquiry.run(&[&url("")]).0);
+        assert!(!inquiry.run(&[&url("alice%batteryhorsecorrect@")]).0);
+        for words in [&["status"][..], &["target", "list"], &["operation", "list", "--json"]] {
+            let ran = run(&daemon, words);
+            assert!(ran.status.success(), "{}", text(&ran.stderr));
+            assert!(!text(&ran.stdout).contains("horse"), "{}", text(&ran.stdout));
+        }
+        assert!(!daemon.said().contains("horse"), "{}", daemon.said());
+        daemon.kill_and_restart();
+    }
+    let ran = run(&daemon, &["target", "set", DEMO, "--no-chap"]);
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+    inquiry.run_well(&[&format!("iscsi://{}/{DEMO}/0", daemon.portal())]);
+}
+
+#[test]
+fn the_systemd_of_this_machine_understands_all_of_the_unit() {
+    let Some(analyze) = Program::find("systemd-analyze", None) else { return };
+    let tree = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let unit = std::fs::read_to_string(tree.join("tools/polluxd/polluxd.service"));
+    let binaries = std::path::absolute(perfctl()).expect("a path");
+    let binaries = binaries.parent().expect("its directory");
+    let unit = unit.expect("the unit").replace("/usr/bin", &binaries.display().to_string());
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("polluxd.service");
+    std::fs::write(&path, unit).expect("a file");
+    let said = analyze.run_well(&["verify", path.to_str().expect("a path in UTF-8")]);
+    assert_eq!(said, "");
+}

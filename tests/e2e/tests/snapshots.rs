@@ -33,6 +33,21 @@ kind = \"memory\"
 size = \"1MiB\"
 ";
 
+/// A file that changes the demo volume's target, and removes all else.
+const CHANGED: &str = "\
+[node]
+spin_us = 7
+[[volume]]
+name = \"demo\"
+kind = \"file\"
+size = \"1GiB\"
+[[target]]
+name = \"iqn.2026-11.local.pollux:demo\"
+alias = \"demo\"
+luns = { 0 = { volume = \"demo\", read_only = true } }
+initiators = [\"iqn.2026-11.org.example:host1\"]
+";
+
 #[test]
 fn results_and_errors_of_perfctl_are_as_recorded() {
     record(Setup::demo(), "managed.trycmd");
@@ -44,7 +59,15 @@ fn record(setup: Setup, snapshot: &str) {
     let daemon = setup.start();
     let control = daemon.setup().control_socket();
     let place = control.parent().expect("its directory");
-    std::fs::write(place.join("broken.toml"), BROKEN).expect("a file");
+    for (file, text) in [
+        ("broken.toml", BROKEN),
+        ("changed.toml", CHANGED),
+        ("empty.toml", ""),
+        ("secret", "correct horse battery\n"),
+        ("short", "horse\n"),
+    ] {
+        std::fs::write(place.join(file), text).expect("a file");
+    }
     // The only test of this binary, so no other thread depends on the working directory. Relative
     // paths keep the snapshots independent of the machine.
     std::env::set_current_dir(place).expect("the directory exists");

@@ -4,8 +4,8 @@ use crate::{
     ConfigApplied, ConfigApply, ErrorCode, LunMap, LunUnmap, OperationInfo, OperationList,
     OperationShow, OperationWait, Operations, RpcError, SessionDrop, SessionDropped, SessionList,
     Sessions, Shutdown, ShutdownStarted, Stats, StatsQuery, Status, StatusQuery, TargetCreate,
-    TargetDelete, TargetDeleted, TargetInfo, TargetList, Targets, VolumeCreate, VolumeDelete,
-    VolumeDeleted, VolumeInfo, VolumeList, Volumes,
+    TargetDelete, TargetDeleted, TargetInfo, TargetList, TargetSet, Targets, VolumeCreate,
+    VolumeDelete, VolumeDeleted, VolumeInfo, VolumeList, Volumes,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,8 @@ methods! {
     TargetDelete = "target.delete" -> TargetDeleted;
     /// List the targets.
     TargetList = "target.list" -> Targets;
+    /// Change keys of a target.
+    TargetSet = "target.set" -> TargetInfo;
     /// Create a volume.
     VolumeCreate = "volume.create" -> VolumeInfo;
     /// Delete a volume.

@@ -44,6 +44,11 @@ impl LineBuffer {
         self.bytes.extend_from_slice(received);
     }
 
+    /// Whether it holds nothing, not even a part of a line.
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Takes out the oldest complete line, without its newline.
     ///
     /// # Errors
@@ -92,8 +97,10 @@ mod tests {
         assert_eq!(lines, [b"first".to_vec(), b"".to_vec(), b"third".to_vec()]);
         buffer.push(b"\nnext\n");
         assert_eq!(buffer.next_line(), Ok(Some(b"rest".to_vec())));
+        assert!(!buffer.is_empty());
         assert_eq!(buffer.next_line(), Ok(Some(b"next".to_vec())));
         assert_eq!(buffer.next_line(), Ok(None));
+        assert!(buffer.is_empty());
     }
 
     #[test]

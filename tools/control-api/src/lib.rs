@@ -13,6 +13,7 @@ mod framing;
 mod operation;
 mod paths;
 mod rpc;
+mod secret;
 mod session;
 mod size;
 mod stats;
@@ -30,6 +31,7 @@ pub use operation::{
 };
 pub use paths::{CONTROL_SOCKET_NAME, default_state_dir};
 pub use rpc::{Id, Request, Response, Version};
+pub use secret::Secret;
 pub use session::{SessionDrop, SessionDropped, SessionInfo, SessionList, Sessions};
 pub use size::{InvalidSize, parse_size};
 pub use stats::{
@@ -37,8 +39,8 @@ pub use stats::{
 };
 pub use status::{PortalInfo, Setting, Status, StatusQuery};
 pub use target::{
-    LunInfo, LunMap, LunUnmap, TargetCreate, TargetDelete, TargetDeleted, TargetInfo, TargetList,
-    Targets,
+    Change, Credential, LunInfo, LunMap, LunUnmap, TargetCreate, TargetDelete, TargetDeleted,
+    TargetInfo, TargetList, TargetSet, Targets,
 };
 pub use volume::{
     VolumeCreate, VolumeDelete, VolumeDeleted, VolumeInfo, VolumeKind, VolumeList, VolumeState,

@@ -16,6 +16,9 @@ pub struct StatsQuery {
     /// Only this volume, and all reactors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<String>,
+    /// Only volumes that are mapped to this target, and all reactors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

@@ -1,5 +1,6 @@
 //! `target.*` and `lun.*`: what initiators log in to, and what they find there.
 
+use crate::Secret;
 use serde::{Deserialize, Serialize};
 
 /// `target.create`.
@@ -17,6 +18,55 @@ pub struct TargetCreate {
     /// The initiators that may log in; any initiator if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initiators: Option<Vec<String>>,
+}
+
+/// `target.set`: change keys of a target. Those that are absent stay as they are. Sessions of
+/// initiators that may no longer log in end; CHAP applies to new logins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetSet {
+    /// Its iSCSI name.
+    pub name: String,
+    /// Its alias.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<Change<String>>,
+    /// The initiators that may log in; removed, any initiator may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initiators: Option<Change<Vec<String>>>,
+    /// What initiators prove to know (CHAP). Mutual CHAP is removed with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chap: Option<Change<Credential>>,
+    /// What the target proves to know (mutual CHAP).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutual_chap: Option<Change<Credential>>,
+}
+
+impl TargetSet {
+    /// Changes nothing yet.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), alias: None, initiators: None, chap: None, mutual_chap: None }
+    }
+}
+
+/// The change of a key: `{"set": VALUE}` or `"remove"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change<T> {
+    /// The key has no value any more.
+    Remove,
+    /// The key has this value.
+    Set(T),
+}
+
+/// A CHAP name with its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credential {
+    /// The name; the present one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The secret.
+    pub secret: Secret,
 }
 
 /// `target.delete`.

@@ -47,7 +47,7 @@ fn a_request_is_written_as_json_rpc() {
 #[test]
 fn every_method_round_trips_by_its_name() {
     let calls: Vec<Call> = vec![
-        ConfigApply { file: Some("/etc/pollux.toml".into()), check_only: true }.into(),
+        ConfigApply { file: Some("/etc/pollux.toml".into()), check_only: true, force: true }.into(),
         LunUnmap { target: "iqn.a".into(), lun: 1 }.into(),
         OperationList {}.into(),
         OperationShow { id: 7 }.into(),
@@ -58,6 +58,12 @@ fn every_method_round_trips_by_its_name() {
         StatusQuery {}.into(),
         TargetDelete { name: "iqn.a".into() }.into(),
         TargetList {}.into(),
+        TargetSet {
+            alias: Some(Change::Remove),
+            initiators: Some(Change::Set(vec!["iqn.b".into()])),
+            ..TargetSet::new("iqn.a")
+        }
+        .into(),
         VolumeDelete { name: "v".into(), remove_file: true }.into(),
         VolumeList {}.into(),
         VolumeCreate {
@@ -107,7 +113,7 @@ fn bad_lines_get_the_codes_of_json_rpc() {
     assert_eq!(
         message,
         "invalid parameters of stats: unknown field `sinse_last`, expected one of \
-         `since_last`, `histograms`, `volume`"
+         `since_last`, `histograms`, `volume`, `target`"
     );
 }
 

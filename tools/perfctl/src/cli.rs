@@ -48,7 +48,7 @@ pub(crate) enum Command {
     /// List, create and delete volumes
     #[command(subcommand)]
     Volume(volume::VolumeCommand),
-    /// List, create and delete targets, and map volumes to their LUNs
+    /// List, create, change and delete targets, and map volumes to their LUNs
     #[command(subcommand)]
     Target(target::TargetCommand),
     /// List, show and wait for operations
@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Session(session::SessionCommand),
     /// Check a configuration file and apply its changes
     Apply(apply::ApplyArgs),
+    /// Make polluxd read its configuration file again, as SIGHUP does, and wait for the result
+    Reload,
     /// Shut polluxd down gracefully, as SIGTERM does: initiators are asked to log out first
     Shutdown,
 }
@@ -80,6 +82,7 @@ impl Command {
             Self::Operation(command) => operation::run(command, client, output),
             Self::Session(command) => session::run(command, client, output),
             Self::Apply(args) => apply::run(args, client, output),
+            Self::Reload => apply::reload(client, output),
             Self::Shutdown => shutdown::run(client, output),
         }
     }

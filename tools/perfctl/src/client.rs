@@ -3,7 +3,8 @@
 use crate::failure::Failure;
 use control_api::{
     ANSWER_BYTES_MAX, Answered, CONTROL_SOCKET_NAME, Call, Id, LineBuffer, Method, OperationInfo,
-    OperationState, OperationWait, Request, Response, default_state_dir, encode_line,
+    OperationList, OperationState, OperationWait, Request, Response, default_state_dir,
+    encode_line,
 };
 use serde_json::Value;
 use std::io::{self, IsTerminal, Read, Write};
@@ -14,6 +15,10 @@ use std::time::Duration;
 /// Response timeout. The daemon answers any call within 100 ms, and `operation.wait` within 5 s;
 /// the rest is for an overloaded machine.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How often a connection shows that it is still used: polluxd closes those that are idle for five
+/// minutes.
+pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A connection to polluxd.
 #[derive(Debug)]
@@ -99,10 +104,14 @@ impl Client {
         let request = Request { id: id.clone(), call };
         let line = request.to_value().and_then(|v| encode_line(&v));
         let line = line.map_err(|e| Failure::Answer(e.to_string()))?;
-        self.stream.write_all(&line).map_err(|e| self.lost(e))?;
-        let line = self.read_line()?;
-        let response: Response = serde_json::from_slice(&line)
-            .map_err(|e| Failure::Answer(format!("not a JSON-RPC 2.0 response ({e})")))?;
+        if let Err(error) = self.stream.write_all(&line) {
+            // The daemon may have said why it closed the connection.
+            return Err(match self.read_response().ok().and_then(|response| response.error) {
+                Some(reason) => Failure::Refused(reason),
+                None => self.lost(error),
+            });
+        }
+        let response = self.read_response()?;
         match (response.error, response.result) {
             (Some(error), _) => Err(Failure::Refused(error)),
             (None, Some(_)) if response.id != id => {
@@ -113,16 +122,43 @@ impl Client {
         }
     }
 
+    /// Sends a request whose result nobody needs.
+    pub(crate) fn keep_alive(&mut self) -> Result<(), Failure> {
+        self.exchange(OperationList {}.into()).map(|_| ())
+    }
+
     /// Sleeps for this time; fails immediately if the daemon closes the connection.
     pub(crate) fn wait(&mut self, time: Duration) -> Result<(), Failure> {
+        let mut left = time;
+        while left > KEEP_ALIVE_INTERVAL {
+            self.pause(KEEP_ALIVE_INTERVAL)?;
+            self.keep_alive()?;
+            left -= KEEP_ALIVE_INTERVAL;
+        }
+        self.pause(left)
+    }
+
+    fn pause(&mut self, time: Duration) -> Result<(), Failure> {
         self.stream.set_read_timeout(Some(time)).map_err(|e| self.lost(e))?;
-        // The daemon sends nothing without a request: expect a timeout or end of stream.
-        match self.stream.read(&mut [0]) {
-            Ok(0) => Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) => Err(Failure::Answer("unsolicited data".into())),
+        // The daemon sends nothing without a request, except why it closes the connection.
+        let mut first = [0];
+        match self.stream.read(&mut first) {
+            Ok(n) => {
+                self.received.push(first.get(..n).unwrap_or_default());
+                Err(match self.read_response()?.error {
+                    Some(reason) => Failure::Refused(reason),
+                    None => Failure::Answer("unsolicited data".into()),
+                })
+            }
             Err(error) if is_timeout(&error) => Ok(()),
             Err(error) => Err(self.lost(error)),
         }
+    }
+
+    fn read_response(&mut self) -> Result<Response, Failure> {
+        let line = self.read_line()?;
+        serde_json::from_slice(&line)
+            .map_err(|e| Failure::Answer(format!("not a JSON-RPC 2.0 response ({e})")))
     }
 
     fn read_line(&mut self) -> Result<Vec<u8>, Failure> {

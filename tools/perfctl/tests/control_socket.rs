@@ -161,3 +161,33 @@ fn an_operation_that_nobody_waits_for_is_printed_by_its_number() {
     let (code, out, _, _) = run(&["volume", "delete", "a", "--no-wait", "--json"], &[&answer]);
     assert_eq!((code, &*out), (0, "{\"operation\":3}\n"));
 }
+
+/// What systemd runs as `ExecReload`: its exit status is that of the reload.
+#[test]
+fn a_reload_ends_with_its_operation_and_fails_with_it() {
+    let info = |state: &str| {
+        let head = r#""id":3,"method":"config.apply","subject":"/p.toml","duration_ms":70"#;
+        format!("{{{head},{state}}}")
+    };
+    let done = r#""state":"done","result":{"changes":[],"warnings":[],"generation":2}"#;
+    let answers = [response(1, r#"{"operation":3}"#), response(2, &info(done))];
+    let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
+    let (code, out, _, requests) = run(&["reload"], &answers);
+    assert_eq!((code, &*out), (0, "Configuration valid, no changes.\n"));
+    let asked = r#""method":"config.apply","params":{"check_only":false}}"#;
+    assert_eq!(requests[0], format!("{{\"id\":1,\"jsonrpc\":\"2.0\",{asked}"));
+    let failed = r#""state":"failed","error":{"code":-32005,"message":"/p.toml has errors"}"#;
+    let answers = [response(1, r#"{"operation":3}"#), response(2, &info(failed))];
+    let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
+    let (code, out, err, _) = run(&["reload"], &answers);
+    assert_eq!((code, &*out, &*err), (1, "", "perfctl: /p.toml has errors\n"));
+}
+
+#[test]
+fn the_reason_for_a_closed_connection_is_printed() {
+    let why = r#"{"code":-32007,"message":"this connection was idle for the longest time"}"#;
+    let goodbye = format!(r#"{{"jsonrpc":"2.0","id":null,"error":{why}}}"#) + "\n";
+    let stats = response(1, r#"{"period_ns":1,"volumes":[],"reactors":[]}"#);
+    let (code, _, err, _) = run(&["stats", "--watch", "1"], &[&(stats + &goodbye)]);
+    assert_eq!((code, &*err), (1, "perfctl: this connection was idle for the longest time\n"));
+}

@@ -23,6 +23,7 @@ fn help_errors_and_results_are_as_recorded() {
         read_request(&stream);
         send(&stream, "hello");
     });
+    std::fs::write(socket("secret"), "correct horse\n").unwrap();
     // A socket left behind by a killed daemon.
     drop(UnixListener::bind(socket("stale.sock")).unwrap());
     // The only test of this binary, so no other thread depends on the working directory. Relative

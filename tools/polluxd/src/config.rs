@@ -15,19 +15,20 @@ mod node;
 mod objects;
 mod position;
 mod raw;
+mod shape;
 mod targets;
 mod values;
 mod volumes;
 mod write;
 
-pub(crate) use check::{SecretFault, Source, check};
-pub(crate) use diff::difference;
+pub(crate) use check::{ReadSecret, SecretFault, Source, check, check_secret};
+pub(crate) use diff::{difference, node_difference};
 pub(crate) use fault::Fault;
 pub(crate) use key::{Applies, Flag, Key, Kind};
 pub(crate) use keys::{NODE_KEYS, NodeConfig};
 pub(crate) use names::{check_iscsi_name, check_volume_name};
 pub(crate) use objects::VOLUME_KEYS;
-pub(crate) use raw::{RawConfig, RawLun, RawLunTable, RawTarget, RawVolume};
+pub(crate) use raw::{RawConfig, RawCredential, RawLun, RawLunTable, RawTarget, RawVolume};
 pub(crate) use values::Poll;
 pub(crate) use write::{effective_text, to_text, unplaced};
 

@@ -5,6 +5,7 @@
 //! get the new catalog. Whatever fails before that leaves everything as it was. All that may
 //! block runs on workers ([`operations`]): the control thread only takes in what they return.
 
+mod absent;
 mod answers;
 mod apply;
 mod calls;
@@ -15,6 +16,7 @@ mod edit;
 mod followed;
 mod opening;
 mod operations;
+mod secrets;
 mod sessions;
 mod start;
 mod statistics;
@@ -27,6 +29,7 @@ pub(crate) use statistics::StatsMark;
 use crate::greeting::Greeting;
 use crate::operation::OperationId;
 use crate::settings::Settings;
+use crate::state::new_uuid;
 use crate::storage::Identity;
 use calls::Reporting;
 use control_api::{ErrorCode, PortalInfo, RpcError, Status};
@@ -79,6 +82,7 @@ impl Daemon {
         }
         self.operations.handle_completions(&mut self.node, &mut self.settings);
         let now = Instant::now();
+        self.report_of_checked(now);
         self.operations.look_at_files(&self.node, now);
         self.handle_reports(now);
     }
@@ -166,6 +170,12 @@ impl Daemon {
 /// Where the identities of new volumes come from.
 fn identity(naa_oui: Option<[u8; 3]>) -> Identity<'static> {
     Identity { naa_oui, random: &|bytes| getrandom::fill(bytes).map_err(std::io::Error::other) }
+}
+
+fn random_uuid() -> std::io::Result<String> {
+    let mut random = [0; 16];
+    (identity(None).random)(&mut random)?;
+    Ok(new_uuid(random))
 }
 
 fn json<T: Serialize>(answer: &T) -> Result<Value, RpcError> {

@@ -1,8 +1,8 @@
 //! The settings of the daemon: its flags over its configuration.
 
 use crate::config::{
-    Applies, Config, Fault, Key, NODE_KEYS, NodeConfig, RawConfig, SecretFault, Source, check,
-    effective_text,
+    Applies, Config, Fault, Key, NODE_KEYS, NodeConfig, RawConfig, ReadSecret, SecretFault, Source,
+    check, effective_text,
 };
 use crate::flags::{Flags, NodeFlags};
 use crate::start_fault::StartFault;
@@ -143,7 +143,17 @@ pub(crate) fn load(file: &Path, is_master: bool) -> Result<Loaded, StartFault> {
 
 /// Checks a text as that of this file.
 pub(crate) fn load_text(file: &Path, is_master: bool, text: &str) -> Result<Loaded, Vec<Fault>> {
-    let (raw, config) = check(Source { file, text }, &read_secret)?;
+    load_text_with(file, is_master, text, &read_secret)
+}
+
+/// The same with secrets that come from elsewhere.
+pub(crate) fn load_text_with(
+    file: &Path,
+    is_master: bool,
+    text: &str,
+    read_secret: ReadSecret<'_>,
+) -> Result<Loaded, Vec<Fault>> {
+    let (raw, config) = check(Source { file, text }, read_secret)?;
     Ok(Loaded { file: file.to_owned(), is_master, raw, config })
 }
 
@@ -151,7 +161,7 @@ pub(crate) fn load_text(file: &Path, is_master: bool, text: &str) -> Result<Load
 const SECRET_FILE_BYTES_MAX: u64 = 4096;
 
 /// The secret in a file, if only its owner can read and write it.
-fn read_secret(path: &Path) -> Result<Vec<u8>, SecretFault> {
+pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, SecretFault> {
     let unreadable = |e: std::io::Error| SecretFault::Unreadable(e.to_string());
     let metadata = path.metadata().map_err(unreadable)?;
     let mode = metadata.permissions().mode() & 0o777;

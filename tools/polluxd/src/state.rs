@@ -5,6 +5,7 @@
 //! catalog.toml         the configuration managed by perfctl, unused with --config
 //! target-ports.toml    the relative target port identifier of each target
 //! known/NAME           says that the volume was created, if its record is lost
+//! secrets/TARGET.*     the CHAP secrets that were set with perfctl
 //! volumes/NAME.toml    the record of a volume: identity, size and path
 //! volumes/NAME.img     the data of a file volume without a path of its own
 //! volumes/.ID.removal  a deletion in progress, to be finished after a crash

@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::Output;
 use clap::Args;
-use control_api::{ConfigApplied, ConfigApply};
+use control_api::{ConfigApplied, ConfigApply, SessionInfo};
 use std::path::PathBuf;
 
 /// The configuration to apply.
@@ -16,6 +16,14 @@ pub(crate) struct ApplyArgs {
     /// Only check the file and show what would change
     #[arg(long)]
     check: bool,
+    /// Apply a file without volumes and targets, which removes all of them
+    #[arg(long)]
+    force: bool,
+}
+
+/// Makes polluxd read its own configuration file again.
+pub(crate) fn reload(client: &mut Client, output: &mut Output) -> Result<(), Failure> {
+    output.answer(&client.call(ConfigApply::default())?, |answer| render(answer, false))
 }
 
 /// Sends the request and prints the result.
@@ -25,7 +33,7 @@ pub(crate) fn run(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let file = args.file.as_deref().map(absolute).transpose()?;
-    let answer = client.call(ConfigApply { file, check_only: args.check })?;
+    let answer = client.call(ConfigApply { file, check_only: args.check, force: args.force })?;
     output.answer(&answer, |answer| render(answer, args.check))
 }
 
@@ -37,6 +45,14 @@ fn render(answer: &ConfigApplied, check_only: bool) -> String {
     };
     for change in &answer.changes {
         text += &format!("  {change}\n");
+    }
+    if !answer.ending_sessions.is_empty() {
+        text += "Sessions that would end:\n";
+    }
+    for session in &answer.ending_sessions {
+        let target = session.target.as_deref().unwrap_or("(discovery)");
+        let SessionInfo { id, initiator, peer, .. } = session;
+        text += &format!("  {id}: {initiator} from {peer} at {target}\n");
     }
     for warning in &answer.warnings {
         text += &format!("warning: {warning}\n");
@@ -52,6 +68,7 @@ mod tests {
     fn changes_and_warnings_are_listed() {
         let answer = ConfigApplied {
             changes: vec!["volume a added".into()],
+            ending_sessions: vec![],
             warnings: vec!["node.cores changed: restart polluxd".into()],
             generation: 2,
         };

@@ -26,6 +26,9 @@ pub(crate) struct StatsArgs {
     /// Show only this volume
     #[arg(long, value_name = "NAME")]
     volume: Option<String>,
+    /// Show only the volumes that are mapped to this target
+    #[arg(long, value_name = "IQN")]
+    target: Option<String>,
     /// Also write command latency, from header received to response sent, to this file as an
     /// HdrHistogram interval log (format 1.3, V2 compressed histograms, nanoseconds). It has one
     /// histogram per volume, operation and interval, tagged VOLUME/OPERATION, and can be read by
@@ -44,6 +47,7 @@ impl StatsArgs {
             since_last,
             histograms: self.hdr.is_some() || self.svg.is_some(),
             volume: self.volume.clone(),
+            target: self.target.clone(),
         }
     }
 }
@@ -95,7 +99,7 @@ fn ask(
         return take(&stats, &mut interval);
     };
     // The first difference covers the time since the daemon started: only a baseline.
-    client.call(StatsQuery { since_last: true, ..StatsQuery::default() })?;
+    client.call(StatsQuery { histograms: false, ..args.query(true) })?;
     while args.count.is_none_or(|count| shown < count) {
         client.wait(Duration::from_secs(seconds.into()))?;
         let stats = client.call(args.query(true))?;

@@ -4,7 +4,12 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::Output;
 use clap::{Args, Subcommand};
-use control_api::{LunMap, LunUnmap, TargetCreate, TargetDelete, TargetInfo, TargetList};
+use control_api::{
+    Change, Credential, LunMap, LunUnmap, Secret, TargetCreate, TargetDelete, TargetInfo,
+    TargetList, TargetSet,
+};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 /// Target commands.
 #[derive(Debug, Subcommand)]
@@ -18,6 +23,8 @@ pub(crate) enum TargetCommand {
         /// iSCSI name of the target
         name: String,
     },
+    /// Change the alias, the initiators or CHAP of a target
+    Set(SetArgs),
     /// Map a volume to a LUN
     Map(MapArgs),
     /// Remove a LUN from a target
@@ -43,6 +50,106 @@ pub(crate) struct CreateArgs {
     /// Initiator that may log in; repeat for more. Without this option any initiator may log in
     #[arg(long = "initiator", value_name = "NAME")]
     initiators: Vec<String>,
+}
+
+/// What is changed of a target.
+#[derive(Args, Debug)]
+pub(crate) struct SetArgs {
+    /// iSCSI name of the target
+    name: String,
+    /// Human-readable alias
+    #[arg(long)]
+    alias: Option<String>,
+    /// Remove the alias
+    #[arg(long, conflicts_with = "alias")]
+    no_alias: bool,
+    /// Initiator that may log in; repeat for more. Replaces the list: sessions of others end
+    #[arg(long = "initiator", value_name = "NAME")]
+    initiators: Vec<String>,
+    /// Let any initiator log in
+    #[arg(long, conflicts_with = "initiators")]
+    any_initiator: bool,
+    /// File with the CHAP secret that initiators need for new logins, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    chap_secret_file: Option<PathBuf>,
+    /// CHAP name of the initiators [default: the present one]
+    #[arg(long, value_name = "NAME", requires = "chap_secret_file")]
+    chap_name: Option<String>,
+    /// Remove CHAP, and mutual CHAP with it
+    #[arg(long, conflicts_with = "chap_secret_file")]
+    no_chap: bool,
+    /// File with the CHAP secret of the target itself, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    mutual_chap_secret_file: Option<PathBuf>,
+    /// CHAP name of the target itself [default: the present one]
+    #[arg(long, value_name = "NAME", requires = "mutual_chap_secret_file")]
+    mutual_chap_name: Option<String>,
+    /// Remove mutual CHAP
+    #[arg(long, conflicts_with = "mutual_chap_secret_file")]
+    no_mutual_chap: bool,
+}
+
+impl SetArgs {
+    fn params(self) -> Result<TargetSet, Failure> {
+        let is_stdin = |file: &Option<PathBuf>| file.as_deref() == Some(Path::new("-"));
+        if is_stdin(&self.chap_secret_file) && is_stdin(&self.mutual_chap_secret_file) {
+            let sentence = "only one secret can be read from standard input; use a file for the \
+                            other";
+            return Err(Failure::Usage(sentence.into()));
+        }
+        let initiators = (!self.initiators.is_empty()).then_some(self.initiators);
+        let params = TargetSet {
+            name: self.name,
+            alias: change(self.alias, self.no_alias),
+            initiators: change(initiators, self.any_initiator),
+            chap: change(credential(self.chap_name, self.chap_secret_file)?, self.no_chap),
+            mutual_chap: change(
+                credential(self.mutual_chap_name, self.mutual_chap_secret_file)?,
+                self.no_mutual_chap,
+            ),
+        };
+        if params == TargetSet::new(&*params.name) {
+            let sentence = "nothing to change; use for example --initiator or --chap-secret-file";
+            return Err(Failure::Usage(sentence.into()));
+        }
+        Ok(params)
+    }
+}
+
+fn change<T>(value: Option<T>, is_removed: bool) -> Option<Change<T>> {
+    value.map(Change::Set).or(is_removed.then_some(Change::Remove))
+}
+
+fn credential(name: Option<String>, file: Option<PathBuf>) -> Result<Option<Credential>, Failure> {
+    let Some(file) = file else { return Ok(None) };
+    Ok(Some(Credential { name, secret: read_secret(&file)? }))
+}
+
+/// A file of a secret is short; more than this is another file.
+const SECRET_FILE_BYTES_MAX: u64 = 4096;
+
+/// The secret in a file or on standard input, without the newline at its end.
+fn read_secret(file: &Path) -> Result<Secret, Failure> {
+    let is_stdin = file == Path::new("-");
+    let shown = if is_stdin { "standard input".into() } else { file.display().to_string() };
+    let invalid = |why: &dyn std::fmt::Display| {
+        Failure::Usage(format!("cannot read the CHAP secret from {shown}: {why}"))
+    };
+    let open: std::io::Result<Box<dyn Read>> = if is_stdin {
+        Ok(Box::new(std::io::stdin()))
+    } else {
+        std::fs::File::open(file).map(|file| Box::new(file) as Box<dyn Read>)
+    };
+    let mut text = Vec::new();
+    open.and_then(|from| from.take(SECRET_FILE_BYTES_MAX + 1).read_to_end(&mut text))
+        .map_err(|error| invalid(&error))?;
+    if text.len() as u64 > SECRET_FILE_BYTES_MAX {
+        return Err(invalid(&format!("more than {SECRET_FILE_BYTES_MAX} bytes")));
+    }
+    if text.last() == Some(&b'\n') {
+        text.pop();
+    }
+    String::from_utf8(text).map(Secret::new).map_err(|_| invalid(&"not valid UTF-8"))
 }
 
 /// A new LUN.
@@ -84,6 +191,7 @@ pub(crate) fn run(
             .answer(&client.call(TargetDelete { name })?, |answer| {
                 format!("target {} deleted", answer.name)
             }),
+        TargetCommand::Set(args) => output.answer(&client.call(args.params()?)?, target),
         TargetCommand::Map(args) => {
             let answer = client.call(LunMap {
                 target: args.target,

@@ -3,7 +3,7 @@
 mod screen;
 mod terminal;
 
-use crate::client::Client;
+use crate::client::{Client, KEEP_ALIVE_INTERVAL};
 use crate::failure::Failure;
 use crate::output::Output;
 use clap::Args;
@@ -44,7 +44,9 @@ pub(crate) fn run(args: &TopArgs, client: &mut Client, output: &Output) -> Resul
         let size = Terminal::size().map_err(Failure::Terminal)?;
         let view = View { status: &status, stats: &stats, sort };
         terminal.draw(&screen(&view, size)).map_err(Failure::Terminal)?;
-        match Terminal::listen(next).map_err(Failure::Terminal)? {
+        let until = next.min(Instant::now() + KEEP_ALIVE_INTERVAL);
+        match Terminal::listen(until).map_err(Failure::Terminal)? {
+            Heard::Nothing if Instant::now() < next => client.keep_alive()?,
             Heard::Nothing => {
                 status = client.call(StatusQuery {})?;
                 stats = client.call(StatsQuery { since_last: true, ..StatsQuery::default() })?;

@@ -8,6 +8,7 @@ use crate::output::Output;
 use clap::{Args, Subcommand};
 use control_api::{
     VolumeCreate, VolumeDelete, VolumeDeleted, VolumeInfo, VolumeKind, VolumeList, VolumeState,
+    parse_size,
 };
 use std::path::PathBuf;
 
@@ -37,7 +38,7 @@ pub(crate) struct CreateArgs {
     #[arg(long)]
     path: Option<PathBuf>,
     /// Logical block size: 512 or 4096 [default: 512]
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_block_size)]
     block_size: Option<u32>,
     /// Reject writes
     #[arg(long)]
@@ -85,6 +86,11 @@ pub(crate) fn run(
             output.answer(&client.call(params)?, deleted)
         }
     }
+}
+
+fn parse_block_size(text: &str) -> Result<u32, &'static str> {
+    let bytes = parse_size(text).ok().and_then(|bytes| u32::try_from(bytes).ok());
+    bytes.ok_or("use 512 or 4096")
 }
 
 fn parse_kind(text: &str) -> Result<VolumeKind, String> {

@@ -4,6 +4,7 @@ use super::fault::{Fault, Problem};
 use super::faults::Faults;
 use super::node::check_node;
 use super::raw::{RawConfig, RawCredential, RawPortal};
+use super::shape::read_shape;
 use super::volumes::check_volumes;
 use super::{Config, check_iscsi_name};
 use std::fmt;
@@ -62,6 +63,18 @@ impl fmt::Display for SecretFault {
 /// Reads the secret that a file holds, without the newline at its end.
 pub(crate) type ReadSecret<'a> = &'a dyn Fn(&Path) -> Result<Vec<u8>, SecretFault>;
 
+/// Checks the length of a secret.
+///
+/// # Errors
+/// It is too short or too long.
+pub(crate) const fn check_secret(secret: &[u8]) -> Result<(), SecretFault> {
+    match secret.len() {
+        short if short < SECRET_BYTES_MIN => Err(SecretFault::Short(short)),
+        long if long > limits::KEY_VALUE_BYTES_MAX => Err(SecretFault::Long),
+        _ => Ok(()),
+    }
+}
+
 /// Checks a configuration.
 ///
 /// # Errors
@@ -71,10 +84,7 @@ pub(crate) fn check(
     read_secret: ReadSecret<'_>,
 ) -> Result<(RawConfig, Config), Vec<Fault>> {
     let mut faults = Faults::new(source);
-    let raw = match toml::from_str::<RawConfig>(source.text) {
-        Ok(raw) => raw,
-        Err(error) => return Err(vec![faults.syntax_fault(&error)]),
-    };
+    let raw = read_shape(&mut faults, source.text);
     let node = check_node(&mut faults, &raw.node);
     let volumes = check_volumes(&mut faults, &raw.volumes);
     let mut checker = Checker { faults, read_secret };
@@ -128,7 +138,7 @@ impl Checker<'_> {
     ) -> Option<Chap> {
         let mutual = format!("{owner}.mutual_chap");
         let Some(initiator) = initiator else {
-            if let Some(target) = target {
+            if let Some(target) = target.filter(|_| !self.faults.has(&format!("{owner}.chap"))) {
                 self.faults.add(target.name.span(), mutual, Problem::MutualChapAlone);
             }
             return None;
@@ -147,12 +157,8 @@ impl Checker<'_> {
 
     fn check_credential(&mut self, key: &str, raw: &RawCredential) -> Option<ChapSecret> {
         let file = self.faults.resolve(raw.secret_file.get_ref());
-        let read = (self.read_secret)(&file).and_then(|secret| match secret.len() {
-            short if short < SECRET_BYTES_MIN => Err(SecretFault::Short(short)),
-            long if long > limits::KEY_VALUE_BYTES_MAX => Err(SecretFault::Long),
-            _ => Ok(secret),
-        });
-        match read {
+        let read = (self.read_secret)(&file);
+        match read.and_then(|secret| check_secret(&secret).map(|()| secret)) {
             Ok(secret) => Some(ChapSecret { name: raw.name.get_ref().clone(), secret }),
             Err(fault) => {
                 let problem = Problem::Secret { file, fault };

@@ -3,6 +3,7 @@
 use super::position::Position;
 use super::values::size_text;
 use crate::config::check::SecretFault;
+use control_api::InvalidSize;
 use std::fmt;
 use std::path::PathBuf;
 use units::limits;
@@ -62,7 +63,7 @@ pub(crate) enum Problem {
     /// The text is not an OUI.
     BadOui(String),
     /// The text is not a size.
-    BadSize(String),
+    BadSize(InvalidSize),
     /// The value is of another type, or not one of those that are valid.
     BadValue { value: String, expected: String },
     /// The text is not a volume name.
@@ -75,6 +76,8 @@ pub(crate) enum Problem {
     MutualChapAlone,
     /// The core list is empty.
     NoCores,
+    /// A key without which the table means nothing.
+    MissingKey { expected: &'static str },
     /// The list of initiators is empty.
     NoInitiators,
     /// The number is out of range.
@@ -101,6 +104,45 @@ pub(crate) enum Problem {
     UnknownKey { known: Vec<&'static str> },
     /// This kind of volume has no such key.
     WriteCacheUnused { kind: &'static str },
+}
+
+impl Problem {
+    /// Whether broken syntax elsewhere can be the cause: a line that is not TOML may have held the
+    /// key, or the header of the table.
+    pub(super) const fn may_follow_from_syntax(&self) -> bool {
+        match self {
+            Self::AbsentPortalGroup(_)
+            | Self::AbsentVolume { .. }
+            | Self::Duplicate(_)
+            | Self::MissingKey { .. }
+            | Self::MutualChapAlone
+            | Self::PathMissing { .. }
+            | Self::SizeMissing { .. }
+            | Self::UnknownKey { .. } => true,
+            Self::BadAddress(_)
+            | Self::BadBlockSize(_)
+            | Self::AdoptUnused { .. }
+            | Self::BadBuffers(_)
+            | Self::BadIscsiName { .. }
+            | Self::BadLun(_)
+            | Self::BadOui(_)
+            | Self::BadSize(_)
+            | Self::BadValue { .. }
+            | Self::BadVolumeName(_)
+            | Self::LongText { .. }
+            | Self::NoCores
+            | Self::NoInitiators
+            | Self::OutOfRange { .. }
+            | Self::PathUnused { .. }
+            | Self::Secret { .. }
+            | Self::SecretShared
+            | Self::SizeNotInBlocks { .. }
+            | Self::SizeOutOfRange { .. }
+            | Self::Syntax(_)
+            | Self::TooMany { .. }
+            | Self::WriteCacheUnused { .. } => false,
+        }
+    }
 }
 
 /// Why a text is not an iSCSI name (RFC 7143 4.2.7).
@@ -196,7 +238,7 @@ impl fmt::Display for Problem {
                 "invalid OUI {text:?}: use the 6 hexadecimal digits that the IEEE assigned to \
                  you, for example \"00a0b1\""
             ),
-            Self::BadSize(text) => write!(f, "invalid size {text:?}: use for example 20GiB"),
+            Self::BadSize(fault) => fault.fmt(f),
             Self::BadValue { value, expected } => {
                 write!(f, "invalid value {value}: use {expected}")
             }
@@ -210,6 +252,7 @@ impl fmt::Display for Problem {
                 write!(f, "{bytes} bytes are too many; use at most {most}")
             }
             Self::MutualChapAlone => f.write_str(MUTUAL_CHAP_ALONE),
+            Self::MissingKey { expected } => write!(f, "missing key; set it to {expected}"),
             Self::NoCores => f.write_str("empty list; name at least one core, for example [0]"),
             Self::NoInitiators => f.write_str(NO_INITIATORS),
             Self::OutOfRange { value, least, most } => {
@@ -236,9 +279,7 @@ impl fmt::Display for Problem {
             }
             Self::Syntax(words) => f.write_str(words),
             Self::TooMany { what, most } => write!(f, "too many {what}; at most {most} are served"),
-            Self::UnknownKey { known } => {
-                write!(f, "unknown key; the keys are {}", known.join(", "))
-            }
+            Self::UnknownKey { known } => f.write_str(&unknown_key(known)),
             Self::WriteCacheUnused { kind } => f.write_str(&write_cache_unused(kind)),
         }
     }
@@ -258,6 +299,10 @@ fn write_cache_unused(kind: &str) -> String {
         "the write cache of a {kind} volume is detected; remove the key, which is for block \
          volumes only"
     )
+}
+
+fn unknown_key(known: &[&str]) -> String {
+    format!("unknown key; the keys are {}", known.join(", "))
 }
 
 fn absent_volume(name: &str, known: &[String]) -> String {

@@ -1,35 +1,31 @@
-//! The configuration as it is written: its shape is checked, its values are not yet.
+//! The configuration as it is written: [`super::shape`] reads it and checks its shape, its values
+//! are not checked yet.
 
 use super::key::Key;
 use super::keys::{NODE_KEYS, NodeConfig};
 use super::unplaced;
 use control_api::VolumeKind;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
-use std::fmt;
 use toml::{Spanned, Value};
 
 /// A whole file.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct RawConfig {
-    #[serde(default, skip_serializing_if = "RawNode::is_empty")]
+    #[serde(skip_serializing_if = "RawNode::is_empty")]
     pub(crate) node: RawNode,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) discovery: Option<RawDiscovery>,
-    #[serde(default, rename = "portal", skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "portal", skip_serializing_if = "Vec::is_empty")]
     pub(crate) portals: Vec<RawPortal>,
-    #[serde(default, rename = "volume", skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "volume", skip_serializing_if = "Vec::is_empty")]
     pub(crate) volumes: Vec<RawVolume>,
-    #[serde(default, rename = "target", skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "target", skip_serializing_if = "Vec::is_empty")]
     pub(crate) targets: Vec<RawTarget>,
 }
 
 /// `[node]`: what is set, key by key; [`super::keys`] knows which keys there are.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RawNode(BTreeMap<Spanned<String>, Spanned<Value>>);
 
 impl RawNode {
@@ -37,6 +33,11 @@ impl RawNode {
     pub(super) fn of(node: &NodeConfig) -> Self {
         let entry = |key: &Key| Some((unplaced(key.name.to_owned()), unplaced(key.written(node)?)));
         Self(NODE_KEYS.iter().filter_map(entry).collect())
+    }
+
+    /// Sets a key.
+    pub(super) fn insert(&mut self, key: Spanned<String>, value: Spanned<Value>) {
+        self.0.insert(key, value);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Spanned<String>, &Spanned<Value>)> {
@@ -60,8 +61,7 @@ impl Serialize for RawNode {
 }
 
 /// `[discovery]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct RawDiscovery {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) chap: Option<RawCredential>,
@@ -70,16 +70,14 @@ pub(crate) struct RawDiscovery {
 }
 
 /// A CHAP name and the file of its secret. The configuration itself never holds a secret.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct RawCredential {
     pub(crate) name: Spanned<String>,
     pub(crate) secret_file: Spanned<String>,
 }
 
 /// `[[portal]]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct RawPortal {
     pub(crate) address: Spanned<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,8 +85,7 @@ pub(crate) struct RawPortal {
 }
 
 /// `[[volume]]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct RawVolume {
     pub(crate) name: Spanned<String>,
     pub(crate) kind: Spanned<VolumeKind>,
@@ -98,7 +95,7 @@ pub(crate) struct RawVolume {
     pub(crate) size: Option<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) block_size: Option<Spanned<u32>>,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub(crate) read_only: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) write_cache: Option<Spanned<bool>>,
@@ -123,8 +120,7 @@ impl RawVolume {
 }
 
 /// `[[target]]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct RawTarget {
     pub(crate) name: Spanned<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,7 +129,7 @@ pub(crate) struct RawTarget {
     pub(crate) portal_group: Option<Spanned<u16>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) initiators: Option<Spanned<Vec<Spanned<String>>>>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) luns: BTreeMap<Spanned<String>, Spanned<RawLun>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) chap: Option<RawCredential>,
@@ -165,37 +161,11 @@ pub(crate) enum RawLun {
 }
 
 /// A LUN as a table.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct RawLunTable {
     pub(crate) volume: String,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub(crate) read_only: bool,
-}
-
-// Written by hand, because serde's error for an untagged enum does not name what was expected.
-impl<'de> Deserialize<'de> for RawLun {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct LunVisitor;
-
-        impl<'de> Visitor<'de> for LunVisitor {
-            type Value = RawLun;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a volume, or { volume = \"name\", read_only = true }")
-            }
-
-            fn visit_str<E>(self, name: &str) -> Result<RawLun, E> {
-                Ok(RawLun::Volume(name.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawLun, A::Error> {
-                RawLunTable::deserialize(MapAccessDeserializer::new(map)).map(RawLun::Table)
-            }
-        }
-
-        deserializer.deserialize_any(LunVisitor)
-    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

@@ -155,7 +155,7 @@ fn an_unknown_key_is_rejected_with_the_known_ones() {
     assert!(keys.split(", ").any(|key| key == "queue_depth"), "{keys}");
     assert_eq!(
         fault("[discovery]\nchop = 5\n"),
-        "2:1: unknown key `chop`, expected `chap` or `mutual_chap`"
+        "2:1: discovery.chop: unknown key; the keys are chap, mutual_chap"
     );
 }
 
@@ -185,18 +185,111 @@ fn all_faults_of_the_node_are_reported_those_of_type_too() {
 #[test]
 fn a_value_of_another_type_is_rejected_with_its_key() {
     assert_eq!(
-        fault("[[volume]]\nname = \"a\"\nkind = \"file\"\nsize = 1024\n"),
-        "4:8: size: invalid type: integer `1024`, expected a string"
+        fault("[[volume]]\nname = \"a\"\nkind = \"file\"\nsize = true\n"),
+        "4:8: volume \"a\".size: invalid value true: use a size, for example \"20GiB\""
     );
     assert_eq!(
         fault("[[volume]]\nname = \"a\"\nkind = \"flie\"\n"),
-        "3:8: kind: unknown variant `flie`, expected one of `block`, `file`, `memory`, `null`"
+        "3:8: volume \"a\".kind: invalid value \"flie\": use \"file\", \"block\", \"memory\" or \
+         \"null\""
     );
     assert_eq!(
         fault("[[target]]\nname = \"iqn.2026-11.a\"\nluns = { 0 = 5 }\n"),
-        "3:14: luns: invalid type: integer `5`, expected the name of a volume, or \
+        "3:14: target \"iqn.2026-11.a\".luns.0: invalid value 5: use the name of a volume, or \
          { volume = \"name\", read_only = true }"
     );
+    assert_eq!(
+        fault("[volume]\nname = \"a\"\n"),
+        "1:1: volume: invalid value of type table: use tables, each with the header [[volume]]"
+    );
+}
+
+/// Only the first was reported, so that a file with five errors took five attempts.
+#[test]
+fn all_faults_of_a_file_are_reported_at_once() {
+    let text = "\
+[node]
+spin_us = \"fast\"
+[nodes]
+[[volume]]
+kind = \"tape\"
+[[volume]]
+name = \"a\"
+sise = \"1GiB\"
+block_size = \"8k\"
+[[volume]]
+name = \"b\"
+kind = \"tape\"
+size = []
+write_cache = false
+[[volume]]
+name = \"c\"
+kind = \"block\"
+path = 5
+[[target]]
+name = \"iqn.2026-11.t\"
+luns = { 0 = \"b\", 1 = 7, 2 = { volum = \"a\" } }
+initiators = [\"iqn.2026-11.i\", 5]
+chap = \"my own secret\"
+mutual_chap = { name = \"t\", secret_file = \"target\" }
+[[portal]]
+group = 70000
+";
+    let shown: Vec<_> =
+        faults(text).iter().map(|f| f.replace("/etc/pollux/pollux.toml:", "")).collect();
+    let kinds = "\"file\", \"block\", \"memory\" or \"null\"";
+    assert_eq!(
+        shown,
+        [
+            "2:11: node.spin_us: invalid value \"fast\": use a number from 0 to 1000000",
+            "3:2: nodes: unknown key; the keys are node, discovery, portal, volume, target",
+            "4:1: volume.name: missing key; set it to a name, for example \"vm-01\"",
+            &format!("5:8: volume.kind: invalid value \"tape\": use {kinds}"),
+            &format!("6:1: volume \"a\".kind: missing key; set it to {kinds}"),
+            "8:1: volume \"a\".sise: unknown key; the keys are name, kind, path, size, \
+             block_size, read_only, write_cache",
+            "9:14: volume \"a\".block_size: invalid block size 8192: use 512 or 4096",
+            &format!("12:8: volume \"b\".kind: invalid value \"tape\": use {kinds}"),
+            "13:8: volume \"b\".size: invalid value of type array: use a size, for example \
+             \"20GiB\"",
+            "18:8: volume \"c\".path: invalid value 5: use a path, for example \
+             \"/srv/vm-01.img\"",
+            "21:23: target \"iqn.2026-11.t\".luns.1: invalid value 7: use the name of a volume, \
+             or { volume = \"name\", read_only = true }",
+            "21:30: target \"iqn.2026-11.t\".luns.2.volume: missing key; set it to the name of a \
+             volume",
+            "21:32: target \"iqn.2026-11.t\".luns.2.volum: unknown key; the keys are volume, \
+             read_only",
+            "22:32: target \"iqn.2026-11.t\".initiators: invalid value 5: use an iSCSI name, for \
+             example \"iqn.2026-11.org.example:disk1\"",
+            "23:8: target \"iqn.2026-11.t\".chap: invalid value of type string: use { name = NAME, \
+             secret_file = PATH }",
+            "25:1: portal.address: missing key; set it to ADDRESS:PORT, for example \
+             \"192.0.2.1:3260\"",
+            "26:9: portal.group: invalid value 70000: use a number from 0 to 65535",
+        ]
+    );
+}
+
+#[test]
+fn all_lines_that_are_not_toml_are_reported_with_the_other_faults() {
+    let text = "[node]\nspin_us = \nqueue_depth = 5\n[[volume]]\nname = \"a\n\
+                [[target]]\nname = \"iqn.2026-11.t\"\nportal_group = x\n";
+    let lines: Vec<_> =
+        faults(text).iter().map(|f| f.split(':').nth(1).unwrap().parse::<u32>().unwrap()).collect();
+    assert_eq!(lines, [2, 3, 5, 8]);
+}
+
+#[test]
+fn sizes_are_texts_or_numbers_of_bytes() {
+    let volume = |rest: &str| {
+        let text = format!("[[volume]]\nname = \"a\"\nkind = \"null\"\n{rest}");
+        read(&text).unwrap().volumes.remove(0)
+    };
+    assert_eq!(volume("size = \"1.5TiB\"\n").size_bytes, Some(1_649_267_441_664));
+    assert_eq!(volume("size = \"20G\"\n").size_bytes, Some(21_474_836_480));
+    assert_eq!(volume("size = 1048576\n").size_bytes, Some(1_048_576));
+    assert_eq!(volume("size = \"1M\"\nblock_size = \"4k\"\n").block_size, BlockSize::B4096);
 }
 
 #[test]
@@ -410,7 +503,7 @@ size = "1GiB"
 
 [[target]]
 name = "iqn.2026-11.t"
-luns = { 0 = "a", 1 = "b" }
+luns = { 0 = "a", 1 = { volume = "b", read_only = true } }
 initiators = ["iqn.2026-11.i"]
 
 [[target]]
@@ -419,27 +512,45 @@ name = "iqn.2026-11.u"
     assert_eq!(
         changes(SMALL, new),
         [
-            "node.queue_depth changed",
+            "node.queue_depth: 1024 -> 512",
             "portal 127.0.0.1:3260 of group 1 added",
-            "volume a: size changed",
-            "volume a: read_only changed",
+            "volume a: size: 1GiB -> 2GiB",
+            "volume a: read_only: false -> true",
             "volume b added",
-            "target iqn.2026-11.t: luns changed",
-            "target iqn.2026-11.t: initiators changed",
+            "target iqn.2026-11.t: luns: 0 = a -> 0 = a, 1 = b (read-only)",
+            "target iqn.2026-11.t: initiators: any -> iqn.2026-11.i",
             "target iqn.2026-11.u added",
         ]
     );
     assert_eq!(
         changes(new, "[discovery]\nchap = { name = \"a\", secret_file = \"alice\" }\n"),
         [
-            "node.queue_depth changed",
+            "node.queue_depth: 512 -> 1024",
             "portal 127.0.0.1:3260 of group 1 removed",
-            "discovery: CHAP changed",
+            "discovery.chap: none -> name \"a\"",
             "volume a removed",
             "volume b removed",
             "target iqn.2026-11.t removed",
             "target iqn.2026-11.u removed",
         ]
+    );
+}
+
+#[test]
+fn a_new_secret_is_a_change_that_shows_neither_secret() {
+    let target = |file: &str| {
+        format!(
+            "[[target]]\nname = \"iqn.2026-11.t\"\n\
+             chap = {{ name = \"a\", secret_file = {file:?} }}\n"
+        )
+    };
+    assert_eq!(
+        changes(&target("alice"), &target("target")),
+        ["target iqn.2026-11.t: chap: new secret"]
+    );
+    assert_eq!(
+        changes(&target("alice"), "[[target]]\nname = \"iqn.2026-11.t\"\n"),
+        ["target iqn.2026-11.t: chap: name \"a\" -> none"]
     );
 }
 
@@ -452,7 +563,7 @@ fn only_rings_pools_and_sockets_need_a_restart() {
     assert_eq!(
         restart,
         [
-            ("node.spin_us changed".into(), true),
+            ("node.spin_us: 50 us -> 1 us".into(), true),
             ("portal [::1]:1 of group 1 added".into(), true),
             ("volume a removed".into(), false),
             ("target iqn.2026-11.t removed".into(), false),

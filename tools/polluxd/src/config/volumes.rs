@@ -41,7 +41,9 @@ pub(super) fn check_volumes(faults: &mut Faults<'_>, raw: &[RawVolume]) -> Vec<V
 
 fn check_volume(faults: &mut Faults<'_>, raw: &RawVolume) -> VolumeConfig {
     let block_size = check_block_size(faults, raw);
+    // Of a kind that is not known, nothing follows.
     if let Some(write_cache) = &raw.write_cache
+        && !faults.has(&key(raw, "kind"))
         && *raw.kind.get_ref() != VolumeKind::Block
     {
         let problem = Problem::WriteCacheUnused { kind: raw.kind.get_ref().name() };
@@ -85,6 +87,7 @@ fn check_path(faults: &mut Faults<'_>, raw: &RawVolume) -> Option<PathBuf> {
         (VolumeKind::File | VolumeKind::Block, Some(path)) => Some(faults.resolve(path.get_ref())),
         // In the state directory, wherever that is.
         (VolumeKind::File, None) => None,
+        (VolumeKind::Block, None) if faults.has(&key(raw, "path")) => None,
         (VolumeKind::Block, None) => {
             let problem = Problem::PathMissing { kind: kind.name() };
             faults.add(raw.kind.span(), key(raw, "path"), problem);
@@ -103,6 +106,7 @@ fn check_size(faults: &mut Faults<'_>, raw: &RawVolume, block_size: BlockSize) -
     let kind = *raw.kind.get_ref();
     let Some(size) = &raw.size else {
         match kind {
+            VolumeKind::Memory | VolumeKind::Null if faults.has(&key(raw, "size")) => {}
             VolumeKind::Memory | VolumeKind::Null => {
                 let problem = Problem::SizeMissing { kind: kind.name() };
                 faults.add(raw.kind.span(), key(raw, "size"), problem);

@@ -1,11 +1,16 @@
 //! One connection to the control socket.
 
+use super::places::Standing;
 use crate::daemon::{Awaited, StatsMark};
 use control_api::{
     ErrorCode, Id, LineBuffer, REQUEST_BYTES_MAX, Request, Response, RpcError, encode_line,
 };
 use mio::net::UnixStream;
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
 use std::io::{self, Read, Write};
+use std::time::Instant;
+use units::limits::{CONTROL_IDLE_TIME_MAX, CONTROL_REQUEST_TIME_MAX};
 
 /// A client. It has at most one answer that it has not read yet: its further requests wait in
 /// the socket until then.
@@ -18,6 +23,12 @@ pub(super) struct Client {
     pub(super) stats_mark: Option<StatsMark>,
     /// Its call that is answered later. Its further requests wait in the socket until then.
     pub(super) awaited: Option<(Id, Awaited)>,
+    /// It is of root, or of the user of the daemon.
+    is_privileged: bool,
+    /// When it last sent or took anything.
+    active_at: Instant,
+    /// When the request began of which a part has come.
+    partial_since: Option<Instant>,
     /// It gets what is unsent, and then the connection ends.
     is_leaving: bool,
 }
@@ -34,21 +45,78 @@ pub(super) enum Wish {
 }
 
 impl Client {
-    pub(super) const fn new(stream: UnixStream) -> Self {
+    /// The client of a connection that was made now.
+    pub(super) fn new(stream: UnixStream, now: Instant) -> Self {
+        let is_own = |uid: rustix::process::Uid| uid.is_root() || uid == geteuid();
         Self {
+            // Without credentials it is a stranger.
+            is_privileged: socket_peercred(&stream).is_ok_and(|peer| is_own(peer.uid)),
             stream,
             received: LineBuffer::new(REQUEST_BYTES_MAX),
             unsent: Vec::new(),
             stats_mark: None,
             awaited: None,
+            active_at: now,
+            partial_since: None,
             is_leaving: false,
         }
     }
 
+    /// What it is where places are scarce.
+    pub(super) const fn standing(&self) -> Standing {
+        let idle_since = if self.awaited.is_some() { None } else { Some(self.active_at) };
+        Standing { is_privileged: self.is_privileged, idle_since }
+    }
+
+    /// When it must go unless it does something before.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.awaited.is_some() {
+            return None;
+        }
+        let idle_until = self.active_at + CONTROL_IDLE_TIME_MAX;
+        let whole_by = self.partial_since.map(|since| since + CONTROL_REQUEST_TIME_MAX);
+        Some(whole_by.map_or(idle_until, |whole_by| whole_by.min(idle_until)))
+    }
+
+    /// Tells the client why it must go. Whether it reads that is its own affair.
+    pub(super) fn dismiss(&mut self, error: RpcError, now: Instant) {
+        // Behind a part of an answer nobody would find it.
+        if self.unsent.is_empty() {
+            self.answer(&Response::failure(Id::Null, error));
+            self.flush(now);
+        }
+    }
+
+    /// Why its time is over, once it is.
+    pub(super) fn overdue(&self) -> RpcError {
+        let sentence = match self.partial_since {
+            Some(_) => {
+                let limit = CONTROL_REQUEST_TIME_MAX.as_secs();
+                format!("the request was not complete within {limit} s")
+            }
+            None => {
+                let limit = CONTROL_IDLE_TIME_MAX.as_secs();
+                format!("the connection was idle for {limit} s")
+            }
+        };
+        RpcError::new(ErrorCode::TooMany, sentence).hint("Connect again.")
+    }
+
     /// The next thing that the client wants, as far as it can be known without waiting.
-    pub(super) fn next(&mut self) -> Wish {
+    pub(super) fn next(&mut self, now: Instant) -> Wish {
+        let wish = self.look(now);
+        let is_partial = matches!(wish, Wish::Nothing)
+            && self.awaited.is_none()
+            && self.unsent.is_empty()
+            && !self.received.is_empty();
+        // Further bytes of a request do not extend its time.
+        self.partial_since = if is_partial { self.partial_since.or(Some(now)) } else { None };
+        wish
+    }
+
+    fn look(&mut self, now: Instant) -> Wish {
         loop {
-            if self.send().is_err() {
+            if self.send(now).is_err() {
                 return Wish::Leave;
             }
             if !self.unsent.is_empty() {
@@ -65,7 +133,7 @@ impl Client {
                     Ok(request) => return Wish::Call(request),
                     Err(response) => self.answer(&response),
                 },
-                Ok(None) => match self.receive() {
+                Ok(None) => match self.receive(now) {
                     Ok(true) => {}
                     Ok(false) => return Wish::Nothing,
                     Err(_) => return Wish::Leave,
@@ -89,16 +157,17 @@ impl Client {
     }
 
     /// Sends what the client takes now. What goes wrong is found by [`Self::next`].
-    pub(super) fn flush(&mut self) {
-        let _ = self.send();
+    pub(super) fn flush(&mut self, now: Instant) {
+        let _ = self.send(now);
     }
 
     /// Receives what is there; tells whether there was anything.
-    fn receive(&mut self) -> io::Result<bool> {
+    fn receive(&mut self, now: Instant) -> io::Result<bool> {
         let mut chunk = [0; 16_384];
         match self.stream.read(&mut chunk) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(n) => {
+                self.active_at = now;
                 self.received.push(chunk.get(..n).unwrap_or_default());
                 Ok(true)
             }
@@ -109,10 +178,11 @@ impl Client {
     }
 
     /// Sends what the client takes.
-    fn send(&mut self) -> io::Result<()> {
+    fn send(&mut self, now: Instant) -> io::Result<()> {
         while !self.unsent.is_empty() {
             match self.stream.write(&self.unsent) {
                 Ok(n) => {
+                    self.active_at = now;
                     self.unsent.drain(..n);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -128,11 +198,12 @@ impl Client {
 mod tests {
     use super::*;
     use control_api::Call;
+    use std::time::Duration;
 
     fn pair() -> (Client, std::os::unix::net::UnixStream) {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        (Client::new(UnixStream::from_std(ours)), theirs)
+        (Client::new(UnixStream::from_std(ours), Instant::now()), theirs)
     }
 
     const STATUS: &str = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}\n";
@@ -142,16 +213,16 @@ mod tests {
         let (mut client, mut peer) = pair();
         let (first, second) = STATUS.split_at(10);
         peer.write_all(first.as_bytes()).unwrap();
-        assert!(matches!(client.next(), Wish::Nothing));
+        assert!(matches!(client.next(Instant::now()), Wish::Nothing));
         peer.write_all(second.as_bytes()).unwrap();
         peer.write_all(STATUS.as_bytes()).unwrap();
         for _ in 0..2 {
-            let Wish::Call(request) = client.next() else { panic!("no call") };
+            let Wish::Call(request) = client.next(Instant::now()) else { panic!("no call") };
             assert!(matches!(request.call, Call::StatusQuery(_)));
         }
-        assert!(matches!(client.next(), Wish::Nothing));
+        assert!(matches!(client.next(Instant::now()), Wish::Nothing));
         drop(peer);
-        assert!(matches!(client.next(), Wish::Leave));
+        assert!(matches!(client.next(Instant::now()), Wish::Leave));
     }
 
     #[test]
@@ -159,7 +230,7 @@ mod tests {
         let (mut client, mut peer) = pair();
         peer.write_all(b"hello\n").unwrap();
         peer.write_all(STATUS.as_bytes()).unwrap();
-        assert!(matches!(client.next(), Wish::Call(_)));
+        assert!(matches!(client.next(Instant::now()), Wish::Call(_)));
         let mut answer = [0; 200];
         let n = peer.read(&mut answer).unwrap();
         assert!(std::str::from_utf8(&answer[..n]).unwrap().contains("-32700"));
@@ -174,7 +245,7 @@ mod tests {
         });
         let mut leaving = false;
         for _ in 0..1_000_000 {
-            if matches!(client.next(), Wish::Leave) {
+            if matches!(client.next(Instant::now()), Wish::Leave) {
                 leaving = true;
                 break;
             }
@@ -191,19 +262,49 @@ mod tests {
         let long = Response::success(Id::Number(1), "x".repeat(4 << 20).into());
         client.answer(&long);
         peer.write_all(STATUS.as_bytes()).unwrap();
-        assert!(matches!(client.next(), Wish::Nothing));
-        assert!(matches!(client.next(), Wish::Nothing));
+        assert!(matches!(client.next(Instant::now()), Wish::Nothing));
+        assert!(matches!(client.next(Instant::now()), Wish::Nothing));
         let mut read = 0;
         let mut chunk = vec![0; 1 << 20];
         let call = loop {
             if read < 4 << 20 {
                 read += peer.read(&mut chunk).unwrap();
             }
-            match client.next() {
+            match client.next(Instant::now()) {
                 Wish::Nothing => {}
                 wish @ (Wish::Call(_) | Wish::Leave) => break wish,
             }
         };
         assert!(matches!(call, Wish::Call(_)));
+    }
+
+    #[test]
+    fn a_silent_client_has_minutes_and_half_a_request_has_seconds() {
+        let (mut client, mut peer) = pair();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        client.active_at = start;
+        assert!(matches!(client.next(at(100)), Wish::Nothing));
+        assert_eq!(client.deadline(), Some(at(300)));
+        assert!(client.overdue().to_string().starts_with("the connection was idle for 300 s"));
+        peer.write_all(b"{\"jsonrpc\"").unwrap();
+        assert!(matches!(client.next(at(200)), Wish::Nothing));
+        assert_eq!(client.deadline(), Some(at(210)));
+        // More of it is no reason to wait longer.
+        peer.write_all(b":").unwrap();
+        assert!(matches!(client.next(at(205)), Wish::Nothing));
+        assert_eq!(client.deadline(), Some(at(210)));
+        let why = client.overdue().to_string();
+        assert!(why.starts_with("the request was not complete within 10 s"), "{why}");
+        peer.write_all(b"5}\n").unwrap();
+        assert!(matches!(client.next(at(209)), Wish::Nothing));
+        assert_eq!(client.deadline(), Some(at(509)));
+    }
+
+    #[test]
+    fn root_and_the_user_of_the_daemon_are_privileged() {
+        let (client, _peer) = pair();
+        assert!(client.standing().is_privileged);
+        assert_eq!(client.standing().idle_since, Some(client.active_at));
     }
 }

@@ -1,9 +1,11 @@
 //! The loop of the control thread.
 
 use super::client::{Client, Wish};
+use super::places::{Place, place};
 use super::socket::{ControlFault, ControlSocket};
 use crate::daemon::{Daemon, Outcome, Reply};
 use control_api::{ErrorCode, Id, Response, RpcError};
+use mio::net::UnixStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use reactor::{Alarm, ReserveDescriptor};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use units::limits::CONTROL_CLIENTS_MAX;
+use units::limits::{CONTROL_ACCEPTS_PER_TURN_MAX, CONTROL_CLIENTS_MAX};
 
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -37,6 +39,8 @@ pub(crate) struct Server {
     /// Clients that may have another call: each gets one done in a turn, so that none keeps
     /// the others or a signal waiting.
     unfinished: Vec<usize>,
+    /// More connections may wait to be accepted.
+    is_accepting: bool,
     next_token: usize,
     /// For a client that comes when no descriptor is left.
     reserve: ReserveDescriptor,
@@ -81,6 +85,7 @@ impl Server {
             is_ending,
             clients: BTreeMap::new(),
             unfinished: Vec::new(),
+            is_accepting: false,
             next_token: FIRST_CLIENT,
             reserve: ReserveDescriptor::default(),
             accepts_again: false,
@@ -113,16 +118,14 @@ impl Server {
             let mut wanted = std::mem::take(&mut self.unfinished);
             for event in &events {
                 match event.token() {
-                    LISTENER => self.accept(),
+                    LISTENER => self.is_accepting = true,
                     SIGNALS => self.handle_signals(daemon),
                     // It is looked for in every turn.
                     ALARM => {}
                     Token(client) => wanted.push(client),
                 }
             }
-            if std::mem::take(&mut self.accepts_again) {
-                self.accept();
-            }
+            self.is_accepting |= std::mem::take(&mut self.accepts_again);
             daemon.handle_events();
             wanted.sort_unstable();
             wanted.dedup();
@@ -130,76 +133,112 @@ impl Server {
                 self.handle_client(client, daemon);
             }
             self.settle(daemon);
+            self.accept();
+            self.dismiss_overdue(Instant::now());
         }
         Ok(())
     }
 
     /// How long nothing is to be done unless something happens.
     fn timeout(&self, daemon: &Daemon, now: Instant) -> Option<Duration> {
-        if !self.unfinished.is_empty() {
+        if !self.unfinished.is_empty() || self.is_accepting {
             return Some(Duration::ZERO);
         }
-        let awaited = self.clients.values().filter_map(|client| client.awaited.as_ref());
-        let until = awaited.map(|(_, awaited)| awaited.until).chain(daemon.deadline()).min();
+        let clients = self.clients.values().filter_map(|client| match &client.awaited {
+            Some((_, awaited)) => Some(awaited.until),
+            None => client.deadline(),
+        });
+        let until = clients.chain(daemon.deadline()).min();
         until.map(|until| until.saturating_duration_since(now))
     }
 
+    /// Accepts some of the connections that wait.
     fn accept(&mut self) {
-        loop {
-            let stream = match self.socket.listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+        for _ in 0..CONTROL_ACCEPTS_PER_TURN_MAX {
+            if !self.is_accepting {
+                return;
+            }
+            match self.socket.listener.accept() {
+                Ok((stream, _)) => self.take_in(stream, Instant::now()),
                 Err(error) if ReserveDescriptor::is_needed_after(&error) => {
                     self.accepts_again = !self.refuse_for_want();
-                    if self.accepts_again {
-                        return;
-                    }
-                    continue;
+                    self.is_accepting = !self.accepts_again;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "could not accept on the control socket");
-                    return;
+                    self.is_accepting = false;
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        tracing::warn!(%error, "could not accept on the control socket");
+                    }
                 }
-            };
-            let mut client = Client::new(stream);
-            if self.clients.len() >= CONTROL_CLIENTS_MAX {
-                let error = RpcError::new(
-                    ErrorCode::TooMany,
-                    format!("{CONTROL_CLIENTS_MAX} programs are connected to the control socket"),
-                )
-                .hint("Close one of them and try again.");
-                client.answer(&Response::failure(Id::Null, error));
-                client.flush();
-                continue;
             }
-            let token = self.next_token;
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            let registered =
-                self.poll.registry().register(&mut client.stream, Token(token), interest);
-            match registered {
-                Ok(()) => {
-                    self.next_token += 1;
-                    self.clients.insert(token, client);
-                }
-                Err(error) => tracing::warn!(%error, "could not poll a control connection"),
+        }
+    }
+
+    /// Gives a new connection a place, where there is one.
+    fn take_in(&mut self, stream: UnixStream, now: Instant) {
+        let mut client = Client::new(stream, now);
+        let taken = self.clients.iter().map(|(token, client)| (*token, client.standing()));
+        match place(client.standing().is_privileged, taken) {
+            Place::Free => {}
+            Place::Of(idle) => {
+                let sentence = format!(
+                    "{CONTROL_CLIENTS_MAX} programs are connected to the control socket, and this \
+                     connection was idle for the longest time"
+                );
+                let error = RpcError::new(ErrorCode::TooMany, sentence).hint("Connect again.");
+                self.dismiss(idle, error, now);
             }
+            Place::None => {
+                let sentence = format!(
+                    "{CONTROL_CLIENTS_MAX} programs are connected to the control socket, and all \
+                     of them wait for answers"
+                );
+                let error = RpcError::new(ErrorCode::TooMany, sentence)
+                    .hint("Close one of them and try again.");
+                return client.dismiss(error, now);
+            }
+        }
+        let token = self.next_token;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match self.poll.registry().register(&mut client.stream, Token(token), interest) {
+            Ok(()) => {
+                self.next_token += 1;
+                self.clients.insert(token, client);
+            }
+            Err(error) => tracing::warn!(%error, "could not poll a control connection"),
+        }
+    }
+
+    /// Ends the connections that were silent for too long.
+    fn dismiss_overdue(&mut self, now: Instant) {
+        let is_overdue = |client: &Client| client.deadline().is_some_and(|until| until <= now);
+        let overdue = self.clients.iter().filter(|(_, client)| is_overdue(client));
+        let overdue: Vec<_> = overdue.map(|(token, client)| (*token, client.overdue())).collect();
+        for (token, error) in overdue {
+            self.dismiss(token, error, now);
+        }
+    }
+
+    fn dismiss(&mut self, token: usize, error: RpcError, now: Instant) {
+        // Dropping the socket takes it out of the poll.
+        if let Some(mut client) = self.clients.remove(&token) {
+            tracing::debug!(%error, "closed a control connection");
+            client.dismiss(error, now);
         }
     }
 
     /// Tells the next client that no descriptor is left; without an answer it would wait without
     /// end. Returns whether that was possible.
     fn refuse_for_want(&mut self) -> bool {
+        let now = Instant::now();
         self.reserve.give_up();
         let accepted = self.socket.listener.accept();
         if let Ok((stream, _)) = accepted {
             let sentence = "polluxd has no file descriptor left";
             let error = RpcError::new(ErrorCode::TooMany, sentence)
                 .hint("Raise LimitNOFILE of the service, or end sessions.");
-            let mut client = Client::new(stream);
-            client.answer(&Response::failure(Id::Null, error));
-            client.flush();
+            Client::new(stream, now).dismiss(error, now);
             tracing::warn!("control client rejected: {sentence}");
-            drop(client);
             self.reserve.restore();
             return true;
         }
@@ -233,7 +272,7 @@ impl Server {
     /// Begins what a client wants next.
     fn handle_client(&mut self, token: usize, daemon: &mut Daemon) {
         let Some(client) = self.clients.get_mut(&token) else { return };
-        match client.next() {
+        match client.next(Instant::now()) {
             Wish::Nothing => {}
             Wish::Leave => {
                 // Dropping the socket takes it out of the poll.
@@ -271,7 +310,7 @@ impl Server {
             Err(error) => Response::failure(id, error),
         });
         // The answer leaves as far as the client takes it, whatever comes next.
-        client.flush();
+        client.flush(Instant::now());
         self.unfinished.push(token);
         if outcome.shutdown {
             self.begin_end(daemon);

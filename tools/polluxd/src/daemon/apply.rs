@@ -2,14 +2,14 @@
 //! a worker, because it reads secrets and writes what must survive.
 
 use super::change::{Apply, Change, Edit};
-use super::edit::absent;
 use super::followed::{Followed, Ground};
-use super::identity;
+use super::random_uuid;
+use super::secrets::{NewSecrets, sweep};
 use super::start::{CATALOG_HEAD, catalog_text, keep_catalog};
-use crate::config::{Fault, VolumeConfig, difference};
-use crate::settings::{Loaded, load_text};
+use crate::config::{Config, Fault, TargetConfig, VolumeConfig, difference, node_difference};
+use crate::settings::{Loaded, load_text, load_text_with, read_secret};
 use crate::start_fault::StartFault;
-use crate::state::{Removal, new_uuid};
+use crate::state::Removal;
 use crate::storage::{Outcome, Volume};
 use control_api::{ConfigApplied, ErrorCode, RpcError, VolumeDelete, VolumeKind};
 use reactor::Store;
@@ -35,11 +35,19 @@ pub(super) struct Attempt {
 #[derive(Debug)]
 pub(super) enum Step {
     /// The change is good; nothing was to be changed.
-    Checked(ConfigApplied),
+    Checked(Box<Checked>),
     /// These volumes must be opened first.
     Open(Wanted),
     /// All that must survive is written.
     Written(Box<Written>),
+}
+
+/// A configuration that was only checked.
+#[derive(Clone, Debug)]
+pub(super) struct Checked {
+    pub(super) applied: ConfigApplied,
+    /// Its targets, which decide about the sessions.
+    pub(super) targets: Vec<TargetConfig>,
 }
 
 /// Volumes that a change needs.
@@ -80,6 +88,8 @@ struct Proposal {
     loaded: Loaded,
     /// The node's own catalog is to become this text.
     catalog_text: Option<String>,
+    /// The secrets that it names and that are not written yet.
+    secrets: NewSecrets,
 }
 
 impl Attempt {
@@ -92,12 +102,18 @@ impl Attempt {
             Change::Apply(apply) => self.propose_file(apply)?,
             Change::Edit(edit) => self.propose_edit(edit)?,
             Change::Late(_) => {
-                Proposal { loaded: self.followed.loaded.clone(), catalog_text: None }
+                let loaded = self.followed.loaded.clone();
+                Proposal { loaded, catalog_text: None, secrets: NewSecrets::default() }
             }
         };
         self.followed.check_contradiction(&proposal.loaded)?;
-        if let Change::Apply(Apply { check_only: true, .. }) = &self.change {
-            return Ok(Step::Checked(self.followed.would_change(&proposal.loaded)));
+        if let Change::Apply(apply) = &self.change {
+            if apply.check_only {
+                return Ok(Step::Checked(Box::new(self.checked(proposal.loaded, &apply.file))));
+            }
+            if !apply.force {
+                self.followed.check_not_emptied(&proposal.loaded.config, &apply.file)?;
+            }
         }
         // A volume that failed is tried again when the whole configuration is applied.
         let with_failed = matches!(self.change, Change::Apply(_));
@@ -124,6 +140,22 @@ impl Attempt {
         }
     }
 
+    fn checked(&self, loaded: Loaded, file: &Path) -> Checked {
+        let changes = difference(&self.followed.loaded.config, &loaded.config);
+        let mut warnings = restart_warnings(&self.ground, &loaded);
+        if let Err(refusal) = self.followed.check_not_emptied(&loaded.config, file) {
+            warnings.push(refusal.message);
+        }
+        let applied = ConfigApplied {
+            changes: changes.iter().map(ToString::to_string).collect(),
+            // Known when the reactors have reported.
+            ending_sessions: Vec::new(),
+            warnings,
+            generation: self.followed.catalog.generation(),
+        };
+        Checked { applied, targets: loaded.config.targets }
+    }
+
     fn propose_file(&self, apply: &Apply) -> Result<Proposal, RpcError> {
         let running = &self.followed.loaded;
         let loaded = load_text(&apply.file, running.is_master, &apply.text)
@@ -132,13 +164,13 @@ impl Attempt {
         let is_own = running.is_master || apply.file == running.file;
         if is_own || apply.check_only {
             let loaded = Loaded { file: running.file.clone(), ..loaded };
-            return Ok(Proposal { loaded, catalog_text: None });
+            return Ok(Proposal { loaded, catalog_text: None, secrets: NewSecrets::default() });
         }
         let loaded = self.as_own_catalog(loaded, &apply.text)?;
         // An empty catalog is taken for a lost one.
         let is_blank = apply.text.trim().is_empty();
         let text = if is_blank { CATALOG_HEAD.to_owned() } else { apply.text.clone() };
-        Ok(Proposal { loaded, catalog_text: Some(text) })
+        Ok(Proposal { loaded, catalog_text: Some(text), secrets: NewSecrets::default() })
     }
 
     /// Another file's configuration as the node's own catalog: its text must mean the same there.
@@ -163,21 +195,23 @@ impl Attempt {
         }
         let running = &self.followed.loaded;
         let mut raw = running.raw.clone();
-        edit.clone().change(&mut raw)?;
+        let mut secrets = NewSecrets::default();
+        edit.clone().change(&mut raw, &mut secrets)?;
         let text =
             catalog_text(&raw).map_err(|e| RpcError::new(ErrorCode::Internal, e.to_string()))?;
-        let loaded = load_text(&running.file, false, &text).map_err(|faults| {
+        let secret = |file: &Path| secrets.find(file).map_or_else(|| read_secret(file), Ok);
+        let loaded = load_text_with(&running.file, false, &text, &secret).map_err(|faults| {
             // The places are those of a text that the caller has never seen.
             let sentences: Vec<_> = faults.iter().map(|f| f.sentence()).collect();
             RpcError::new(ErrorCode::InvalidParams, sentences.join("\n"))
         })?;
-        Ok(Proposal { loaded, catalog_text: Some(text) })
+        Ok(Proposal { loaded, catalog_text: Some(text), secrets })
     }
 
     /// The volume, which no LUN may map.
     fn volume_to_delete(&self, params: &VolumeDelete) -> Result<&Volume, RpcError> {
         let name = &params.name;
-        let volume = self.followed.volumes.find(name).ok_or_else(|| absent("volume", name))?;
+        let volume = self.followed.existing_volume(name)?;
         match self.followed.luns_of(name).first() {
             None => Ok(volume),
             Some(lun) => {
@@ -191,9 +225,9 @@ impl Attempt {
 
     /// Writes what must survive, the decisive part last.
     fn write(self, proposal: Proposal) -> Result<Written, RpcError> {
-        let Proposal { loaded, catalog_text } = proposal;
+        let Proposal { loaded, catalog_text, secrets } = proposal;
         let changes = difference(&self.followed.loaded.config, &loaded.config);
-        let mut warnings = self.followed.restart_warnings(&loaded);
+        let mut warnings = restart_warnings(&self.ground, &loaded);
         let deleted = match &self.change {
             Change::Edit(Edit::VolumeDelete(params)) => Some(self.deleted(params)?),
             Change::Edit(_) | Change::Apply(_) | Change::Late(_) => None,
@@ -230,10 +264,13 @@ impl Attempt {
         }
         let keep = || -> Result<(), StartFault> {
             followed.keep_ports(&ground)?;
-            match &catalog_text {
-                Some(text) => keep_catalog(&followed.loaded.file, text),
-                None => Ok(()),
-            }
+            let Some(text) = &catalog_text else { return Ok(()) };
+            secrets.write(&ground.state).map_err(|source| StartFault::Step {
+                step: "write the CHAP secrets of",
+                path: followed.loaded.file.clone(),
+                source,
+            })?;
+            keep_catalog(&followed.loaded.file, text)
         };
         if let Err(fault) = keep() {
             if let Some(removal) = removal {
@@ -242,8 +279,11 @@ impl Attempt {
             }
             return Err(environment(&fault));
         }
+        if catalog_text.is_some() {
+            sweep(&ground.state, &followed.loaded.raw);
+        }
         let changes = changes.iter().map(ToString::to_string).collect();
-        let applied = ConfigApplied { changes, warnings, generation };
+        let applied = ConfigApplied { changes, ending_sessions: Vec::new(), warnings, generation };
         Ok(Written { change, followed, stores, applied, deleted, freed: closed.len() })
     }
 
@@ -274,20 +314,27 @@ impl Attempt {
     }
 }
 
-fn random_uuid() -> std::io::Result<String> {
-    let mut random = [0; 16];
-    (identity(None).random)(&mut random)?;
-    Ok(new_uuid(random))
-}
-
 impl Followed {
-    fn would_change(&self, loaded: &Loaded) -> ConfigApplied {
-        let changes = difference(&self.loaded.config, &loaded.config);
-        ConfigApplied {
-            changes: changes.iter().map(ToString::to_string).collect(),
-            warnings: self.restart_warnings(loaded),
-            generation: self.catalog.generation(),
+    /// A file that is empty by mistake must not end all that is served.
+    fn check_not_emptied(&self, config: &Config, file: &Path) -> Result<(), RpcError> {
+        let running = &self.loaded.config;
+        let is_empty = |config: &Config| config.volumes.is_empty() && config.targets.is_empty();
+        if is_empty(running) || !is_empty(config) {
+            return Ok(());
         }
+        let volumes = running.volumes.iter().map(|v| format!("volume {}", v.name));
+        let all = volumes.chain(running.targets.iter().map(|t| format!("target {}", t.name)));
+        let all: Vec<_> = all.collect();
+        let more = all.len().saturating_sub(REMOVED_SHOWN_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let shown: Vec<_> = all.into_iter().take(REMOVED_SHOWN_MAX).collect();
+        let file = file.display();
+        let sentence = format!(
+            "{file} has no volumes and no targets; applying it would remove {}{more}",
+            shown.join(", ")
+        );
+        let error = RpcError::new(ErrorCode::ConfigInvalid, sentence).on(file.to_string());
+        Err(error.hint("If that is what you want, use \"perfctl apply --force\"."))
     }
 
     fn check_contradiction(&self, loaded: &Loaded) -> Result<(), RpcError> {
@@ -301,19 +348,24 @@ impl Followed {
         }
     }
 
-    fn restart_warnings(&self, loaded: &Loaded) -> Vec<String> {
-        difference(&self.loaded.config, &loaded.config)
-            .iter()
-            .filter(|change| change.needs_restart())
-            .map(|change| format!("{change}; takes effect after a restart of polluxd"))
-            .collect()
-    }
-
     /// The daemon follows a file of the administrator, which nobody else changes.
     pub(super) fn master_refusal(&self) -> RpcError {
         master_refusal(&self.loaded.file)
     }
 }
+
+/// What of a configuration takes effect only at the next start: not what changed with it, but what
+/// differs from what runs.
+fn restart_warnings(ground: &Ground, loaded: &Loaded) -> Vec<String> {
+    node_difference(&ground.started, &loaded.config)
+        .iter()
+        .filter(|change| change.needs_restart())
+        .map(|change| format!("{change}; takes effect after a restart of polluxd"))
+        .collect()
+}
+
+/// How many of the volumes and targets that a file would remove are named.
+const REMOVED_SHOWN_MAX: usize = 10;
 
 /// Why nobody but the administrator changes what a master file says.
 pub(super) fn master_refusal(master: &Path) -> RpcError {

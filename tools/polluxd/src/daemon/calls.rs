@@ -1,14 +1,15 @@
 //! Calls: answered at once from what the control thread knows, or later when the reactors have
 //! reported or an operation has ended.
 
+use super::apply::Checked;
 use super::change::Edit;
-use super::sessions::{count as session_count, drop_session, sessions};
+use super::sessions::{count as session_count, drop_session, ending, sessions};
 use super::statistics::stats;
 use super::{Daemon, StatsMark, json};
 use crate::operation::{Claims, OperationId, Progress};
 use control_api::{
-    Call, ErrorCode, OperationInfo, Operations, RpcError, SessionDrop, ShutdownStarted, Started,
-    StatsQuery,
+    Call, ConfigApplied, ErrorCode, OperationInfo, Operations, RpcError, SessionDrop,
+    ShutdownStarted, Started, StatsQuery,
 };
 use reactor::{ReactorReport, ReportRound};
 use serde_json::Value;
@@ -64,6 +65,8 @@ pub(super) struct Reporting {
 /// A call that the reports of the reactors answer.
 #[derive(Clone, Debug)]
 enum Question {
+    /// The sessions that a configuration would end; an operation from its begin on.
+    Check(Box<Checked>),
     Drop(SessionDrop),
     Sessions,
     Shutdown,
@@ -94,6 +97,7 @@ impl Daemon {
             Call::StatusQuery(_) => return self.ask(method, Question::Status),
             Call::TargetCreate(params) => self.operations.begin_edit(Edit::TargetCreate(params)),
             Call::TargetDelete(params) => self.operations.begin_edit(Edit::TargetDelete(params)),
+            Call::TargetSet(params) => self.operations.begin_edit(Edit::TargetSet(params)),
             Call::TargetList(_) => {
                 return self.now(method, json(&self.operations.followed().targets()));
             }
@@ -184,7 +188,9 @@ impl Daemon {
         now: Instant,
     ) -> Option<OperationId> {
         match question {
-            Question::Shutdown | Question::Stats(_) | Question::Status => return None,
+            Question::Check(_) | Question::Shutdown | Question::Stats(_) | Question::Status => {
+                return None;
+            }
             Question::Drop(_) | Question::Sessions => {}
         }
         let id =
@@ -193,6 +199,15 @@ impl Daemon {
         let until = now + REPORT_TIME_MAX;
         self.reporting.insert(id, Reporting { round, question: question.clone(), until });
         Some(id)
+    }
+
+    /// Asks the reactors for the sessions that a configuration would end which was only checked.
+    pub(super) fn report_of_checked(&mut self, now: Instant) {
+        for (id, checked) in self.operations.take_checked() {
+            let round = self.node.request_reports();
+            let question = Question::Check(checked);
+            self.reporting.insert(id, Reporting { round, question, until: now + REPORT_TIME_MAX });
+        }
     }
 
     /// Ends the operations whose reports have come, or have taken too long.
@@ -205,7 +220,14 @@ impl Daemon {
             let Some(reporting) = self.reporting.remove(&id) else { unreachable!("listed above") };
             // Of these questions, none is about what has changed since the last one.
             let result = self.reported(&reporting.question, &mut None);
-            self.operations.table.end(id, result, now);
+            match reporting.question {
+                Question::Check(_) => self.operations.end(id, result),
+                Question::Drop(_)
+                | Question::Sessions
+                | Question::Shutdown
+                | Question::Stats(_)
+                | Question::Status => self.operations.table.end(id, result, now),
+            }
         }
     }
 
@@ -225,12 +247,16 @@ impl Daemon {
         }
         let reports: Vec<&ReactorReport> = self.node.known_reports();
         match question {
+            Question::Check(checked) => {
+                let ending_sessions = ending(&reports, &checked.targets);
+                json(&ConfigApplied { ending_sessions, ..checked.applied.clone() })
+            }
             Question::Drop(_) => unreachable!("handled above"),
             Question::Sessions => json(&sessions(&reports)),
             Question::Shutdown => json(&ShutdownStarted { sessions: session_count(&reports) }),
             Question::Stats(query) => {
                 let followed = self.operations.followed();
-                json(&stats(followed, self.started_at, query, &reports, mark))
+                json(&stats(followed, self.started_at, query, &reports, mark)?)
             }
             Question::Status => json(&self.status(&reports)),
         }

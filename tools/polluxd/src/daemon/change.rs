@@ -3,7 +3,7 @@
 use super::followed::Followed;
 use crate::operation::{Claims, Object};
 use control_api::{
-    LunMap, LunUnmap, Method, TargetCreate, TargetDelete, VolumeCreate, VolumeDelete,
+    LunMap, LunUnmap, Method, TargetCreate, TargetDelete, TargetSet, VolumeCreate, VolumeDelete,
 };
 use std::path::PathBuf;
 
@@ -27,6 +27,8 @@ pub(super) struct Apply {
     pub(super) text: String,
     /// Report only what would change.
     pub(super) check_only: bool,
+    /// Apply it even if nothing is served then.
+    pub(super) force: bool,
 }
 
 /// A change of one volume or target.
@@ -36,6 +38,7 @@ pub(super) enum Edit {
     LunUnmap(LunUnmap),
     TargetCreate(TargetCreate),
     TargetDelete(TargetDelete),
+    TargetSet(TargetSet),
     VolumeCreate(VolumeCreate),
     VolumeDelete(VolumeDelete),
 }
@@ -49,6 +52,7 @@ impl Change {
             Self::Edit(Edit::LunUnmap(_)) => LunUnmap::NAME,
             Self::Edit(Edit::TargetCreate(_)) => TargetCreate::NAME,
             Self::Edit(Edit::TargetDelete(_)) => TargetDelete::NAME,
+            Self::Edit(Edit::TargetSet(_)) => TargetSet::NAME,
             Self::Edit(Edit::VolumeCreate(_)) => VolumeCreate::NAME,
             Self::Edit(Edit::VolumeDelete(_)) => VolumeDelete::NAME,
             Self::Late(_) => "volume.open",
@@ -63,6 +67,7 @@ impl Change {
             | Self::Edit(Edit::LunUnmap(LunUnmap { target: name, .. }))
             | Self::Edit(Edit::TargetCreate(TargetCreate { name, .. }))
             | Self::Edit(Edit::TargetDelete(TargetDelete { name }))
+            | Self::Edit(Edit::TargetSet(TargetSet { name, .. }))
             | Self::Edit(Edit::VolumeCreate(VolumeCreate { name, .. }))
             | Self::Edit(Edit::VolumeDelete(VolumeDelete { name, .. })) => name.clone(),
             Self::Late(names) => names.join(", "),
@@ -87,6 +92,7 @@ impl Change {
                 let mapped = followed.volumes_of(&p.name, None);
                 Claims::on(mapped.map(volume).chain([target(&p.name)]))
             }
+            Self::Edit(Edit::TargetSet(p)) => Claims::on([target(&p.name)]),
             Self::Edit(Edit::VolumeCreate(p)) => {
                 let file = p.path.as_ref().map(|path| Object::File(followed.resolve(path)));
                 Claims::on(file.into_iter().chain([volume(&p.name)]))
@@ -134,7 +140,7 @@ mod tests {
         let loaded = load_text(&state.catalog_path(), false, &text).unwrap();
         let volumes = &loaded.config.volumes;
         let planned = VolumeTable::default().plan(volumes, &state, identity(None));
-        let ground = Ground { state, portals: Vec::new() };
+        let ground = Ground::new(state, Vec::new(), &loaded.config);
         let ports = TargetPorts::default();
         let (followed, _) = Followed::new(1, loaded, planned, ports, &ground).unwrap();
         let delete = VolumeDelete { name: "a".into(), remove_file: true };

@@ -1,14 +1,15 @@
 //! What the daemon follows: the configuration and what has become of it. It is replaced as a
 //! whole, so that a worker can build the next one while the control thread answers from this one.
 
+use super::absent::absent;
 use super::catalog;
 use super::start::keep_ports;
-use crate::config::TargetConfig;
+use crate::config::{Config, TargetConfig};
 use crate::settings::Loaded;
 use crate::start_fault::StartFault;
 use crate::state::{StateDir, TargetPorts};
-use crate::storage::{Planned, VolumeTable};
-use control_api::LunName;
+use crate::storage::{Planned, Volume, VolumeTable};
+use control_api::{LunName, RpcError};
 use reactor::Store;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,6 +32,22 @@ pub(super) struct Followed {
 pub(super) struct Ground {
     pub(super) state: StateDir,
     pub(super) portals: Vec<Portal>,
+    /// The node and the portals as they were configured at the start: they run until the end.
+    pub(super) started: Config,
+}
+
+impl Ground {
+    /// What a daemon stands on that starts with a configuration.
+    pub(super) fn new(state: StateDir, portals: Vec<Portal>, config: &Config) -> Self {
+        let started = Config {
+            node: config.node.clone(),
+            portals: config.portals.clone(),
+            volumes: Vec::new(),
+            targets: Vec::new(),
+            discovery_chap: None,
+        };
+        Self { state, portals, started }
+    }
 }
 
 impl Followed {
@@ -75,6 +92,24 @@ impl Followed {
         let luns = self.target(target).into_iter().flat_map(|t| &t.luns);
         let wanted = luns.filter(move |(at, _)| lun.is_none_or(|lun| lun == **at));
         wanted.map(|(_, mapping)| mapping.volume.as_str())
+    }
+
+    /// The volume of a name.
+    ///
+    /// # Errors
+    /// There is none; with the names that are near.
+    pub(super) fn existing_volume(&self, name: &str) -> Result<&Volume, RpcError> {
+        let names = self.volumes.iter().map(|volume| volume.config.name.as_str());
+        self.volumes.find(name).ok_or_else(|| absent("volume", name, names))
+    }
+
+    /// The target of a name.
+    ///
+    /// # Errors
+    /// There is none; with the names that are near.
+    pub(super) fn existing_target(&self, name: &str) -> Result<&TargetConfig, RpcError> {
+        let names = self.loaded.config.targets.iter().map(|target| target.name.as_str());
+        self.target(name).ok_or_else(|| absent("target", name, names))
     }
 
     /// A path as the catalog means it: relative ones are relative to its directory.

@@ -6,7 +6,7 @@
 
 mod late;
 
-use super::apply::{Attempt, Deleted, Step, Wanted, Written, master_refusal};
+use super::apply::{Attempt, Checked, Deleted, Step, Wanted, Written, master_refusal};
 use super::change::{Apply, Change, Edit};
 use super::deletion::{Deletions, Next};
 use super::followed::{Followed, Ground};
@@ -79,6 +79,8 @@ pub(super) struct Operations {
     work: BTreeMap<OperationId, Work>,
     /// Operations whose change is to be tried.
     turns: BTreeSet<OperationId>,
+    /// Operations that only checked a configuration, and wait for the sessions that it would end.
+    checked: Vec<(OperationId, Box<Checked>)>,
     /// A change is being tried.
     is_trying: bool,
     /// The daemon ends: no change begins any more.
@@ -112,19 +114,22 @@ struct Work {
     opened: BTreeMap<String, Outcome>,
     /// SIGHUP began it, and the service manager is to hear of its end.
     is_reload: bool,
-    /// It changes the configuration as a whole.
-    is_apply: bool,
+    /// It follows the node's own file again: its faults stay in the status until they are gone.
+    is_own_file: bool,
 }
 
 impl Work {
-    fn new(change: Option<Change>) -> Self {
-        let is_apply = matches!(change, Some(Change::Apply(Apply { check_only: false, .. })));
+    fn new(change: Option<Change>, followed: &Followed) -> Self {
+        let is_own_file = match &change {
+            Some(Change::Apply(apply)) => !apply.check_only && apply.file == followed.loaded.file,
+            Some(Change::Edit(_) | Change::Late(_)) | None => false,
+        };
         Self {
             change,
             opening: BTreeMap::new(),
             opened: BTreeMap::new(),
             is_reload: false,
-            is_apply,
+            is_own_file,
         }
     }
 }
@@ -143,6 +148,7 @@ impl Operations {
             ground,
             work: BTreeMap::new(),
             turns: BTreeSet::new(),
+            checked: Vec::new(),
             is_trying: false,
             is_ending: false,
             deletions: Deletions::default(),
@@ -180,8 +186,8 @@ impl Operations {
     pub(super) fn begin_apply(&mut self, params: &ConfigApply) -> Result<OperationId, RpcError> {
         let followed = self.followed.loaded.file.clone();
         let file = params.file.as_ref().map_or(followed, PathBuf::from);
-        let check_only = params.check_only;
-        self.begin(Change::Apply(Apply { file, text: String::new(), check_only }))
+        let ConfigApply { check_only, force, .. } = *params;
+        self.begin(Change::Apply(Apply { file, text: String::new(), check_only, force }))
     }
 
     pub(super) fn begin_edit(&mut self, edit: Edit) -> Result<OperationId, RpcError> {
@@ -202,7 +208,7 @@ impl Operations {
             return Err(RpcError::new(ErrorCode::TooMany, sentence)
                 .hint("Run \"perfctl operation list\" to see them, and try again."));
         };
-        self.work.insert(id, Work::new(Some(change)));
+        self.work.insert(id, Work::new(Some(change), &self.followed));
         self.start();
         Ok(id)
     }
@@ -272,7 +278,10 @@ impl Operations {
                 Completion::Attempted { id, step } => {
                     self.is_trying = false;
                     match step {
-                        Ok(Step::Checked(applied)) => self.end(id, json(&applied)),
+                        Ok(Step::Checked(checked)) => {
+                            self.table.run(id, "waiting for the reports of the reactors");
+                            self.checked.push((id, checked));
+                        }
                         Ok(Step::Open(wanted)) => self.open_all(id, wanted),
                         Ok(Step::Written(written)) => {
                             settings.follow(&written.followed.loaded.config);
@@ -302,6 +311,12 @@ impl Operations {
                 Completion::Removed { id, result } => self.removed(id, result),
             }
         }
+    }
+
+    /// Hands out the configurations that were checked since the last call; [`Self::end`] ends
+    /// their operations.
+    pub(super) fn take_checked(&mut self) -> Vec<(OperationId, Box<Checked>)> {
+        std::mem::take(&mut self.checked)
     }
 
     fn work(&mut self, id: OperationId) -> &mut Work {
@@ -371,6 +386,8 @@ impl Operations {
         self.closed.drain(..freed);
         node.apply(Arc::clone(&followed.catalog), stores);
         self.followed = Arc::new(followed);
+        // What runs is what the next start would serve.
+        self.refused.clear();
         for change in &applied.changes {
             tracing::info!("{change}");
         }
@@ -391,6 +408,7 @@ impl Operations {
             Change::Edit(Edit::TargetDelete(params)) => {
                 self.end(id, json(&TargetDeleted { name: params.name }));
             }
+            Change::Edit(Edit::TargetSet(params)) => self.end_with_target(id, &params.name),
             Change::Edit(Edit::TargetCreate(params)) => self.end_with_target(id, &params.name),
             Change::Edit(Edit::LunMap(params)) => self.end_with_target(id, &params.target),
             Change::Edit(Edit::LunUnmap(params)) => self.end_with_target(id, &params.target),
@@ -408,7 +426,7 @@ impl Operations {
         let volume = removal.volume.clone();
         // At the start there are no others.
         let Some(id) = self.table.accept("volume.delete", volume, claims, now) else { return };
-        self.work.insert(id, Work::new(None));
+        self.work.insert(id, Work::new(None, &self.followed));
         self.deletions.resume(id, &removal);
         self.remove(id, removal);
     }
@@ -496,7 +514,7 @@ impl Operations {
         }
     }
 
-    fn end(&mut self, id: OperationId, result: Result<Value, RpcError>) {
+    pub(super) fn end(&mut self, id: OperationId, result: Result<Value, RpcError>) {
         self.finish(id, result);
         self.start();
     }
@@ -510,8 +528,10 @@ impl Operations {
         {
             tracing::info!(method = operation.method, operation = id.0, %error, "rejected");
         }
-        if work.is_apply {
-            self.refused = result.as_ref().err().map(faults).unwrap_or_default();
+        if let Err(error) = &result
+            && work.is_own_file
+        {
+            self.refused = faults(error);
         }
         if work.is_reload {
             reloaded(&result);

@@ -1,5 +1,6 @@
 //! The sessions that the reactors reported.
 
+use crate::config::TargetConfig;
 use control_api::{ErrorCode, RpcError, SessionDrop, SessionDropped, SessionInfo, Sessions};
 use reactor::{Node, ReactorReport};
 use units::{ConnId, ReactorId};
@@ -7,6 +8,19 @@ use units::{ConnId, ReactorId};
 /// All sessions.
 pub(super) fn sessions(reports: &[&ReactorReport]) -> Sessions {
     Sessions { sessions: reports.iter().flat_map(|r| sessions_of(r)).map(|(_, s)| s).collect() }
+}
+
+/// The sessions that these targets would end: the reactors ask an initiator to log out whose target
+/// is gone, or that may no longer log in to it.
+pub(super) fn ending(reports: &[&ReactorReport], targets: &[TargetConfig]) -> Vec<SessionInfo> {
+    let stays = |session: &SessionInfo| match &session.target {
+        // A discovery session has no target to lose.
+        None => true,
+        Some(name) => targets
+            .iter()
+            .any(|target| target.name == *name && target.access.admits(&session.initiator)),
+    };
+    sessions(reports).sessions.into_iter().filter(|session| !stays(session)).collect()
 }
 
 /// How many there are.

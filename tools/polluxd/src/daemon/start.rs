@@ -48,7 +48,7 @@ impl Daemon {
         let portals: Vec<_> = listeners.iter().map(|(_, portal)| *portal).collect();
         let ports = load_ports(&state)?;
         let removals = resume_removals(&state, &loaded, &mut warnings);
-        let ground = Arc::new(Ground { state, portals });
+        let ground = Arc::new(Ground::new(state, portals, &loaded.config));
         let mut workers = workers(&alarm)?;
         let naa_oui = settings.node.naa_oui;
         let OpenedAtStart { planned, late } =

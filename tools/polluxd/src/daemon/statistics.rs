@@ -2,7 +2,8 @@
 
 use super::followed::Followed;
 use control_api::{
-    Histogram, LunName, OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, VolumeStats,
+    Histogram, LunName, OperationStats, Percentiles, ReactorStats, RpcError, Stats, StatsQuery,
+    VolumeStats,
 };
 use reactor::ReactorReport;
 use reactor::stats::{Latency, OperationStats as Recorded, Snapshot, Stage};
@@ -20,13 +21,22 @@ pub(crate) struct StatsMark {
 }
 
 /// The answer to a query: since the start, or since the caller's last query, which `mark` keeps.
+///
+/// # Errors
+/// The query names a volume or target that does not exist.
 pub(super) fn stats(
     followed: &Followed,
     started_at: Instant,
     query: &StatsQuery,
     reports: &[&ReactorReport],
     mark: &mut Option<StatsMark>,
-) -> Stats {
+) -> Result<Stats, RpcError> {
+    if let Some(volume) = &query.volume {
+        followed.existing_volume(volume)?;
+    }
+    if let Some(target) = &query.target {
+        followed.existing_target(target)?;
+    }
     let now = Instant::now();
     let since = match mark.as_ref().filter(|_| query.since_last) {
         Some(mark) => mark.at,
@@ -50,7 +60,7 @@ pub(super) fn stats(
         let snapshots = reports.iter().map(|r| (r.reactor, r.snapshot.clone())).collect();
         *mark = Some(StatsMark { at: now, snapshots });
     }
-    stats
+    Ok(stats)
 }
 
 /// What a volume is called, by itself and as LUNs. One that is gone has only its number.
@@ -74,7 +84,7 @@ fn volume_stats(
     }
     all.volumes()
         .map(|(id, volume)| (names(id), volume))
-        .filter(|((name, _), _)| query.volume.as_ref().is_none_or(|wanted| wanted == name))
+        .filter(|((name, luns), _)| is_wanted(query, name, luns))
         .map(|((name, luns), volume)| {
             let recorded =
                 Operation::ALL.into_iter().filter_map(|o| Some((o, volume.operation(o)?)));
@@ -86,6 +96,12 @@ fn volume_stats(
         })
         .filter(|volume| !volume.operations.is_empty())
         .collect()
+}
+
+fn is_wanted(query: &StatsQuery, volume: &str, luns: &[LunName]) -> bool {
+    let is_mapped = |target: &String| luns.iter().any(|l| l.target.eq_ignore_ascii_case(target));
+    query.volume.as_ref().is_none_or(|wanted| wanted == volume)
+        && query.target.as_ref().is_none_or(is_mapped)
 }
 
 fn operation_stats(

@@ -114,6 +114,16 @@ impl StateDir {
         self.path.join(PORTS)
     }
 
+    /// The directory of the CHAP secrets that perfctl set; it is made where there is none.
+    ///
+    /// # Errors
+    /// The failed system call.
+    pub(crate) fn secret_dir(&self) -> io::Result<PathBuf> {
+        let directory = self.path.join("secrets");
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        Ok(directory)
+    }
+
     /// Where the record of a volume is.
     pub(crate) fn record_path(&self, volume: &str) -> PathBuf {
         self.volume_dir().join(format!("{volume}.toml"))

@@ -23,7 +23,7 @@ pub(crate) struct Volume {
     pub(crate) served: Result<VolumeRecord, String>,
     /// What was recorded when it was made, for one that is not served.
     pub(crate) known: Option<Record>,
-    /// What is slower or less than it could be.
+    /// What is slower or less than it could be while it is served.
     warnings: Vec<String>,
 }
 
@@ -213,6 +213,7 @@ impl Planned {
         if let Err(reason) = &running.served {
             self.warnings.push(not_served(&config.name, reason));
         }
+        self.warnings.extend(running.warnings.iter().cloned());
         self.table.volumes.push(running.clone());
     }
 
@@ -238,7 +239,8 @@ impl Planned {
             }
         };
         let known = outcome.known;
-        self.table.volumes.push(Volume { config: config.clone(), path, served, known, warnings });
+        let config = config.clone();
+        self.table.volumes.push(Volume { config, path, served, known, warnings });
     }
 }
 

@@ -128,9 +128,15 @@ fn a_change_that_cannot_be_made_changes_nothing() {
         ),
         (
             "lun.map",
-            json!({"target": "iqn.2026-11.local.pollux:demo", "volume": "demo", "lun": 0}),
+            json!({"target": "iqn.2026-11.local.pollux:demo", "volume": "demo"}),
             -32002,
-            "target iqn.2026-11.local.pollux:demo already has a LUN 0",
+            "volume demo is already LUN 0 of target iqn.2026-11.local.pollux:demo",
+        ),
+        (
+            "lun.map",
+            json!({"target": "iqn.2026-11.local.pollux:demo", "volume": "demo", "lun": 5}),
+            -32002,
+            "volume demo is already LUN 0 of target iqn.2026-11.local.pollux:demo",
         ),
         (
             "lun.unmap",
@@ -144,6 +150,20 @@ fn a_change_that_cannot_be_made_changes_nothing() {
     }
     assert_eq!(catalog(), before);
     assert_eq!(daemon.call("status", &json!({}))["generation"], 1);
+    daemon.end();
+}
+
+/// Statistics of a name with a typing error looked like those of an idle volume.
+#[test]
+fn statistics_of_an_unknown_name_are_refused() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    for (params, sentence) in [
+        (json!({"volume": "dmeo"}), "volume \"dmeo\" does not exist"),
+        (json!({"target": "iqn.2026-11.x"}), "target \"iqn.2026-11.x\" does not exist"),
+    ] {
+        assert_eq!(daemon.refused("stats", &params), (-32001, sentence.to_owned()));
+    }
     daemon.end();
 }
 
@@ -210,7 +230,7 @@ fn an_own_catalog_takes_over_a_file() {
     assert_eq!(
         applied["changes"],
         json!([
-            "node.spin_us changed",
+            "node.spin_us: 50 us -> 7 us",
             "volume demo removed",
             "volume n added",
             "target iqn.2026-11.local.pollux:demo removed"
@@ -218,7 +238,7 @@ fn an_own_catalog_takes_over_a_file() {
     );
     assert_eq!(
         applied["warnings"],
-        json!(["node.spin_us changed; takes effect after a restart of polluxd"])
+        json!(["node.spin_us: 50 us -> 7 us; takes effect after a restart of polluxd"])
     );
     assert_eq!(std::fs::read_to_string(place.state().join("catalog.toml")).unwrap(), text);
     let relative = text.replace("kind = \"null\"", "kind = \"file\"\npath = \"n.img\"");
@@ -251,5 +271,133 @@ fn operations_can_be_listed_and_read_after_their_end() {
     assert_eq!(second["error"]["code"], -32001);
     let (code, sentence) = daemon.refused("operation.show", &json!({"id": 3}));
     assert_eq!((code, &*sentence), (-32001, "operation 3 does not exist or ended long ago"));
+    daemon.end();
+}
+
+/// An editor that truncates a file before it writes it, or a typing error in a path, ended all
+/// that was served.
+#[test]
+fn a_file_without_volumes_and_targets_is_applied_only_by_force() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    let empty = place.file("empty.toml", "# nothing\n");
+    let empty = empty.to_str().unwrap();
+    let (code, sentence) = daemon.refused("config.apply", &json!({"file": empty}));
+    let would = format!(
+        "{empty} has no volumes and no targets; applying it would remove volume demo, target \
+         iqn.2026-11.local.pollux:demo"
+    );
+    assert_eq!((code, &sentence), (-32005, &would));
+    let checked = daemon.call("config.apply", &json!({"file": empty, "check_only": true}));
+    assert_eq!(checked["warnings"], json!([would]));
+    let status = daemon.call("status", &json!({}));
+    assert_eq!((&status["generation"], &status["targets"]), (&json!(1), &json!(1)));
+    daemon.call("config.apply", &json!({"file": empty, "force": true}));
+    assert_eq!(daemon.call("status", &json!({}))["targets"], 0);
+    daemon.end();
+}
+
+#[test]
+fn warnings_and_rejections_go_with_their_cause() {
+    let place = Place::new();
+    let text = "[[volume]]\nname = \"a\"\nkind = \"null\"\nsize = \"1MiB\"\n";
+    let config = place.file("p.toml", text);
+    let mut daemon = place.start(&["--config", config.to_str().unwrap()]);
+    let about_spin = |daemon: &mut super::Daemon| {
+        let status = daemon.call("status", &json!({}));
+        let warnings = status["warnings"].as_array().unwrap().clone();
+        warnings.iter().filter(|w| w.as_str().unwrap().contains("spin_us")).count()
+    };
+    assert_eq!(about_spin(&mut daemon), 0);
+    place.file("p.toml", &format!("[node]\nspin_us = 7\n{text}"));
+    daemon.call("config.apply", &json!({}));
+    assert_eq!(about_spin(&mut daemon), 1);
+    // As long as a restart would change it, whatever else changes.
+    let more = text.replace("\"a\"", "\"b\"");
+    place.file("p.toml", &format!("[node]\nspin_us = 7\n{text}{more}"));
+    daemon.call("config.apply", &json!({}));
+    assert_eq!(about_spin(&mut daemon), 1);
+    place.file("p.toml", text);
+    daemon.call("config.apply", &json!({}));
+    assert_eq!(about_spin(&mut daemon), 0);
+
+    // What somebody tried to apply is no state of the daemon, a broken file of its own is.
+    let other = place.file("other.toml", "size = 5");
+    daemon.refused("config.apply", &json!({"file": other.to_str().unwrap()}));
+    assert_eq!(daemon.call("status", &json!({}))["config_refused"], json!([]));
+    place.file("p.toml", "[[volume]]\n");
+    daemon.refused("config.apply", &json!({}));
+    let refused = daemon.call("status", &json!({}))["config_refused"].clone();
+    assert_eq!(refused.as_array().unwrap().len(), 2, "{refused}");
+    place.file("p.toml", text);
+    daemon.call("config.apply", &json!({}));
+    assert_eq!(daemon.call("status", &json!({}))["config_refused"], json!([]));
+    daemon.end();
+}
+
+#[test]
+fn a_target_is_changed_and_keeps_the_change_after_a_restart() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    let name = "iqn.2026-11.local.pollux:demo";
+    let secrets = || {
+        let directory = std::fs::read_dir(place.state().join("secrets"));
+        directory.map_or(0, Iterator::count)
+    };
+    let set = |daemon: &mut super::Daemon, change: serde_json::Value| {
+        let mut params = json!({"name": name});
+        params.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        daemon.call("target.set", &params)
+    };
+    let chap = |name: &str, secret: &str| json!({"set": {"name": name, "secret": secret}});
+    let change = json!({
+        "alias": {"set": "first"},
+        "initiators": {"set": ["IQN.2026-11.org.example:I"]},
+        "chap": chap("alice", "correct horse battery"),
+        "mutual_chap": chap("pollux", "another horse battery"),
+    });
+    let target = set(&mut daemon, change);
+    assert_eq!(target["alias"], "first");
+    assert_eq!(target["initiators"], json!(["iqn.2026-11.org.example:i"]));
+    assert_eq!((&target["chap"], &target["mutual_chap"]), (&json!(true), &json!(true)));
+    assert_eq!(secrets(), 2);
+    // A new secret replaces the old one, under the same name.
+    let rotate = json!({"chap": {"set": {"secret": "a battery horse"}}});
+    set(&mut daemon, rotate);
+    assert_eq!(secrets(), 2);
+    let catalog = || std::fs::read_to_string(place.state().join("catalog.toml")).unwrap();
+    assert!(catalog().contains("name = \"alice\"") && !catalog().contains("horse"));
+    for (change, sentence) in [
+        (
+            json!({"name": name, "chap": {"set": {"secret": "horse"}}}),
+            "target iqn.2026-11.local.pollux:demo: chap: the secret has 5 bytes; use at least 12 \
+             random bytes (RFC 7143 9.2.1)",
+        ),
+        (
+            json!({"name": name, "initiators": {"set": ["host1"]}}),
+            "target \"iqn.2026-11.local.pollux:demo\".initiators: invalid iSCSI name \"host1\": a \
+             name starts with iqn., eui. or naa.",
+        ),
+    ] {
+        assert_eq!(daemon.refused("target.set", &change), (-32602, sentence.to_owned()));
+    }
+    daemon.end();
+    let log = std::fs::read_to_string(place.path().join("log")).unwrap();
+    assert!(!log.contains("horse"), "{log}");
+
+    let mut daemon = place.start(&[]);
+    let target = daemon.call("target.list", &json!({}))["targets"][0].clone();
+    assert_eq!(target["initiators"], json!(["iqn.2026-11.org.example:i"]));
+    assert_eq!(target["chap"], true);
+    let target = set(&mut daemon, json!({"chap": "remove", "alias": "remove"}));
+    assert_eq!((&target["chap"], &target["mutual_chap"]), (&json!(false), &json!(false)));
+    assert_eq!(target["alias"], json!(null));
+    assert_eq!(secrets(), 0);
+    let (code, sentence) = daemon.refused(
+        "target.set",
+        &json!({"name": name, "chap": {"set": {"secret": "correct horse battery"}}}),
+    );
+    assert_eq!(code, -32602);
+    assert!(sentence.ends_with("has no chap, so a new one needs a name"), "{sentence}");
     daemon.end();
 }

@@ -104,6 +104,53 @@ fn changes_leave_other_sessions_alone_and_end_those_of_a_deleted_target() {
 }
 
 #[test]
+fn a_check_names_the_sessions_that_would_end_and_ends_none() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    let status = daemon.call("status", &json!({}));
+    let mut stream = log_in(&status);
+    let session = daemon.call("session.list", &json!({}))["sessions"].clone();
+    let catalog = std::fs::read_to_string(place.state().join("catalog.toml")).unwrap();
+    let admitting = |name: &str| {
+        let list = format!("name = \"{TARGET}\"\ninitiators = [\"{name}\"]");
+        catalog.replace(&format!("name = \"{TARGET}\""), &list)
+    };
+    let check = |daemon: &mut super::Daemon, text: &str| {
+        let file = place.file("p.toml", text);
+        let file = file.to_str().unwrap();
+        daemon.call("config.apply", &json!({"file": file, "check_only": true}))
+    };
+    let checked = check(&mut daemon, &admitting("iqn.2026-11.org.example:i"));
+    assert_eq!(
+        checked["changes"],
+        json!([format!("target {TARGET}: initiators: any -> iqn.2026-11.org.example:i")])
+    );
+    assert_eq!(checked["ending_sessions"], json!(null));
+    let checked = check(&mut daemon, &admitting("iqn.2026-11.org.example:j"));
+    assert_eq!(checked["ending_sessions"], session);
+    let checked = check(&mut daemon, "");
+    assert_eq!(checked["ending_sessions"], session);
+    test_unit_ready(&mut stream);
+    daemon.end();
+}
+
+#[test]
+fn a_session_ends_whose_initiator_is_no_longer_admitted() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    let status = daemon.call("status", &json!({}));
+    let mut stream = log_in(&status);
+    let admit = |initiator: &str| json!({"name": TARGET, "initiators": {"set": [initiator]}});
+    daemon.call("target.set", &admit("iqn.2026-11.org.example:i"));
+    test_unit_ready(&mut stream);
+    daemon.call("target.set", &admit("iqn.2026-11.org.example:j"));
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert_eq!(daemon.call("session.list", &json!({}))["sessions"], json!([]));
+    daemon.end();
+}
+
+#[test]
 fn the_end_of_the_daemon_asks_initiators_to_log_out() {
     let place = Place::new();
     let mut daemon = place.start(&[]);

@@ -46,9 +46,9 @@ fn comment(table: &str, key: &str) -> String {
 
 /// The keys that the parser takes, by its own words.
 fn known(table: &str) -> BTreeSet<String> {
-    let fault = fault(&format!("{table}\nnone = 1\n"));
-    let (_, words) = fault.split_once("expected").unwrap();
-    words.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    let faults = faults(&format!("{table}\nnone = 1\n"));
+    let words = faults.iter().find_map(|fault| fault.split_once("unknown key; the keys are "));
+    words.unwrap().1.split(", ").map(str::to_owned).collect()
 }
 
 #[test]

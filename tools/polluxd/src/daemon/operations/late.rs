@@ -39,7 +39,7 @@ impl Operations {
             let accepted = self.table.accept(change.method(), subject, claims, Instant::now());
             let Some(id) = accepted else { unreachable!("LATE_OPERATIONS_MAX leave room") };
             let opening = part.iter().cloned().collect();
-            self.work.insert(id, Work { opening, ..Work::new(Some(change)) });
+            self.work.insert(id, Work { opening, ..Work::new(Some(change), &self.followed) });
             self.late.extend(names.into_iter().map(|name| (name, id)));
             self.show_opening(id);
         }
