@@ -1,6 +1,7 @@
 //! What a shard asks the reactor to do, as values.
 
 use crate::combine::Combination;
+use crate::event::{CommandFault, Event};
 use crate::message::{HandedOver, Message};
 use crate::operation::{OpId, Operation};
 use std::collections::VecDeque;
@@ -45,6 +46,8 @@ pub struct Sample {
     pub operation: Operation,
     /// Bytes that the command moved.
     pub bytes: u32,
+    /// Why it did not end with GOOD.
+    pub fault: Option<CommandFault>,
     /// The command's header was there.
     pub received_at: Instant,
     /// The first backend operation was handed to the reactor.
@@ -138,6 +141,8 @@ pub enum Action {
         /// The buffer; its length is a multiple of the block's.
         into: BufSlice,
     },
+    /// Let the operator know.
+    Report(Event),
     /// Queue a PDU on a connection. The reactor adds padding and digests.
     Send {
         /// The connection.

@@ -5,6 +5,12 @@
 //! that travels to the control thread; there, snapshots of several reactors are merged, and the
 //! difference of two of them is what happened in between.
 
+mod faults;
+mod sessions;
+
+pub use faults::Faults;
+pub use sessions::SessionCounters;
+
 use hdrhistogram::Histogram;
 use shard::{Operation, Sample};
 use std::time::Duration;
@@ -186,12 +192,23 @@ impl OperationStats {
 #[derive(Clone, Debug, Default)]
 pub struct VolumeStats {
     operations: [Option<Box<OperationStats>>; Operation::ALL.len()],
+    /// Commands that failed, which the operations do not count.
+    faults: Option<Box<Faults>>,
 }
 
 impl VolumeStats {
     /// What one kind of command did; `None` before its first.
     pub fn operation(&self, operation: Operation) -> Option<&OperationStats> {
         self.operations[operation.index()].as_deref()
+    }
+
+    /// Commands that failed; `None` before the first one.
+    pub fn faults(&self) -> Option<&Faults> {
+        self.faults.as_deref()
+    }
+
+    fn is_used(&self) -> bool {
+        self.faults.is_some() || self.operations.iter().any(Option::is_some)
     }
 
     fn merge(&mut self, other: &Self) {
@@ -201,6 +218,9 @@ impl VolumeStats {
                 (None, Some(theirs)) => *mine = Some(theirs.clone()),
                 (_, None) => {}
             }
+        }
+        if let Some(theirs) = &other.faults {
+            self.faults.get_or_insert_default().merge(theirs);
         }
     }
 
@@ -215,6 +235,11 @@ impl VolumeStats {
                 (None, _) => None,
             };
         }
+        difference.faults = match (&self.faults, &earlier.faults) {
+            (Some(mine), Some(theirs)) => Some(Box::new(mine.as_ref().clone().since(theirs))),
+            (mine, None) => mine.clone(),
+            (None, Some(_)) => None,
+        };
         difference
     }
 }
@@ -282,6 +307,8 @@ impl Counters {
 pub struct Recorder {
     /// What the loop counts; it adds to them directly.
     pub counters: Counters,
+    /// Sessions that came and went; the reactor adds to them directly.
+    pub sessions: SessionCounters,
     volumes: Vec<VolumeStats>,
 }
 
@@ -290,7 +317,7 @@ impl Recorder {
     /// come with a volume's first command of a kind.
     pub fn new() -> Self {
         let volumes = Vec::with_capacity(limits::VOLUMES_MAX);
-        Self { counters: Counters::default(), volumes }
+        Self { counters: Counters::default(), sessions: SessionCounters::default(), volumes }
     }
 
     /// Records `count` commands of which all the same is known, and whose answers were handed to
@@ -302,7 +329,12 @@ impl Recorder {
             debug_assert!(place < limits::VOLUMES_MAX);
             self.volumes.resize_with(place + 1, VolumeStats::default);
         }
-        self.volumes[place].operations[sample.operation.index()]
+        let volume = &mut self.volumes[place];
+        if let Some(fault) = sample.fault {
+            // A command that fails at once is not a fast one.
+            return volume.faults.get_or_insert_default().add(sample.operation, fault, count);
+        }
+        volume.operations[sample.operation.index()]
             .get_or_insert_default()
             .record(sample, count, sent_at);
     }
@@ -310,7 +342,7 @@ impl Recorder {
     /// A copy of all of it. It copies about 100 KiB for each operation of each volume, so it is
     /// for the rare question of a person, not for every turn.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { counters: self.counters, volumes: self.volumes.clone() }
+        Snapshot { counters: self.counters, sessions: self.sessions, volumes: self.volumes.clone() }
     }
 }
 
@@ -324,6 +356,7 @@ impl Default for Recorder {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     counters: Counters,
+    sessions: SessionCounters,
     volumes: Vec<VolumeStats>,
 }
 
@@ -333,17 +366,23 @@ impl Snapshot {
         &self.counters
     }
 
+    /// Sessions that came and went.
+    pub const fn sessions(&self) -> &SessionCounters {
+        &self.sessions
+    }
+
     /// The volumes that saw a command, with what was done on them.
     pub fn volumes(&self) -> impl Iterator<Item = (VolumeId, &VolumeStats)> {
         (0u16..)
             .zip(&self.volumes)
-            .filter(|(_, v)| v.operations.iter().any(Option::is_some))
+            .filter(|(_, v)| v.is_used())
             .map(|(place, v)| (VolumeId(place), v))
     }
 
     /// Adds what another reactor did.
     pub fn merge(&mut self, other: &Self) {
         self.counters.merge(&other.counters);
+        self.sessions.merge(&other.sessions);
         if self.volumes.len() < other.volumes.len() {
             self.volumes.resize_with(other.volumes.len(), VolumeStats::default);
         }
@@ -362,7 +401,11 @@ impl Snapshot {
             .enumerate()
             .map(|(place, mine)| mine.since(earlier.volumes.get(place).unwrap_or(&nothing)))
             .collect();
-        Self { counters: self.counters.since(&earlier.counters), volumes }
+        Self {
+            counters: self.counters.since(&earlier.counters),
+            sessions: self.sessions.since(&earlier.sessions),
+            volumes,
+        }
     }
 }
 

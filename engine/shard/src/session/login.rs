@@ -1,8 +1,10 @@
 //! The login phase: the login state machine is fed, and the session it asks for registered.
 
 use crate::action::{Action, Placement, SendData};
+use crate::event::{Refusal, SessionChange};
 use crate::message::{HandedOver, Note};
 use crate::session::connection::{Incoming, Phase, Registering};
+use crate::session::endings::{Who, report};
 use crate::session::nexus::{Nexus, NexusName};
 use crate::session::sessions::Sessions;
 use crate::session::{Purpose, Session};
@@ -31,6 +33,7 @@ impl Sessions {
             // Login is a dialogue: who sends on without the answer, or sends something else
             // than a login request, is no initiator (RFC 7143 6.3.1).
             Ok(_) | Err(_) => {
+                connection.refused = Some((Refusal::InvalidRequest, None));
                 // Before a login nothing is answered at all (RFC 7143 6.3).
                 if let Phase::Login(login) = &mut connection.phase
                     && connection.login_began
@@ -57,7 +60,9 @@ impl Sessions {
         let Phase::Login(login) = &mut connection.phase else { return };
         match login.handle_request(request, &text, &view, entropy) {
             LoginStep::Respond { header, text } => send_login(conn, &header, text, turn),
-            LoginStep::Refuse { header, text, .. } => {
+            LoginStep::Refuse { header, text, fault } => {
+                let reason = Refusal::of(fault.status());
+                connection.refused = Some((reason, Some(fault.to_string())));
                 send_login(conn, &header, text, turn);
                 self.drop_connection(conn, turn);
             }
@@ -133,6 +138,7 @@ impl Sessions {
         let Some(connection) = self.get_mut(conn) else { return };
         // Nothing came after the request that ended the negotiation.
         let header = connection.header;
+        connection.refused = Some((Refusal::of(status), None));
         if let Phase::Registering(waiting) = &mut connection.phase {
             let response = waiting.login.refuse(&header, status);
             send_login(conn, &response, Vec::new(), turn);
@@ -154,6 +160,9 @@ impl Sessions {
         let session = Box::new(Session::new(&request, purpose, tsih, conn, turn.now));
         let (header, text) = login.finish(tsih, session.stamp_without_status().max_cmd_sn);
         send_login(conn, &header, text, turn);
+        let target = session.target().map(|target| target.name.clone());
+        let who = Who { initiator: Some(session.initiator_name.clone()), target, peer };
+        report(who, SessionChange::LoggedIn, None, turn);
         let header_digest = session.parameters.header_digest;
         let data_digest = session.parameters.data_digest;
         let max_data_segment_length = session.parameters.target_max_recv_data_segment_length;

@@ -131,6 +131,7 @@ impl World {
                 | Action::HandOver { .. }
                 | Action::Post { .. }
                 | Action::Replicate { .. }
+                | Action::Report(_)
                 | Action::Return { .. }
                 | Action::ZeroFill(_) => {}
             }

@@ -56,6 +56,8 @@ impl Node {
                 self.post(seat, Self::place_of(to), *message, &mut out.scene.run);
             }
             Action::Replicate { block, into } => self.replicate(seat, block, into, out),
+            // The log, which nobody here reads.
+            Action::Report(_) => {}
             Action::Return { conn, buf } => self.give_back(seat, conn, buf, out),
             Action::Send { conn, header, data, sample } => {
                 self.send(seat, conn, Outgoing { header, data, sample }, out);

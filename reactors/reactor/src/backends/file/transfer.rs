@@ -75,17 +75,6 @@ impl Work {
             Fallocate::Allocate => None,
         }
     }
-
-    /// What log lines call it.
-    pub(super) const fn name(&self) -> &'static str {
-        match self {
-            Self::Flush => "flush",
-            Self::Read { .. } => "read",
-            Self::Space { mode: Fallocate::PunchHole, .. } => "unmap",
-            Self::Space { .. } | Self::WriteZeros(_) => "write zeros",
-            Self::Write { .. } => "write",
-        }
-    }
 }
 
 /// How a space change is asked of the kernel.
