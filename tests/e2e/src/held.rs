@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem,
-    FopenFlags, Generation, INodeNo, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyEmpty, ReplyEntry, ReplyOpen, Request, TimeOrNow,
+    FopenFlags, Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -51,6 +51,8 @@ struct State {
     files: BTreeMap<u64, (OsString, u64)>,
     last: u64,
     holds: Option<Held>,
+    /// Nothing can be written.
+    is_full: bool,
     /// What answers the requests that are held back; they fail where it is told so.
     held: Vec<Box<dyn FnOnce(bool) + Send>>,
 }
@@ -100,6 +102,11 @@ impl HeldFiles {
     /// Holds all further requests of this kind back.
     pub fn hold(&self, kind: Held) {
         self.shared.lock().holds = Some(kind);
+    }
+
+    /// Fails every further write, as a file system without room does.
+    pub fn fill_up(&self) {
+        self.shared.lock().is_full = true;
     }
 
     /// Waits until a request is held back.
@@ -272,6 +279,23 @@ impl Filesystem for Server {
                 reply.opened(FileHandle(0), FopenFlags::empty());
             }
         });
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _offset: u64,
+        _data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        // Nobody needs what is written here.
+        let is_full = self.0.lock().is_full;
+        reply.error(if is_full { Errno::ENOSPC } else { Errno::ENOSYS });
     }
 
     fn rename(

@@ -211,7 +211,8 @@ impl Daemon {
 
     /// When something is to be done although nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.reporting.values().map(|reporting| reporting.until).chain(self.ends_at).min()
+        let reports = self.reporting.values().map(|reporting| reporting.until);
+        reports.chain(self.ends_at).chain(self.events.deadline()).min()
     }
 
     fn reported(

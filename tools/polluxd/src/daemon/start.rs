@@ -1,5 +1,6 @@
 //! From flags to a daemon that serves.
 
+use super::events::EventLog;
 use super::followed::{Followed, Ground};
 use super::operations::{OperationWorkers, Operations};
 use super::{Daemon, identity};
@@ -79,6 +80,7 @@ impl Daemon {
             node,
             started_at: Instant::now(),
             start_warnings: warnings,
+            events: EventLog::default(),
             reporting: BTreeMap::new(),
             ends_at: None,
         };
