@@ -27,9 +27,10 @@ use units::limits::LOGIN_DATA_SEGMENT_LENGTH_MAX;
 use crate::assembly::Outbound;
 use crate::bhs::Bhs;
 use crate::directory::Directory;
+use crate::names::canonical_name;
 use crate::negotiation::{Answers, Parameters, Policy};
 use crate::pdu::{LoginRequest, LoginResponse, LoginStatus, Stage};
-use crate::text::Pairs;
+use crate::text::{Pair, Pairs};
 use exchange::{Exchange, with_length};
 use stages::{Environment, Negotiating};
 
@@ -40,6 +41,14 @@ pub struct Login {
     peer: SocketAddr,
     exchange: Exchange,
     progress: Progress,
+    claimed: Claimed,
+}
+
+/// The names that the initiator gave, proved or not.
+#[derive(Debug, Default)]
+struct Claimed {
+    initiator: Option<String>,
+    target: Option<String>,
 }
 
 #[derive(Debug)]
@@ -117,7 +126,8 @@ impl Login {
     /// 7143 11.13.4).
     pub fn new(policy: Policy, peer: SocketAddr, stat_sn: Serial32) -> Self {
         let progress = Progress::Negotiating(Negotiating::Leading);
-        Self { policy, peer, exchange: Exchange::new(stat_sn), progress }
+        let exchange = Exchange::new(stat_sn);
+        Self { policy, peer, exchange, progress, claimed: Claimed::default() }
     }
 
     /// Handles a login request with its whole data segment.
@@ -132,6 +142,17 @@ impl Login {
         let environment = Environment { policy: self.policy, peer, directory, entropy };
         self.advance(request, text, environment)
             .unwrap_or_else(|fault| self.exchange.refuse(request, fault))
+    }
+
+    /// The initiator's name as it claims it, if that is a valid one: for the log. Whether it is
+    /// true is not known before the login has ended.
+    pub fn claimed_initiator(&self) -> Option<&str> {
+        self.claimed.initiator.as_deref()
+    }
+
+    /// The target that the initiator asks for, if that is a valid name: for the log.
+    pub fn claimed_target(&self) -> Option<&str> {
+        self.claimed.target.as_deref()
     }
 
     /// Makes the last response, after which the connection is in full feature phase. Digests
@@ -211,6 +232,7 @@ impl Login {
     ) -> Result<Negotiating, LoginFault> {
         let text = self.exchange.inbound.take();
         let pairs = Pairs::new(&text).collect::<Result<Vec<_>, _>>()?;
+        self.claimed.note(&pairs);
         let mut answers = Answers::default();
         let next = negotiating.handle(request, &pairs, environment, &mut answers)?;
         self.exchange.outbound = Outbound::new(answers.into_text()?);
@@ -233,6 +255,22 @@ impl Login {
         self.progress = Progress::Agreed(Box::new(with_length(header, part)));
         let agreement = negotiating.into_agreement();
         LoginStep::Establish(Box::new(self.exchange.session_request(request, agreement)))
+    }
+}
+
+impl Claimed {
+    /// Takes the first valid name of each kind.
+    fn note(&mut self, pairs: &[Pair<'_>]) {
+        for pair in pairs {
+            let place = match pair.key {
+                "InitiatorName" => &mut self.initiator,
+                "TargetName" => &mut self.target,
+                _ => continue,
+            };
+            if place.is_none() {
+                *place = canonical_name(pair.value).ok();
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a shard asks the reactor to do, as values.
 
 use crate::combine::Combination;
+use crate::event::{CommandFault, Event};
 use crate::message::{HandedOver, Message};
 use crate::operation::{OpId, Operation};
 use std::collections::VecDeque;
@@ -45,6 +46,8 @@ pub struct Sample {
     pub operation: Operation,
     /// Bytes that the command moved.
     pub bytes: u32,
+    /// Why it did not end with GOOD.
+    pub fault: Option<CommandFault>,
     /// The command's header was there.
     pub received_at: Instant,
     /// The first backend operation was handed to the reactor.
@@ -141,6 +144,8 @@ pub enum Action {
     /// Look whether the socket of a connection has moved bytes, either way, since the last look;
     /// if so, answer with `handle_progress`. The first look answers nothing.
     Probe(ConnId),
+    /// Let the operator know.
+    Report(Event),
     /// Queue a PDU on a connection. The reactor adds padding and digests.
     Send {
         /// The connection.

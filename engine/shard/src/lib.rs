@@ -6,6 +6,7 @@
 
 mod action;
 mod combine;
+mod event;
 mod message;
 mod operation;
 mod session;
@@ -20,6 +21,7 @@ pub mod wire;
 
 pub use action::{Action, Actions, IoResult, Placement, Sample, SendData};
 pub use combine::Combination;
+pub use event::{CommandFault, Ending, Event, IoFailure, Refusal, SessionChange, SessionEvent};
 pub use message::{HandedOver, Message};
 pub use operation::{OpId, Operation};
 pub use session::census::SessionCaps;

@@ -6,6 +6,7 @@
 //! knows this type.
 
 use crate::action::{Actions, IoResult, Placement};
+use crate::event::Ending;
 use crate::message::{HandedOver, Message, Note};
 use crate::operation::OpId;
 use crate::session::census::SessionCaps;
@@ -143,6 +144,7 @@ impl Shard {
                 Some(conn)
             }
             Err(session) => {
+                endings::report_end(&session, peer, Ending::NoRoom, turn);
                 endings::session_over(&session, &[], &mut self.tasks, turn);
                 None
             }
@@ -235,6 +237,22 @@ impl Shard {
 
     /// The peer has closed the connection, or the socket has failed.
     pub fn handle_closed(&mut self, now: Instant, conn: ConnId, actions: &mut Actions) {
+        self.end_connection(now, conn, Ending::PeerGone, actions);
+    }
+
+    /// An administrator ends a connection.
+    pub fn handle_drop(&mut self, now: Instant, conn: ConnId, actions: &mut Actions) {
+        self.end_connection(now, conn, Ending::Dropped, actions);
+    }
+
+    fn end_connection(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        ending: Ending,
+        actions: &mut Actions,
+    ) {
+        self.sessions.blame(conn, ending);
         self.sessions.drop_connection(conn, turn!(self, now, actions));
         self.settle(now, actions);
     }

@@ -3,6 +3,7 @@
 mod atomic_updates;
 mod buffers;
 mod data_forms;
+mod events;
 mod framing;
 mod hostile;
 mod initiator;

@@ -234,6 +234,44 @@ pub const REACTOR_COMMANDS_MAX: usize = 64;
 /// report and one change of state of each of 64 reactors fit, with room for closed volumes.
 pub const CONTROL_NOTICES_MAX: usize = 256;
 
+/// Failed operations of different volumes or with different error codes that wait in a reactor for
+/// the control thread: a node with more of them at once has lost a whole controller, and one line
+/// for each of 64 says so.
+pub const IO_FAILURE_KINDS_MAX: usize = 64;
+
+/// Logins, refusals and ends of sessions that wait in a reactor for the control thread: those of a
+/// reconnect storm of a large site within [`EVENTS_INTERVAL`].
+pub const SESSION_EVENTS_WAITING_MAX: usize = 1024;
+
+/// How often a reactor hands its events over at most. The first one goes at once.
+pub const EVENTS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Lines of the log that wait to be written, about 1 MiB. What is beyond is dropped and counted:
+/// nothing waits for whoever reads the log.
+pub const LOG_LINES_MAX: usize = 4096;
+
+/// How often failed operations of one volume with one error code are a line of the log.
+pub const IO_ERROR_LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Lines of the log about failed operations of one volume in a minute: two error codes, each every
+/// [`IO_ERROR_LINE_INTERVAL`].
+pub const IO_ERROR_LINES_PER_MINUTE_MAX: usize = 12;
+
+/// Lines of the log in [`SESSION_LINES_INTERVAL`] about logins that are refused for one reason: a
+/// misconfigured host tries again every second or so.
+pub const REFUSAL_LINES_MAX: usize = 10;
+
+/// The same about logins, or ends of sessions for one reason: every session of a large site may
+/// come or go at once.
+pub const SESSION_LINES_MAX: usize = 1024;
+
+/// See [`REFUSAL_LINES_MAX`] and [`SESSION_LINES_MAX`].
+pub const SESSION_LINES_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long after its last I/O error `perfctl status` warns about a volume: an administrator who
+/// looks every few minutes sees it, and it goes when its cause has gone.
+pub const IO_ERROR_WARNING_TIME: Duration = Duration::from_secs(600);
+
 /// Threads that open, create, sync, close and remove files. One that hangs in a device holds one;
 /// 32 devices that hang at once are an outage of the storage, and what comes then waits.
 pub const CONTROL_WORKERS_MAX: usize = 32;

@@ -4,6 +4,7 @@
 //! with its reactor and goes first in a later turn. The alarm wakes the control thread, once for
 //! all the notices of a turn.
 
+use crate::events::Events;
 use crate::report::ReactorReport;
 use crossbeam_queue::ArrayQueue;
 use std::collections::VecDeque;
@@ -22,6 +23,8 @@ pub(crate) enum Notice {
     CommandsTaken(ReactorId),
     /// The reactor is ending, and whether it has nothing left to end.
     Drained { reactor: ReactorId, is_drained: bool },
+    /// What an operator is to be told.
+    Events(Box<Events>),
     /// The answer to the question of this round.
     Report { round: u64, report: Box<ReactorReport> },
 }

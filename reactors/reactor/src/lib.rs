@@ -7,6 +7,7 @@ mod backends;
 mod buffers;
 mod commands;
 mod control_link;
+mod events;
 mod handover;
 mod initiator_link;
 mod listeners;
@@ -20,6 +21,7 @@ mod token;
 
 pub use backends::{HeldFile, Store};
 pub use control_link::Alarm;
+pub use events::{Events, IoFailures};
 pub use node::{ClosedVolume, Node, NodeOptions, PollMode, StartError, default_layout};
 pub use report::{ReactorReport, ReportRound};
 pub use shard::SessionCaps;

@@ -146,7 +146,8 @@ impl Listeners {
         if now.since(self.refusals_logged_at) >= REFUSALS_LOGGED_EVERY {
             let count = std::mem::take(&mut self.refusals);
             self.refusals_logged_at = now;
-            let why = "too many logins in progress from this address, or shutting down";
+            let why = "too many connections, too many logins in progress from this address, or \
+                       shutting down";
             tracing::warn!(%peer, count, why, "connections refused");
         }
     }

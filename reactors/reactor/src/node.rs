@@ -3,6 +3,7 @@
 use crate::backends::{HeldFile, SharedStore, Store, with_zero_buffer};
 use crate::commands::{Command, Commands};
 use crate::control_link::{Alarm, ControlLink, Notice, Notices};
+use crate::events::Events;
 use crate::mailbox::{Doorbell, PostOffice};
 use crate::reactor::{Mail, Parts, Reactor};
 use crate::report::{Questions, ReactorReport, ReportRound};
@@ -169,6 +170,8 @@ pub struct Node {
     /// The open volumes, so that a reactor's close is never the last one: the last close of a
     /// removed file frees its blocks, which may take seconds.
     held: BTreeMap<VolumeId, Held>,
+    /// What the reactors have reported since it was last taken.
+    events: Vec<Events>,
     round: u64,
 }
 
@@ -252,7 +255,8 @@ impl Node {
         }
         warnings.sort();
         warnings.dedup();
-        let mut node = Self { reactors, notices, held: BTreeMap::new(), round: 0 };
+        let mut node =
+            Self { reactors, notices, held: BTreeMap::new(), events: Vec::new(), round: 0 };
         node.apply(catalog, stores);
         node.listen(&listeners);
         Ok((node, warnings))
@@ -337,12 +341,19 @@ impl Node {
                 Notice::Drained { reactor, is_drained } => {
                     self.reactor(reactor).is_drained = is_drained;
                 }
+                Notice::Events(events) => self.events.push(*events),
                 Notice::Report { round, report } => {
                     self.reactor(report.reactor).reported(round, *report);
                 }
             }
         }
         closed
+    }
+
+    /// What the reactors want an operator to be told, as far as [`Self::handle_notices`] has taken
+    /// it in.
+    pub fn take_events(&mut self) -> Vec<Events> {
+        std::mem::take(&mut self.events)
     }
 
     /// One more reactor has closed a volume; the last one gives it back.

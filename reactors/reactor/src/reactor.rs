@@ -10,6 +10,7 @@ use crate::backends::Backends;
 use crate::buffers::{Buffers, Parcel};
 use crate::commands::Command;
 use crate::control_link::{ControlLink, Notice};
+use crate::events::EventQueue;
 use crate::handover::Traveller;
 use crate::initiator_link::{InitiatorLink, Names};
 use crate::listeners::{AcceptFailure, Listeners};
@@ -78,6 +79,8 @@ pub(crate) struct Reactor {
     /// Buffers that go back to the shard.
     returned: VecDeque<BufId>,
     completions: Vec<Completion>,
+    /// What an operator is to be told.
+    events: EventQueue,
     recorder: Recorder,
     now: Instant,
     /// When a turn that found something to do began, the last time.
@@ -129,6 +132,7 @@ impl Reactor {
             done: VecDeque::new(),
             returned: VecDeque::new(),
             completions: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
+            events: EventQueue::new(now),
             recorder: Recorder::new(),
             now,
             worked_at: now,
@@ -145,6 +149,8 @@ impl Reactor {
         while !self.stopping {
             self.turn();
         }
+        self.hand_over_events();
+        self.control.deliver();
     }
 
     fn turn(&mut self) {
@@ -211,8 +217,9 @@ impl Reactor {
 
     /// How long there is nothing to do unless something happens.
     fn sleep_time(&self, now: Instant) -> Duration {
-        let due = [self.shard.poll_timeout(), self.listeners.poll_timeout()];
-        due.into_iter().flatten().map(|at| at.since(now)).fold(SLEEP_MAX, Duration::min)
+        let timers =
+            [self.shard.poll_timeout(), self.listeners.poll_timeout(), self.events.poll_timeout()];
+        timers.into_iter().flatten().map(|at| at.since(now)).fold(SLEEP_MAX, Duration::min)
     }
 
     fn enter(&mut self, wait: Wait) {
@@ -336,8 +343,7 @@ impl Reactor {
                     self.run_actions();
                 }
                 Command::DropSession(conn) => {
-                    // To the shard it is as if the initiator had gone.
-                    self.shard.handle_closed(self.now, conn, &mut self.actions);
+                    self.shard.handle_drop(self.now, conn, &mut self.actions);
                     self.run_actions();
                 }
                 Command::Listen(listeners) => {
@@ -368,14 +374,29 @@ impl Reactor {
 
     /// Sends the control thread what it is to know at the end of a turn.
     fn notify_control(&mut self) {
+        // What waits for room at the control thread goes first, so that a busy one bounds this.
+        if !self.control.has_backlog()
+            && let Some(events) = self.events.take_due(self.now)
+        {
+            self.control.post(Notice::Events(events));
+        }
         if let Some(known) = self.drained {
             let is_drained = self.is_idle();
             if is_drained != known {
+                // Nobody listens any more once the last reactor is drained.
+                self.hand_over_events();
                 self.drained = Some(is_drained);
                 self.control.post(Notice::Drained { reactor: self.id, is_drained });
             }
         }
         self.control.deliver();
+    }
+
+    /// Hands over what waits, whenever the last time was.
+    fn hand_over_events(&mut self) {
+        if let Some(events) = self.events.take() {
+            self.control.post(Notice::Events(events));
+        }
     }
 
     fn report(&mut self) -> ReactorReport {

@@ -5,6 +5,12 @@
 //! that travels to the control thread; there, snapshots of several reactors are merged, and the
 //! difference of two of them is what happened in between.
 
+mod faults;
+mod sessions;
+
+pub use faults::Faults;
+pub use sessions::SessionCounters;
+
 use hdrhistogram::Histogram;
 use shard::{Operation, Sample};
 use std::time::Duration;
@@ -187,11 +193,13 @@ impl OperationStats {
 pub struct VolumeStats {
     volume: VolumeId,
     operations: [Option<Box<OperationStats>>; Operation::ALL.len()],
+    /// Commands that failed, which the operations do not count.
+    faults: Option<Box<Faults>>,
 }
 
 impl VolumeStats {
     fn new(volume: VolumeId) -> Self {
-        Self { volume, operations: Default::default() }
+        Self { volume, operations: Default::default(), faults: None }
     }
 
     /// Makes room for the first volumes of all places up to this one's, and returns its own. `None`
@@ -211,6 +219,15 @@ impl VolumeStats {
         self.operations[operation.index()].as_deref()
     }
 
+    /// Commands that failed; `None` before the first one.
+    pub fn faults(&self) -> Option<&Faults> {
+        self.faults.as_deref()
+    }
+
+    fn is_used(&self) -> bool {
+        self.faults.is_some() || self.operations.iter().any(Option::is_some)
+    }
+
     fn merge(&mut self, other: &Self) {
         assert_eq!(self.volume, other.volume, "statistics of different volumes");
         for (mine, theirs) in self.operations.iter_mut().zip(&other.operations) {
@@ -219,6 +236,9 @@ impl VolumeStats {
                 (None, Some(theirs)) => *mine = Some(theirs.clone()),
                 (_, None) => {}
             }
+        }
+        if let Some(theirs) = &other.faults {
+            self.faults.get_or_insert_default().merge(theirs);
         }
     }
 
@@ -236,6 +256,11 @@ impl VolumeStats {
                 (None, _) => None,
             };
         }
+        difference.faults = match (&self.faults, &earlier.faults) {
+            (Some(mine), Some(theirs)) => Some(Box::new(mine.as_ref().clone().since(theirs))),
+            (mine, None) => mine.clone(),
+            (None, Some(_)) => None,
+        };
         difference
     }
 }
@@ -303,6 +328,8 @@ impl Counters {
 pub struct Recorder {
     /// What the loop counts; it adds to them directly.
     pub counters: Counters,
+    /// Sessions that came and went; the reactor adds to them directly.
+    pub sessions: SessionCounters,
     volumes: Vec<VolumeStats>,
 }
 
@@ -311,7 +338,7 @@ impl Recorder {
     /// come with a volume's first command of a kind.
     pub fn new() -> Self {
         let volumes = Vec::with_capacity(limits::VOLUMES_MAX);
-        Self { counters: Counters::default(), volumes }
+        Self { counters: Counters::default(), sessions: SessionCounters::default(), volumes }
     }
 
     /// Records `count` commands of which all the same is known, and whose answers were handed to
@@ -323,7 +350,12 @@ impl Recorder {
             // Answers of a removed volume may leave after its place has been given away.
             return;
         }
-        self.volumes[place].operations[sample.operation.index()]
+        let volume = &mut self.volumes[place];
+        if let Some(fault) = sample.fault {
+            // A command that fails at once is not a fast one.
+            return volume.faults.get_or_insert_default().add(sample.operation, fault, count);
+        }
+        volume.operations[sample.operation.index()]
             .get_or_insert_default()
             .record(sample, count, sent_at);
     }
@@ -331,7 +363,7 @@ impl Recorder {
     /// A copy of all of it. It copies about 100 KiB for each operation of each volume, so it is
     /// for the rare question of a person, not for every turn.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { counters: self.counters, volumes: self.volumes.clone() }
+        Snapshot { counters: self.counters, sessions: self.sessions, volumes: self.volumes.clone() }
     }
 }
 
@@ -345,6 +377,7 @@ impl Default for Recorder {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     counters: Counters,
+    sessions: SessionCounters,
     volumes: Vec<VolumeStats>,
 }
 
@@ -354,15 +387,20 @@ impl Snapshot {
         &self.counters
     }
 
+    /// Sessions that came and went.
+    pub const fn sessions(&self) -> &SessionCounters {
+        &self.sessions
+    }
+
     /// The volumes that saw a command, with what was done on them.
     pub fn volumes(&self) -> impl Iterator<Item = (VolumeId, &VolumeStats)> {
-        let seen = self.volumes.iter().filter(|v| v.operations.iter().any(Option::is_some));
-        seen.map(|v| (v.volume, v))
+        self.volumes.iter().filter(|v| v.is_used()).map(|v| (v.volume, v))
     }
 
     /// Adds what another reactor did.
     pub fn merge(&mut self, other: &Self) {
         self.counters.merge(&other.counters);
+        self.sessions.merge(&other.sessions);
         for theirs in &other.volumes {
             if let Some(mine) = VolumeStats::at(&mut self.volumes, theirs.volume) {
                 mine.merge(theirs);
@@ -377,8 +415,11 @@ impl Snapshot {
             Some(earlier) => mine.since(earlier),
             None => mine.clone(),
         };
-        let volumes = self.volumes.iter().enumerate().map(since).collect();
-        Self { counters: self.counters.since(&earlier.counters), volumes }
+        Self {
+            counters: self.counters.since(&earlier.counters),
+            sessions: self.sessions.since(&earlier.sessions),
+            volumes: self.volumes.iter().enumerate().map(since).collect(),
+        }
     }
 }
 

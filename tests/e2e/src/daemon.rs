@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,6 +25,7 @@ pub struct Setup {
     portal: SocketAddr,
     config: Option<PathBuf>,
     arguments: Vec<String>,
+    reads_log: bool,
 }
 
 /// A running daemon.
@@ -33,6 +34,8 @@ pub struct Daemon {
     setup: Setup,
     child: Child,
     output: Output,
+    /// Its standard error, where nobody is to read it.
+    unread_log: Option<ChildStderr>,
     has_ended: bool,
 }
 
@@ -54,7 +57,13 @@ impl Setup {
     pub fn demo() -> Self {
         // A test machine without room for an empty directory cannot run any test.
         let state = tempfile::Builder::new().prefix("pollux-e2e-").tempdir().expect("a directory");
-        Self { state: Arc::new(state), portal: free_portal(), config: None, arguments: Vec::new() }
+        Self {
+            state: Arc::new(state),
+            portal: free_portal(),
+            config: None,
+            arguments: Vec::new(),
+            reads_log: true,
+        }
     }
 
     /// Adds words to the command line.
@@ -74,6 +83,12 @@ impl Setup {
         // As above: no room means no test.
         std::fs::write(&path, text).expect("a configuration file can be written");
         self.config = Some(path);
+        self
+    }
+
+    /// Leaves its log in a pipe that nobody reads.
+    pub fn with_unread_log(mut self) -> Self {
+        self.reads_log = false;
         self
     }
 
@@ -115,8 +130,7 @@ impl Setup {
 
     /// Starts the daemon; returns its output if it exits instead.
     pub fn try_start(self) -> Result<Daemon, String> {
-        let (child, output) = self.spawn();
-        let mut daemon = Daemon { setup: self, child, output, has_ended: false };
+        let mut daemon = self.spawn();
         match daemon.output.wait_for_line("ready", DAEMON_TIME_MAX) {
             Ok(_) => Ok(daemon),
             Err(reason) => Err(format!("{reason}\n{}", daemon.said())),
@@ -125,13 +139,12 @@ impl Setup {
 
     /// Runs the daemon until it exits; returns its exit status and output.
     pub fn run_to_end(self) -> (ExitStatus, String) {
-        let (child, output) = self.spawn();
-        let mut daemon = Daemon { setup: self, child, output, has_ended: false };
+        let mut daemon = self.spawn();
         let status = daemon.wait_for_end();
         (status, daemon.said())
     }
 
-    fn spawn(&self) -> (Child, Output) {
+    fn spawn(self) -> Daemon {
         let binary = polluxd();
         assert!(
             binary.exists(),
@@ -152,8 +165,9 @@ impl Setup {
         let mut child = command
             .spawn()
             .unwrap_or_else(|cause| panic!("cannot start {}: {cause}", binary.display()));
+        let unread_log = if self.reads_log { None } else { child.stderr.take() };
         let output = Output::listen(&mut child);
-        (child, output)
+        Daemon { setup: self, child, output, unread_log, has_ended: false }
     }
 }
 
@@ -193,6 +207,12 @@ impl Daemon {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Closes the pipe of a log that nobody reads.
+    pub fn close_log(&mut self) {
+        let log = self.unread_log.take();
+        assert!(log.is_some(), "only a pipe that nobody reads can be closed");
     }
 
     /// Sends SIGTERM, which asks for a clean end.

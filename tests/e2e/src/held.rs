@@ -55,6 +55,8 @@ struct State {
     files: BTreeMap<u64, (OsString, u64)>,
     last: u64,
     holds: Option<Held>,
+    /// Nothing can be written.
+    is_full: bool,
     /// What answers the requests that are held back; they fail where it is told so.
     held: Vec<Box<dyn FnOnce(bool) + Send>>,
 }
@@ -104,6 +106,11 @@ impl HeldFiles {
     /// Holds all further requests of this kind back.
     pub fn hold(&self, kind: Held) {
         self.shared.lock().holds = Some(kind);
+    }
+
+    /// Fails every further write, as a file system without room does.
+    pub fn fill_up(&self) {
+        self.shared.lock().is_full = true;
     }
 
     /// Waits until a request is held back.
@@ -309,6 +316,9 @@ impl Filesystem for Server {
     ) {
         // The kernel writes at most some MiB at once.
         let length = u32::try_from(data.len()).expect("one request of the kernel");
+        if self.0.lock().is_full {
+            return reply.error(Errno::ENOSPC);
+        }
         self.0.carry_out(Held::Io, move |fails| {
             if fails { reply.error(Errno::EIO) } else { reply.written(length) }
         });

@@ -133,6 +133,7 @@ impl Outside {
         let spans = command.writes.iter().map(|(span, _)| span);
         let is_empty = spans.chain([&command.span]).all(|span| span.count == 0);
         let right = sample.volume.place() == command.volume
+            && sample.fault.is_none() == good
             && (!good || is_empty || Some(sample.operation) == operation_of(command.kind))
             && (!good || command.kind != Kind::Read || u64::from(sample.bytes) == moved)
             && Some(sample.received_at.0) == delivered

@@ -35,7 +35,8 @@ pub use secret::Secret;
 pub use session::{SessionDrop, SessionDropped, SessionInfo, SessionList, Sessions};
 pub use size::{InvalidSize, parse_size};
 pub use stats::{
-    Histogram, LunName, OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, VolumeStats,
+    ErrorCount, Histogram, LunName, OperationStats, Percentiles, ReactorStats, SessionStats, Stats,
+    StatsQuery, VolumeStats,
 };
 pub use status::{PortalInfo, Setting, Status, StatusQuery};
 pub use target::{

@@ -1,6 +1,7 @@
 //! `stats`: commands by volume, operation and stage, and the utilization of reactors.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// `stats`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +28,7 @@ const fn is_false(value: &bool) -> bool {
 }
 
 /// The answer to `stats`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
     /// The time that the numbers cover, in nanoseconds.
     pub period_ns: u64,
@@ -35,17 +36,51 @@ pub struct Stats {
     pub volumes: Vec<VolumeStats>,
     /// The reactors in the order of `--cores`.
     pub reactors: Vec<ReactorStats>,
+    /// Sessions that began, ended or were refused.
+    #[serde(default)]
+    pub sessions: SessionStats,
+    /// Lines of the daemon's log that did not reach its reader.
+    #[serde(default)]
+    pub log_lines_dropped: u64,
+}
+
+/// Sessions that began, ended or were refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionStats {
+    /// Logins, discovery included.
+    pub logins: u64,
+    /// Ends of sessions by reason: `logout`, `connection-lost`, `reinstated` and others.
+    pub ended: BTreeMap<String, u64>,
+    /// Refused logins by reason: `authentication-failed`, `target-not-found` and others.
+    pub refused: BTreeMap<String, u64>,
+    /// Connections that were closed as soon as they were accepted, for lack of room.
+    pub connections_refused: u64,
 }
 
 /// Statistics of a volume.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VolumeStats {
     /// The volume.
     pub volume: String,
     /// The LUNs through which initiators reach it.
     pub luns: Vec<LunName>,
-    /// Statistics by kind of command.
+    /// Statistics by kind of command: those that ended with GOOD.
     pub operations: Vec<OperationStats>,
+    /// The other commands.
+    #[serde(default)]
+    pub errors: Vec<ErrorCount>,
+}
+
+/// Commands of one kind that failed for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorCount {
+    /// `read`, `write`, `flush`, `space`, `compare` or `other`.
+    pub operation: String,
+    /// The sense key (`medium-error`, `data-protect`, `illegal-request`, ...), or the status
+    /// `reservation-conflict` or `task-set-full`.
+    pub error: String,
+    /// Number of commands.
+    pub count: u64,
 }
 
 /// One LUN of one target.
@@ -62,7 +97,7 @@ pub struct LunName {
 pub struct OperationStats {
     /// `read`, `write`, `flush`, `space`, `compare` or `other`.
     pub operation: String,
-    /// Number of completed commands.
+    /// Number of commands that ended with GOOD.
     pub count: u64,
     /// Bytes transferred.
     pub bytes: u64,

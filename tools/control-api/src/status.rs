@@ -44,8 +44,11 @@ pub struct Status {
     pub volumes: Vec<VolumeInfo>,
     /// Number of active targets.
     pub targets: u64,
-    /// Degraded features with their cause.
+    /// Degraded features and volumes with I/O errors, with their cause.
     pub warnings: Vec<String>,
+    /// Lines of the daemon's log that did not reach its reader since startup.
+    #[serde(default)]
+    pub log_lines_dropped: u64,
 }
 
 /// One key of the configuration.

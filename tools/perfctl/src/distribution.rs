@@ -138,9 +138,12 @@ mod tests {
                 buckets: vec![(10_047, 3), (1_003_519, 1)],
             }),
         };
-        let volume =
-            VolumeStats { volume: "my disk".into(), luns: vec![], operations: vec![operation] };
-        Stats { period_ns: 2_000_000_000, volumes: vec![volume], reactors: vec![] }
+        let volume = VolumeStats {
+            volume: "my disk".into(),
+            operations: vec![operation],
+            ..Default::default()
+        };
+        Stats { period_ns: 2_000_000_000, volumes: vec![volume], ..Stats::default() }
     }
 
     #[test]
@@ -188,7 +191,7 @@ mod tests {
 
     #[test]
     fn an_idle_node_has_an_empty_plot() {
-        let stats = Stats { period_ns: 1, volumes: vec![], reactors: vec![] };
+        let stats = Stats { period_ns: 1, ..Stats::default() };
         let svg = plot(&stats);
         assert!(svg.starts_with("<svg ") && !svg.contains("polyline"), "{svg}");
     }

@@ -13,6 +13,7 @@ mod catalog;
 mod change;
 mod deletion;
 mod edit;
+mod events;
 mod followed;
 mod opening;
 mod operations;
@@ -33,6 +34,7 @@ use crate::state::new_uuid;
 use crate::storage::Identity;
 use calls::Reporting;
 use control_api::{ErrorCode, PortalInfo, RpcError, Status};
+use events::EventLog;
 use followed::Ground;
 use operations::Operations;
 use reactor::{Node, ReactorReport};
@@ -56,6 +58,8 @@ pub(crate) struct Daemon {
     start_warnings: Vec<String>,
     /// The changes of what is served.
     operations: Operations,
+    /// What the reactors reported, as far as the log and the warnings need it.
+    events: EventLog,
     /// Operations that wait for reports of the reactors.
     reporting: BTreeMap<OperationId, Reporting>,
     /// When the daemon ends, once it has begun to.
@@ -85,6 +89,11 @@ impl Daemon {
         self.report_of_checked(now);
         self.operations.look_at_files(&self.node, now);
         self.handle_reports(now);
+        let catalog = &self.operations.followed().catalog;
+        for events in self.node.take_events() {
+            self.events.handle(events, now, |id| Some(catalog.volume(id)?.name.clone()));
+        }
+        self.events.log_due(now);
     }
 
     /// The daemon as a whole.
@@ -114,13 +123,25 @@ impl Daemon {
             operations: self.operations.table.under_way().len() as u64,
             volumes: followed.volume_list().volumes,
             targets: followed.loaded.config.targets.len() as u64,
-            warnings: self.warnings().cloned().chain(self.operations.damage()).collect(),
+            warnings: self
+                .warnings()
+                .cloned()
+                .chain(self.operations.damage())
+                .chain(self.io_warnings())
+                .collect(),
+            log_lines_dropped: crate::log::lines_dropped(),
         }
     }
 
     /// What is slower or less than configured.
     fn warnings(&self) -> impl Iterator<Item = &String> {
         self.start_warnings.iter().chain(&self.operations.followed().warnings)
+    }
+
+    /// Volumes with I/O errors.
+    fn io_warnings(&self) -> Vec<String> {
+        let catalog = &self.operations.followed().catalog;
+        self.events.warnings(Instant::now(), |id| Some(catalog.volume(id)?.name.clone()))
     }
 
     /// The startup message.

@@ -6,6 +6,7 @@ mod daemon;
 mod flags;
 mod greeting;
 mod listen;
+mod log;
 mod operation;
 mod run;
 mod settings;
@@ -19,10 +20,12 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let flags = flags::Flags::parse();
-    match run::run(&flags) {
+    let result = run::run(&flags);
+    log::flush();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            eprintln!("polluxd: {fault}");
+            log::print_last(&format!("polluxd: {fault}\n"));
             ExitCode::FAILURE
         }
     }

@@ -5,8 +5,7 @@ use crate::daemon::{Daemon, look, open};
 use crate::flags::Flags;
 use crate::settings::Settings;
 use crate::start_fault::StartFault;
-use std::io::{IsTerminal, Write};
-use tracing_subscriber::EnvFilter;
+use std::io::Write;
 
 /// Does what the flags say.
 ///
@@ -59,15 +58,7 @@ pub(crate) fn notify(states: &[sd_notify::NotifyState<'_>]) {
 
 fn start_log(flags: &Flags) -> Result<(), StartFault> {
     let filter = flags.log.clone().or_else(|| std::env::var("RUST_LOG").ok());
-    let filter = filter.unwrap_or_else(|| "info".into());
-    let parsed = EnvFilter::builder().parse(&filter);
-    let filter = parsed.map_err(|error| StartFault::Log { filter, error })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    Ok(())
+    crate::log::start(filter.unwrap_or_else(|| "info".into()))
 }
 
 /// Prints to the standard output. That nobody reads it is no reason not to serve.

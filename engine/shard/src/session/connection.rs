@@ -1,6 +1,7 @@
 //! One connection: which phase it is in, and what the PDU is for that is coming in.
 
 use crate::action::Placement;
+use crate::event::{Ending, Refusal};
 use crate::session::Session;
 use crate::task::data_out::Part;
 use iscsi::pdu::{LoginRequest, LogoutRequest, NopOut, TaskManagementRequest, TextRequest};
@@ -30,6 +31,10 @@ pub(crate) struct Connection {
     /// When the phase must be over: the login, the wait for the peer to close, or a discovery
     /// session without a text request.
     pub(crate) deadline: Instant,
+    /// Why its session ends: the first reason counts.
+    pub(crate) ending: Option<Ending>,
+    /// Why its login was refused, with what exactly is wrong.
+    pub(crate) refused: Option<(Refusal, Option<String>)>,
 }
 
 /// The phases of a connection (RFC 7143 8).
@@ -126,6 +131,8 @@ impl Connection {
             filling: None,
             segment: Vec::new(),
             deadline,
+            ending: None,
+            refused: None,
         }
     }
 

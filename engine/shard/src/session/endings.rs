@@ -1,8 +1,9 @@
 //! The ends of connections and sessions: deadlines, logout requests, and what a session leaves.
 
 use crate::action::Action;
+use crate::event::{Ending, Event, SessionChange, SessionEvent};
 use crate::message::{Job, Note};
-use crate::session::connection::Phase;
+use crate::session::connection::{Connection, Phase};
 use crate::session::nexus::{Holder, Nexus, registrar_of};
 use crate::session::pings::{self, Due};
 use crate::session::sessions::Sessions;
@@ -13,6 +14,7 @@ use crate::turn::Turn;
 use crate::unit::units::Units;
 use iscsi::DeframeFault;
 use iscsi::pdu::{AsyncEvent, AsyncMessage, RejectReason};
+use std::net::SocketAddr;
 use units::{ConnId, Key, Lun, limits};
 
 impl Sessions {
@@ -23,6 +25,13 @@ impl Sessions {
         fault: &DeframeFault,
         turn: &mut Turn<'_>,
     ) {
+        self.blame(
+            conn,
+            match fault {
+                DeframeFault::HeaderDigest { .. } => Ending::BadDigest,
+                DeframeFault::DataSegmentTooLong { .. } => Ending::ProtocolError,
+            },
+        );
         match fault {
             // RFC 7143 7.7: after a bad header digest no field can be believed, not even the
             // length.
@@ -42,16 +51,20 @@ impl Sessions {
         let Some(connection) = self.get_mut(conn) else { return };
         let overdue = connection.deadline <= turn.now;
         let ends = match &mut connection.phase {
-            Phase::Login(_) | Phase::LoggedOut => overdue,
+            Phase::Login(_) | Phase::LoggedOut => overdue.then_some(Ending::NoAnswer),
             // The registrar answers in bounded time.
-            Phase::Registering(_) => false,
-            Phase::FullFeature(session) => {
-                // A discovery session may be idle for some time only.
-                let is_limited = session.logout_requested || session.nexus().is_none();
-                (is_limited && overdue) || ping_if_due(session, turn)
+            Phase::Registering(_) => None,
+            Phase::FullFeature(session) if session.logout_requested && overdue => {
+                Some(Ending::NotLoggedOut)
             }
+            // A discovery session may be idle for some time only.
+            Phase::FullFeature(session) if session.nexus().is_none() && overdue => {
+                Some(Ending::Idle)
+            }
+            Phase::FullFeature(session) => ping_if_due(session, turn).then_some(Ending::NoAnswer),
         };
-        if ends {
+        if let Some(ending) = ends {
+            self.blame(conn, ending);
             self.drop_connection(conn, turn);
         }
     }
@@ -65,8 +78,17 @@ impl Sessions {
             if normal {
                 self.request_logout(conn, turn);
             } else {
+                self.blame(conn, Ending::ShutDown);
                 self.drop_connection(conn, turn);
             }
+        }
+    }
+
+    /// Notes why a connection is about to end. A later reason is a consequence of the first.
+    pub(crate) fn blame(&mut self, conn: ConnId, ending: Ending) {
+        // It may have ended already.
+        if let Some(connection) = self.get_mut(conn) {
+            connection.ending.get_or_insert(ending);
         }
     }
 
@@ -137,12 +159,59 @@ pub(crate) fn end_session(
     };
     let phase = std::mem::replace(&mut connection.phase, Phase::LoggedOut);
     let Phase::FullFeature(session) = phase else { unreachable!("it has a session") };
+    let ending = connection.ending.unwrap_or(Ending::ClosedByTarget);
+    report_end(&session, connection.peer, ending, turn);
     let ends = tasks.of_connection(conn);
     tasks.disown(&ends, neighbours, turn);
     debug_assert!(tasks.of_connection(conn).is_empty(), "no task names a session that is gone");
     session_over(&session, &ends, tasks, turn);
     neighbours.sessions.remove(conn, turn.actions);
     neighbours.sessions.report_load(turn);
+}
+
+/// Whom an event is about.
+pub(crate) struct Who {
+    pub(crate) initiator: Option<String>,
+    pub(crate) target: Option<String>,
+    pub(crate) peer: SocketAddr,
+}
+
+/// Lets the operator know of a session that begins or ends, or of a login that is refused.
+pub(crate) fn report(who: Who, change: SessionChange, detail: Option<String>, turn: &mut Turn<'_>) {
+    let Who { initiator, target, peer } = who;
+    let event = SessionEvent { change, initiator, target, peer, detail };
+    turn.push(Action::Report(Event::Session(Box::new(event))));
+}
+
+/// Reports that a session has ended.
+pub(crate) fn report_end(session: &Session, peer: SocketAddr, ending: Ending, turn: &mut Turn<'_>) {
+    let who = Who {
+        initiator: Some(session.initiator_name.clone()),
+        target: session.target().map(|target| target.name.clone()),
+        peer,
+    };
+    report(who, SessionChange::Ended(ending), None, turn);
+}
+
+/// Reports that a connection ends before its login has.
+pub(crate) fn report_refusal(connection: &Connection, turn: &mut Turn<'_>) {
+    let ending = connection.ending.unwrap_or(Ending::ClosedByTarget);
+    if !connection.login_began && ending == Ending::PeerGone {
+        // Who connects and says nothing checks that there is somebody: that is no login.
+        return;
+    }
+    let login = match &connection.phase {
+        Phase::Login(login) => login,
+        Phase::Registering(waiting) => &waiting.login,
+        Phase::FullFeature(_) | Phase::LoggedOut => unreachable!("its login has ended"),
+    };
+    let (reason, detail) = connection.refused.clone().unwrap_or((ending.refusal(), None));
+    let who = Who {
+        initiator: login.claimed_initiator().map(str::to_owned),
+        target: login.claimed_target().map(str::to_owned),
+        peer: connection.peer,
+    };
+    report(who, SessionChange::Refused(reason), detail, turn);
 }
 
 /// What a session leaves behind ends once its tasks are quiet.

@@ -1,6 +1,7 @@
 //! PDUs in the full feature phase: which part of the shard each is for.
 
 use crate::action::Placement;
+use crate::event::Ending;
 use crate::session::connection::{Connection, Incoming, Inlet};
 use crate::session::sessions::Sessions;
 use crate::session::{Session, Stamp};
@@ -186,7 +187,10 @@ pub(crate) fn pdu_end(
         Incoming::Login(request) => sessions.login_request(conn, &request, turn),
         // RFC 7143 7.8: a PDU with a bad data digest is not used; at ErrorRecoveryLevel 0
         // the target may drop the connection, and so the request is not left unanswered.
-        _ if !digest_ok => sessions.drop_connection(conn, turn),
+        _ if !digest_ok => {
+            sessions.blame(conn, Ending::BadDigest);
+            sessions.drop_connection(conn, turn);
+        }
         Incoming::Logout(request) => logout(conn, request, tasks, neighbours, turn),
         Incoming::NopOut(request) => nop_out(conn, &request, sessions, turn),
         Incoming::TaskManagement(request) => {
@@ -276,6 +280,7 @@ fn logout(
     }
     assert!(!session.logging_out, "nothing behind a logout request is looked at");
     session.logging_out = true;
+    neighbours.sessions.blame(conn, Ending::LoggedOut);
     let ends = tasks.of_connection(conn);
     tasks.abort(&ends, neighbours, turn);
     tasks.when_quiet(&ends, Then::AnswerLogout { conn, request }, turn);

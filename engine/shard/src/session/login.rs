@@ -1,9 +1,11 @@
 //! The login phase: the login state machine is fed, and the session it asks for registered.
 
 use crate::action::{Action, Placement, SendData};
+use crate::event::{Refusal, SessionChange};
 use crate::message::{HandedOver, Note};
 use crate::session::census::Source;
 use crate::session::connection::{Incoming, Phase, Registering};
+use crate::session::endings::{Who, report};
 use crate::session::nexus::{Nexus, NexusName, registrar_of};
 use crate::session::registry::{Applicant, DiscoveryEntered};
 use crate::session::sessions::Sessions;
@@ -33,6 +35,7 @@ impl Sessions {
             // Login is a dialogue: who sends on without the answer, or sends something else
             // than a login request, is no initiator (RFC 7143 6.3.1).
             Ok(_) | Err(_) => {
+                connection.refused = Some((Refusal::InvalidRequest, None));
                 // Before a login nothing is answered at all (RFC 7143 6.3).
                 if let Phase::Login(login) = &mut connection.phase
                     && connection.login_began
@@ -58,13 +61,16 @@ impl Sessions {
         let text = std::mem::take(&mut connection.segment);
         let Phase::Login(login) = &mut connection.phase else { return };
         if connection.is_surplus {
+            connection.refused = Some((Refusal::NoResources, None));
             let response = login.refuse(&connection.header, LoginStatus::OutOfResources);
             send_login(conn, &response, Vec::new(), turn);
             return self.drop_connection(conn, turn);
         }
         match login.handle_request(request, &text, &view, entropy) {
             LoginStep::Respond { header, text } => send_login(conn, &header, text, turn),
-            LoginStep::Refuse { header, text, .. } => {
+            LoginStep::Refuse { header, text, fault } => {
+                let reason = Refusal::of(fault.status());
+                connection.refused = Some((reason, Some(fault.to_string())));
                 send_login(conn, &header, text, turn);
                 self.drop_connection(conn, turn);
             }
@@ -154,6 +160,7 @@ impl Sessions {
         let Some(connection) = self.get_mut(conn) else { return };
         // Nothing came after the request that ended the negotiation.
         let header = connection.header;
+        connection.refused = Some((Refusal::of(status), None));
         if let Phase::Registering(waiting) = &mut connection.phase {
             let response = waiting.login.refuse(&header, status);
             send_login(conn, &response, Vec::new(), turn);
@@ -175,6 +182,9 @@ impl Sessions {
         let session = Box::new(Session::new(&request, purpose, tsih, conn, turn.now));
         let (header, text) = login.finish(tsih, session.stamp_without_status().max_cmd_sn);
         send_login(conn, &header, text, turn);
+        let target = session.target().map(|target| target.name.clone());
+        let who = Who { initiator: Some(session.initiator_name.clone()), target, peer };
+        report(who, SessionChange::LoggedIn, None, turn);
         let header_digest = session.parameters.header_digest;
         let data_digest = session.parameters.data_digest;
         let max_data_segment_length = session.parameters.target_max_recv_data_segment_length;

@@ -2,11 +2,13 @@
 //! who is logged in where.
 
 use crate::action::{Action, Actions};
+use crate::event::Ending;
 use crate::session::Purpose;
 use crate::session::Session;
 use crate::session::census::{SessionCaps, Source, Tally};
 use crate::session::connection::{Connection, Phase};
 use crate::session::directory::{SessionInfo, View};
+use crate::session::endings;
 use crate::session::nexus::Nexus;
 use crate::session::registry::Registry;
 use crate::shard::Entropy;
@@ -167,6 +169,7 @@ impl Sessions {
         match &connection.phase {
             Phase::Login(_) | Phase::Registering(_) => {
                 let address = connection.peer.ip();
+                endings::report_refusal(connection, turn);
                 self.login_over(address);
                 self.remove(conn, turn.actions);
             }
@@ -206,6 +209,7 @@ impl Sessions {
         // A discovery session has no nexus.
         let Some(nexus) = session.nexus() else { return };
         if self.registry.take_doomed(nexus, session.tsih) {
+            self.blame(conn, Ending::Reinstated);
             turn.wake(Wake::EndSession(conn));
         }
     }
@@ -238,7 +242,10 @@ impl Sessions {
             (session.tsih == tsih && session.nexus() == Some(&nexus)).then_some(ConnId(key))
         });
         match found {
-            Some(conn) => turn.wake(Wake::EndSession(conn)),
+            Some(conn) => {
+                self.blame(conn, Ending::Reinstated);
+                turn.wake(Wake::EndSession(conn));
+            }
             None => self.registry.doom(nexus, tsih),
         }
     }

@@ -351,7 +351,7 @@ fn data_in(task: &mut Task, left: u32, ends: bool, reach: &mut Reach<'_, '_>) ->
     task.data_in.sent += len;
     task.data_in.in_sequence = if is_final { 0 } else { task.data_in.in_sequence + len };
     let has_sample = carries_status && !Mutant::SampleForgotten.is_active();
-    let sample = if has_sample { sample(task) } else { None };
+    let sample = if has_sample { sample(task, None) } else { None };
     DataInPdu { conn: session.conn, header, len, sample }
 }
 

@@ -1,6 +1,7 @@
 //! The ends of operations.
 
-use crate::action::IoResult;
+use crate::action::{Action, IoResult};
+use crate::event::{Event, IoFailure};
 use crate::task::work::Work;
 use crate::task::{Fault, Phase, Reach, Task};
 use crate::task::{bursts, steps};
@@ -17,9 +18,13 @@ pub(crate) fn operation_ended(
     task.end_operation(part, reach);
     match result {
         IoResult::NoSpace => {
+            report(task, part, ENOSPC, reach);
             task.fail(Fault::Check(Sense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT));
         }
-        IoResult::Failed(_) => task.fail(Fault::Check(medium_error(task))),
+        IoResult::Failed(errno) => {
+            report(task, part, errno, reach);
+            task.fail(Fault::Check(medium_error(task)));
+        }
         IoResult::Done | IoResult::Differs { .. } | IoResult::Mapped { .. } => {}
     }
     if task.phase == Phase::Finished {
@@ -31,6 +36,23 @@ pub(crate) fn operation_ended(
     } else {
         steps::step_done(task, result, reach);
     }
+}
+
+/// Lets the operator know of a failed operation, whether the initiator is still there or not.
+#[cold]
+fn report(task: &Task, part: usize, errno: i32, reach: &mut Reach<'_, '_>) {
+    // A removed volume fails what is left of its commands: that is no fault of a disk.
+    let Some(unit) = reach.unit.as_deref() else { return };
+    let burst = task.bursts.get(part).filter(|_| task.work.streams());
+    let range = burst.map_or(task.range, |burst| task.range_of(burst));
+    let size = unit.geometry.block_size;
+    reach.turn.push(Action::Report(Event::IoFailed(IoFailure {
+        volume: unit.volume,
+        operation: task.operation,
+        lba: size.blocks_in(range.offset).0,
+        blocks: size.blocks_in(range.len).0,
+        errno,
+    })));
 }
 
 /// What a failed operation means to the initiator (SBC-3 4.18).
@@ -45,3 +67,6 @@ const fn medium_error(task: &Task) -> Sense {
         Sense::new(SenseKey::MediumError, 0x11, 0x00)
     }
 }
+
+/// What the operating system calls a medium without room.
+const ENOSPC: i32 = 28;

@@ -1,6 +1,7 @@
 //! The end of a task: its status, its residual, its sense.
 
 use crate::action::{Action, Sample, SendData};
+use crate::event::CommandFault;
 use crate::session::{Session, Stamp};
 use crate::task::bursts::send_answer;
 use crate::task::work::Work;
@@ -42,7 +43,7 @@ pub(crate) fn finish(task: &mut Task, reach: &mut Reach<'_, '_>) {
         unreachable!("the end of a session aborts its tasks")
     };
     let closing = Closing { status: status::GOOD, residual: residual(task), data: Vec::new() };
-    send_response(task, closing, sample(task), session, reach.turn);
+    send_response(task, closing, sample(task, None), session, reach.turn);
 }
 
 /// Sends what is not just GOOD: data, sense, another status.
@@ -59,7 +60,8 @@ fn finish_specially(task: &mut Task, reach: &mut Reach<'_, '_>) {
         Some(fault) => closing_fault(task, fault, format),
         None => Closing { status: status::GOOD, residual: residual(task), data: Vec::new() },
     };
-    send_response(task, closing, sample(task), session, reach.turn);
+    let sample = sample(task, task.fault.map(command_fault));
+    send_response(task, closing, sample, session, reach.turn);
 }
 
 /// Sends TASK SET FULL for a command that found no room for its task.
@@ -143,6 +145,14 @@ fn closing_fault(task: &Task, fault: Fault, format: SenseFormat) -> Closing {
     Closing { status, residual, data }
 }
 
+const fn command_fault(fault: Fault) -> CommandFault {
+    match fault {
+        Fault::Check(sense) => CommandFault::of(sense.key),
+        Fault::ReservationConflict => CommandFault::ReservationConflict,
+        Fault::TaskSetFull => CommandFault::TaskSetFull,
+    }
+}
+
 /// The data segment of a CHECK CONDITION: SenseLength and the sense data (RFC 7143 11.4.7).
 fn sense_segment(sense: Sense, format: SenseFormat) -> Vec<u8> {
     let data = sense.data(format);
@@ -157,12 +167,13 @@ fn sense_segment(sense: Sense, format: SenseFormat) -> Vec<u8> {
 }
 
 /// What statistics learn of the task.
-pub(crate) fn sample(task: &Task) -> Option<Sample> {
+pub(crate) fn sample(task: &Task, fault: Option<CommandFault>) -> Option<Sample> {
     let volume = task.volume?;
     Some(Sample {
         volume,
         operation: task.operation,
         bytes: task.data_in.sent.max(task.data_out.received),
+        fault,
         received_at: task.times.received,
         submitted_at: task.times.submitted.unwrap_or(task.times.received),
         completed_at: task.times.completed,

@@ -68,6 +68,8 @@ pub(super) struct World {
     sent: BTreeMap<(usize, Key), VecDeque<Sent>>,
     /// What statistics were told.
     pub(super) samples: Vec<crate::Sample>,
+    /// What an operator is told.
+    pub(super) events: Vec<crate::Event>,
     moved: BTreeMap<(usize, Key), Place>,
     closed: Vec<Place>,
     pub(super) backend_is_held: bool,
@@ -156,6 +158,7 @@ impl World {
             disks: vec![vec![0; VOLUME_BYTES]; 2],
             sent: BTreeMap::new(),
             samples: Vec::new(),
+            events: Vec::new(),
             moved: BTreeMap::new(),
             closed: Vec::new(),
             backend_is_held: false,
@@ -233,6 +236,13 @@ impl World {
         let (core, conn) = self.locate(place);
         let Core { shard, actions, .. } = &mut self.cores[core];
         shard.handle_closed(self.now, conn, actions);
+        self.run();
+    }
+
+    pub(super) fn drop_session(&mut self, place: Place) {
+        let (core, conn) = self.locate(place);
+        let Core { shard, actions, .. } = &mut self.cores[core];
+        shard.handle_drop(self.now, conn, actions);
         self.run();
     }
 
@@ -402,6 +412,7 @@ impl World {
                 filled.chunks_mut(block.len()).for_each(|c| c.copy_from_slice(&block));
             }
             Action::Return { buf, .. } => self.cores[core].on_wire.push_back(buf),
+            Action::Report(event) => self.events.push(event),
             Action::Send { conn, header, data, sample } => {
                 self.samples.extend(sample);
                 self.send((core, conn), header, data);
@@ -460,6 +471,7 @@ impl World {
             | Action::Post { .. }
             | Action::Probe(_)
             | Action::Replicate { .. }
+            | Action::Report(_)
             | Action::Return { .. }
             | Action::Send { .. }
             | Action::ZeroFill(_) => unreachable!("no operation of the backend"),

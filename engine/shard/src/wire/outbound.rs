@@ -231,6 +231,7 @@ mod tests {
             volume: VolumeId(0),
             operation: Operation::Read,
             bytes,
+            fault: None,
             received_at: Instant(1),
             submitted_at: Instant(1),
             completed_at: Instant(1),

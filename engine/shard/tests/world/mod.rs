@@ -138,6 +138,7 @@ impl World {
                 | Action::Post { .. }
                 | Action::Probe(_)
                 | Action::Replicate { .. }
+                | Action::Report(_)
                 | Action::Return { .. }
                 | Action::ZeroFill(_) => {}
             }

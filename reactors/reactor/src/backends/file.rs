@@ -281,22 +281,20 @@ impl FileIos {
                 buffers.write_file(zeros, false, volumes)
             }
         };
-        match started {
+        let errno = match started {
             Ok(true) => return None,
-            Ok(false) => {}
+            Ok(false) => EIO,
             Err(Refusal::Full) => {
                 self.with_kernel.remove(key);
                 self.deferred.push_back(io);
                 return None;
             }
-            Err(refusal) => {
-                let (volume, operation) = (io.volume.0, io.work.name());
-                tracing::error!(volume, operation, %refusal, "cannot start a disk operation");
-            }
-        }
+            Err(Refusal::Kernel(errno)) => errno.0,
+            Err(Refusal::Busy | Refusal::Closed | Refusal::InvalidBuffer) => EBADF,
+        };
         self.with_kernel.remove(key);
         self.leave(io);
-        Some(IoResult::Failed(EIO))
+        Some(IoResult::Failed(errno))
     }
 
     /// An operation has ended: the next one of its domain gets its place.
@@ -427,14 +425,12 @@ impl FileIos {
 }
 
 fn failed(io: Io, errno: Errno, volumes: &Volumes) -> IoResult {
-    let (volume, operation) = (io.volume.0, io.work.name());
-    tracing::warn!(volume, operation, %errno, "disk operation failed");
     if let Some(Backend::File(file)) = volumes.get(io.volume)
         && file.id == io.file
         && file.trust.lose(&io.work)
     {
         tracing::error!(
-            volume,
+            volume = io.volume.0,
             "a flush has failed: writes that were answered before may be lost. Flushes and durable \
              writes of this volume fail from now on; check the disk, then restart the daemon"
         );
@@ -457,6 +453,9 @@ pub(super) fn zero_buffer(layout: &PoolLayout) -> BufSlice {
     let len = ZERO_BUFFER_BYTES.max(largest.saturating_add(ZERO_BUFFER_STEP));
     BufSlice { buf: BufId(layout.buffer_count()), offset: 0, len }
 }
+
+/// The ring knows no such file or buffer.
+const EBADF: i32 = 9;
 
 /// Disk operations of one reactor with the kernel. More wait in the reactor.
 const IOS_MAX: u32 = 8192;

@@ -5,7 +5,7 @@ use crate::backends::Request;
 use crate::handover::Destination;
 use crate::initiator_link::{Agreed, Pdu};
 use crate::streams::Fate;
-use shard::{Action, HandedOver, IoResult, OpId, SendData};
+use shard::{Action, Event, HandedOver, IoResult, OpId, SendData};
 use units::{BufId, ConnId, ReactorId};
 
 impl Reactor {
@@ -83,8 +83,17 @@ impl Reactor {
                 debug_assert!(unknown.is_ok(), "a message to a reactor that does not exist");
             }
             Action::Probe(conn) => self.probe(conn),
+            Action::Report(event) => self.note(event),
             Action::Return { conn, buf } => self.return_buffer(conn, buf),
         }
+    }
+
+    /// Counts an event, and queues it for the control thread.
+    fn note(&mut self, event: Event) {
+        if let Event::Session(event) = &event {
+            self.recorder.sessions.add(event.change);
+        }
+        self.events.add(event);
     }
 
     /// A request has ended at once.

@@ -26,10 +26,11 @@ impl Reactor {
             tracing::debug!(%peer, %error, "cannot tune the socket");
         }
         match self.shard.accept(self.now, peer, local) {
-            Some(conn) => {
-                self.add_connection(conn, fd);
+            Some(conn) if self.add_connection(conn, fd).is_some() => {}
+            Some(_) | None => {
+                self.recorder.sessions.connections_refused += 1;
+                self.listeners.refused(peer, self.now);
             }
-            None => self.listeners.refused(peer, self.now),
         }
     }
 
@@ -37,12 +38,8 @@ impl Reactor {
         let added = self.streams.add(fd, InitiatorLink::new(conn), &mut self.buffers);
         match added {
             Some(key) => self.names.insert(conn, key),
+            // There is no room for its socket.
             None => {
-                tracing::warn!(
-                    reactor = self.id.0,
-                    connections = self.streams.count(),
-                    "connection refused: too many connections on this reactor"
-                );
                 self.shard.handle_closed(self.now, conn, &mut self.actions);
                 self.run_actions();
             }

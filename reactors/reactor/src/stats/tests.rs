@@ -1,4 +1,5 @@
 use super::*;
+use shard::{CommandFault, Ending, Refusal, SessionChange};
 
 /// A command received at 1 ms, submitted 2 us later, done at the device 80 us later.
 fn sample(volume: u32, operation: Operation) -> Sample {
@@ -6,6 +7,7 @@ fn sample(volume: u32, operation: Operation) -> Sample {
         volume: VolumeId(volume),
         operation,
         bytes: 4096,
+        fault: None,
         received_at: Instant(1_000_000),
         submitted_at: Instant(1_002_000),
         completed_at: Instant(1_082_000),
@@ -152,4 +154,62 @@ fn volumes_of_the_same_place_are_told_apart() {
     let mut merged = recorder.snapshot();
     merged.merge(&before);
     assert_eq!(counts(&merged), [(new, 1)]);
+}
+
+/// Commands that a full disk failed at once made its volume look fast.
+#[test]
+fn failed_commands_are_counted_apart_by_operation_and_reason() {
+    let mut recorder = Recorder::new();
+    let failed = |fault, operation| Sample { fault: Some(fault), ..sample(1, operation) };
+    recorder.record(&sample(1, Operation::Write), 1, Instant(1_100_000));
+    let before = recorder.snapshot();
+    recorder.record(&failed(CommandFault::MediumError, Operation::Write), 3, Instant(1_100_000));
+    recorder.record(&failed(CommandFault::MediumError, Operation::Read), 1, Instant(1_100_000));
+    recorder.record(&failed(CommandFault::DataProtect, Operation::Write), 2, Instant(1_100_000));
+    let mut all = recorder.snapshot();
+    let since = all.since(&before);
+    let counts = |snapshot: &Snapshot| {
+        let (_, volume) = snapshot.volumes().next().unwrap();
+        let faults: Vec<_> = volume.faults().unwrap().iter().collect();
+        (volume.operation(Operation::Write).unwrap().count(), faults)
+    };
+    let faults = |n| {
+        vec![
+            (Operation::Read, CommandFault::MediumError, n),
+            (Operation::Write, CommandFault::DataProtect, 2 * n),
+            (Operation::Write, CommandFault::MediumError, 3 * n),
+        ]
+    };
+    assert_eq!(counts(&since), (0, faults(1)));
+    all.merge(&recorder.snapshot());
+    assert_eq!(counts(&all), (2, faults(2)));
+}
+
+#[test]
+fn a_volume_on_which_every_command_failed_is_shown() {
+    let mut recorder = Recorder::new();
+    let failed = Sample { fault: Some(CommandFault::MediumError), ..sample(2, Operation::Read) };
+    recorder.record(&failed, 1, Instant(1_100_000));
+    let volumes: Vec<_> = recorder.snapshot().volumes().map(|(id, _)| id).collect();
+    assert_eq!(volumes, [VolumeId(2)]);
+}
+
+#[test]
+fn sessions_are_counted_by_reason() {
+    let mut recorder = Recorder::new();
+    recorder.sessions.add(SessionChange::LoggedIn);
+    let before = recorder.snapshot();
+    recorder.sessions.add(SessionChange::LoggedIn);
+    recorder.sessions.add(SessionChange::Ended(Ending::PeerGone));
+    recorder.sessions.add(SessionChange::Refused(Refusal::Forbidden));
+    recorder.sessions.connections_refused += 1;
+    let mut since = recorder.snapshot().since(&before);
+    let counts = |snapshot: &Snapshot| {
+        let s = snapshot.sessions();
+        let ended = [Ending::PeerGone, Ending::LoggedOut].map(|e| s.ended(e));
+        (s.logins(), ended, s.refused(Refusal::Forbidden), s.connections_refused)
+    };
+    assert_eq!(counts(&since), (1, [1, 0], 1, 1));
+    since.merge(&before);
+    assert_eq!(counts(&since), (2, [1, 0], 1, 1));
 }

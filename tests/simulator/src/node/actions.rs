@@ -58,6 +58,8 @@ impl Node {
             // A peer of the simulator answers a ping or is gone: none is only slow.
             Action::Probe(_) => {}
             Action::Replicate { block, into } => self.replicate(seat, block, into, out),
+            // The log, which nobody here reads.
+            Action::Report(_) => {}
             Action::Return { conn, buf } => self.give_back(seat, conn, buf, out),
             Action::Send { conn, header, data, sample } => {
                 self.send(seat, conn, Outgoing { header, data, sample }, out);

@@ -7,7 +7,10 @@ use crate::failure::Failure;
 use crate::format::{bytes, lines, per_second, percent, table, time};
 use crate::output::Output;
 use clap::Args;
-use control_api::{OperationStats, Percentiles, ReactorStats, Stats, StatsQuery, StatusQuery};
+use control_api::{
+    ErrorCount, OperationStats, Percentiles, ReactorStats, SessionStats, Stats, StatsQuery,
+    StatusQuery,
+};
 use hdrhistogram::serialization::V2DeflateSerializer;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -118,10 +121,46 @@ fn render(stats: &Stats) -> String {
     }
     for volume in &stats.volumes {
         text += &format!("\nvolume {}: {}\n", volume.volume, lun_names(&volume.luns));
-        text += &operations(&volume.operations, stats.period_ns);
+        if !volume.operations.is_empty() {
+            text += &operations(&volume.operations, stats.period_ns);
+        }
+        if !volume.errors.is_empty() {
+            text += &errors(&volume.errors);
+        }
     }
     text += "\nreactors:\n";
     text += &reactors(&stats.reactors, stats.period_ns);
+    text += &sessions(&stats.sessions);
+    if stats.log_lines_dropped > 0 {
+        text += &format!("\nlog: {} lines dropped\n", stats.log_lines_dropped);
+    }
+    text
+}
+
+/// Commands that did not end with GOOD.
+fn errors(errors: &[ErrorCount]) -> String {
+    let mut table = table(["operation", "error", "commands"], 2);
+    for e in errors {
+        table.add_row([e.operation.clone(), e.error.replace('-', " "), e.count.to_string()]);
+    }
+    lines(&table)
+}
+
+/// What happened to sessions, if anything did.
+fn sessions(sessions: &SessionStats) -> String {
+    if *sessions == SessionStats::default() {
+        return String::new();
+    }
+    let mut text = format!("\nsessions: logins {}\n", sessions.logins);
+    for (what, counts) in [("ended", &sessions.ended), ("refused", &sessions.refused)] {
+        let counts: Vec<_> = counts.iter().map(|(why, n)| format!("{why} {n}")).collect();
+        if !counts.is_empty() {
+            text += &format!("{what}: {}\n", counts.join(", "));
+        }
+    }
+    if sessions.connections_refused > 0 {
+        text += &format!("connections refused: {}\n", sessions.connections_refused);
+    }
     text
 }
 
@@ -202,6 +241,15 @@ mod tests {
         }
     }
 
+    fn some_sessions() -> SessionStats {
+        SessionStats {
+            logins: 12,
+            ended: [("connection-lost".into(), 1), ("logout".into(), 9)].into(),
+            refused: [("target-not-found".into(), 3)].into(),
+            connections_refused: 2,
+        }
+    }
+
     #[test]
     fn the_tables_show_rates_stages_and_reactors() {
         let stats = Stats {
@@ -218,6 +266,11 @@ mod tests {
                     device: times(1),
                     send: Percentiles::default(),
                     histogram: None,
+                }],
+                errors: vec![ErrorCount {
+                    operation: "write".into(),
+                    error: "medium-error".into(),
+                    count: 4711,
                 }],
             }],
             reactors: vec![ReactorStats {
@@ -236,6 +289,8 @@ mod tests {
                 command_window: 512,
                 ..ReactorStats::default()
             }],
+            sessions: some_sessions(),
+            log_lines_dropped: 5,
         };
         assert_eq!(
             render(&stats),
@@ -248,17 +303,26 @@ read       total              10000   39.0  90.0us  87.0us  120.0us  250.0us  1.
            receive-to-submit                 0.0us   0.0us    0.0us    0.0us   0.0us   0.0us
            device                           90.0us  87.0us  120.0us  250.0us  1.50ms  2.50ms
            send                              0.0us   0.0us    0.0us    0.0us   0.0us   0.0us
+operation  error         commands
+write      medium error      4711
 
 reactors:
 reactor  core   busy  conns  commands  buffers   copied   received      sent  syscalls/s
       0     1  37.3%      4     7/512   7/4608  4.00KiB  937.50KiB  78.20MiB       15000
+
+sessions: logins 12
+ended: connection-lost 1, logout 9
+refused: target-not-found 3
+connections refused: 2
+
+log: 5 lines dropped
 "
         );
     }
 
     #[test]
     fn an_idle_node_reports_no_commands() {
-        let stats = Stats { period_ns: 0, volumes: vec![], reactors: vec![] };
-        assert!(render(&stats).contains("\nno commands\n"));
+        let text = render(&Stats::default());
+        assert!(text.contains("\nno commands\n") && !text.contains("sessions"), "{text}");
     }
 }

@@ -39,6 +39,9 @@ fn render(status: &Status) -> String {
         ("sessions", status.sessions.to_string()),
         ("operations", operations(status.operations)),
     ]);
+    if status.log_lines_dropped > 0 {
+        rows.push(("log", format!("{} lines dropped", status.log_lines_dropped)));
+    }
     let mut text: String =
         rows.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect();
     for refused in &status.config_refused {
@@ -106,6 +109,7 @@ mod tests {
             volumes: vec![],
             targets: 1,
             warnings: vec!["no huge pages".into()],
+            log_lines_dropped: 3,
         };
         assert_eq!(
             render(&status),
@@ -123,6 +127,7 @@ portals        [::1]:3260 (group 1)
 targets        1
 sessions       2
 operations     1 in progress; run \"perfctl operation list\" to see them
+log            3 lines dropped
 rejected       /etc/pollux.toml:3:1: something
 warning        no huge pages
 

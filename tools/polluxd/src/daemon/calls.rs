@@ -234,7 +234,8 @@ impl Daemon {
     /// When something is to be done although nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let reports = self.reporting.values().map(|reporting| reporting.until);
-        reports.chain(self.ends_at).chain(self.operations.deadline()).min()
+        let others = [self.ends_at, self.operations.deadline(), self.events.deadline()];
+        reports.chain(others.into_iter().flatten()).min()
     }
 
     fn reported(

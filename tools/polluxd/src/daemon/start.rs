@@ -1,6 +1,7 @@
 //! From flags to a daemon that serves.
 
 use super::Daemon;
+use super::events::EventLog;
 use super::followed::{Followed, Ground};
 use super::opening::{OpenedAtStart, open_at_start};
 use super::operations::{OperationWorkers, Operations};
@@ -71,6 +72,7 @@ impl Daemon {
             node,
             started_at: Instant::now(),
             start_warnings: warnings,
+            events: EventLog::default(),
             reporting: BTreeMap::new(),
             ends_at: None,
         };

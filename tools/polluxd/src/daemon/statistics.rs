@@ -2,12 +2,12 @@
 
 use super::followed::Followed;
 use control_api::{
-    Histogram, LunName, OperationStats, Percentiles, ReactorStats, RpcError, Stats, StatsQuery,
-    VolumeStats,
+    ErrorCount, Histogram, LunName, OperationStats, Percentiles, ReactorStats, RpcError,
+    SessionStats, Stats, StatsQuery, VolumeStats,
 };
 use reactor::ReactorReport;
-use reactor::stats::{Latency, OperationStats as Recorded, Snapshot, Stage};
-use shard::Operation;
+use reactor::stats::{Faults, Latency, OperationStats as Recorded, Snapshot, Stage};
+use shard::{Ending, Operation, Refusal};
 use std::collections::BTreeMap;
 use std::time::Instant;
 use units::{ReactorId, VolumeId, len_u32, nanoseconds};
@@ -18,6 +18,7 @@ pub(crate) struct StatsMark {
     at: Instant,
     /// By reactor: one that was too busy to answer is missing.
     snapshots: BTreeMap<ReactorId, Snapshot>,
+    log_lines_dropped: u64,
 }
 
 /// The answer to a query: since the start, or since the caller's last query, which `mark` keeps.
@@ -51,14 +52,21 @@ pub(super) fn stats(
         })
         .collect();
     let period_ns = nanoseconds(now - since);
+    let mut all = Snapshot::default();
+    for snapshot in &snapshots {
+        all.merge(snapshot);
+    }
+    let log_lines_dropped = crate::log::lines_dropped();
     let stats = Stats {
         period_ns,
-        volumes: volume_stats(&snapshots, query, |id| names_of(followed, id)),
+        volumes: volume_stats(&all, query, |id| names_of(followed, id)),
+        sessions: session_stats(&all),
+        log_lines_dropped: log_lines_dropped - earlier.map_or(0, |mark| mark.log_lines_dropped),
         reactors: reports.iter().zip(&snapshots).map(|(r, s)| reactor_stats(r, s)).collect(),
     };
     if query.since_last {
         let snapshots = reports.iter().map(|r| (r.reactor, r.snapshot.clone())).collect();
-        *mark = Some(StatsMark { at: now, snapshots });
+        *mark = Some(StatsMark { at: now, snapshots, log_lines_dropped });
     }
     Ok(stats)
 }
@@ -74,14 +82,10 @@ fn names_of(followed: &Followed, id: VolumeId) -> (String, Vec<LunName>) {
 /// The statistics of all volumes, merged over the reactors. Volumes and kinds of command that
 /// saw nothing in the period are left out.
 fn volume_stats(
-    snapshots: &[Snapshot],
+    all: &Snapshot,
     query: &StatsQuery,
     names: impl Fn(VolumeId) -> (String, Vec<LunName>),
 ) -> Vec<VolumeStats> {
-    let mut all = Snapshot::default();
-    for snapshot in snapshots {
-        all.merge(snapshot);
-    }
     all.volumes()
         .map(|(id, volume)| (names(id), volume))
         .filter(|((name, luns), _)| is_wanted(query, name, luns))
@@ -92,9 +96,10 @@ fn volume_stats(
                 .filter(|(_, recorded)| recorded.count() > 0)
                 .map(|(operation, recorded)| operation_stats(operation, recorded, query))
                 .collect();
-            VolumeStats { volume: name, luns, operations }
+            let errors = volume.faults().map(error_counts).unwrap_or_default();
+            VolumeStats { volume: name, luns, operations, errors }
         })
-        .filter(|volume| !volume.operations.is_empty())
+        .filter(|volume| !volume.operations.is_empty() || !volume.errors.is_empty())
         .collect()
 }
 
@@ -102,6 +107,29 @@ fn is_wanted(query: &StatsQuery, volume: &str, luns: &[LunName]) -> bool {
     let is_mapped = |target: &String| luns.iter().any(|l| l.target.eq_ignore_ascii_case(target));
     query.volume.as_ref().is_none_or(|wanted| wanted == volume)
         && query.target.as_ref().is_none_or(is_mapped)
+}
+
+fn error_counts(faults: &Faults) -> Vec<ErrorCount> {
+    let count = |(operation, fault, count): (Operation, shard::CommandFault, u64)| ErrorCount {
+        operation: operation.name().into(),
+        error: fault.name().into(),
+        count,
+    };
+    faults.iter().map(count).collect()
+}
+
+/// Reasons that did not occur are left out.
+fn session_stats(all: &Snapshot) -> SessionStats {
+    let sessions = all.sessions();
+    let ended = Ending::ALL.into_iter().map(|ending| (ending.name(), sessions.ended(ending)));
+    let refused = Refusal::ALL.into_iter().map(|why| (why.name(), sessions.refused(why)));
+    let occurred = |name: &str, count| (count > 0).then(|| (name.to_owned(), count));
+    SessionStats {
+        logins: sessions.logins(),
+        ended: ended.filter_map(|(name, count)| occurred(name, count)).collect(),
+        refused: refused.filter_map(|(name, count)| occurred(name, count)).collect(),
+        connections_refused: sessions.connections_refused,
+    }
 }
 
 fn operation_stats(
@@ -176,6 +204,7 @@ mod tests {
             volume: VolumeId(volume),
             operation,
             bytes: 4096,
+            fault: None,
             received_at: units::Instant(1_000),
             submitted_at: units::Instant(3_000),
             completed_at: units::Instant(83_000),
@@ -186,7 +215,8 @@ mod tests {
         b.record(&sample(0, Operation::Write), 1, units::Instant(88_000));
         let before = b.snapshot();
         b.record(&sample(2, Operation::Flush), 1, units::Instant(88_000));
-        let period = [a.snapshot(), b.snapshot().since(&before)];
+        let mut period = a.snapshot();
+        period.merge(&b.snapshot().since(&before));
         let names = |id: VolumeId| (format!("v{}", id.0), vec![]);
         let stats = volume_stats(&period, &StatsQuery::default(), names);
         let shown: Vec<_> = stats
@@ -206,6 +236,34 @@ mod tests {
     }
 
     #[test]
+    fn failed_commands_and_sessions_are_shown_by_reason() {
+        let mut recorder = Recorder::new();
+        let sample = Sample {
+            volume: VolumeId(1),
+            operation: Operation::Write,
+            bytes: 0,
+            fault: Some(shard::CommandFault::MediumError),
+            received_at: units::Instant(0),
+            submitted_at: units::Instant(0),
+            completed_at: units::Instant(0),
+        };
+        recorder.record(&sample, 7, units::Instant(10));
+        recorder.sessions.add(shard::SessionChange::LoggedIn);
+        recorder.sessions.add(shard::SessionChange::Ended(Ending::NoAnswer));
+        recorder.sessions.add(shard::SessionChange::Refused(Refusal::TargetNotFound));
+        let names = |id: VolumeId| (format!("v{}", id.0), vec![]);
+        let volumes = volume_stats(&recorder.snapshot(), &StatsQuery::default(), names);
+        assert_eq!(volumes[0].operations, []);
+        let expected =
+            ErrorCount { operation: "write".into(), error: "medium-error".into(), count: 7 };
+        assert_eq!(volumes[0].errors, [expected]);
+        let sessions = session_stats(&recorder.snapshot());
+        assert_eq!(sessions.logins, 1);
+        assert_eq!(sessions.ended, [("no-answer".to_owned(), 1)].into());
+        assert_eq!(sessions.refused, [("target-not-found".to_owned(), 1)].into());
+    }
+
+    #[test]
     fn histograms_of_one_volume_come_on_request() {
         let mut recorder = Recorder::new();
         for volume in [0, 1] {
@@ -213,6 +271,7 @@ mod tests {
                 volume: VolumeId(volume),
                 operation: Operation::Read,
                 bytes: 512,
+                fault: None,
                 received_at: units::Instant(0),
                 submitted_at: units::Instant(0),
                 completed_at: units::Instant(0),
@@ -224,7 +283,7 @@ mod tests {
         let query =
             StatsQuery { histograms: true, volume: Some("v1".into()), ..StatsQuery::default() };
         let names = |id: VolumeId| (format!("v{}", id.0), vec![]);
-        let stats = volume_stats(&[recorder.snapshot()], &query, names);
+        let stats = volume_stats(&recorder.snapshot(), &query, names);
         assert_eq!(stats.len(), 1);
         assert_eq!(stats[0].volume, "v1");
         let histogram = stats[0].operations[0].histogram.as_ref().unwrap();

@@ -41,12 +41,15 @@ fn read_pdu(stream: &mut TcpStream) -> Vec<u8> {
     pdu
 }
 
-/// Sends TEST UNIT READY to LUN 0 and reads the SCSI Response.
-fn test_unit_ready(stream: &mut TcpStream) {
+/// Sends TEST UNIT READY to LUN 0 as the command of this number; returns its status.
+fn test_unit_ready(stream: &mut TcpStream, number: u8) -> u8 {
     let mut command = [0; 48];
     (command[0], command[1], command[19]) = (0x01, 0x80, 0x02);
+    command[27] = number;
     stream.write_all(&command).unwrap();
-    assert_eq!(read_pdu(stream)[0], 0x21);
+    let response = read_pdu(stream);
+    assert_eq!(response[0], 0x21);
+    response[3]
 }
 
 #[test]
@@ -63,15 +66,19 @@ fn a_session_is_listed_counted_and_dropped() {
     assert_eq!(daemon.call("status", &json!({}))["sessions"], 1);
 
     daemon.call("stats", &json!({"since_last": true}));
-    test_unit_ready(&mut stream);
+    // CHECK CONDITION: a new session learns of the power on. It is no sample of latency.
+    assert_eq!(test_unit_ready(&mut stream, 0), 0x02);
+    assert_eq!(test_unit_ready(&mut stream, 1), 0x00);
     // A command counts when the kernel has taken its answer, which the initiator may see first.
-    daemon.wait_for("stats", |s| !s["volumes"].as_array().unwrap().is_empty());
+    daemon.wait_for("stats", |s| s["volumes"][0]["operations"][0]["count"] == 1);
     let stats = daemon.call("stats", &json!({"since_last": true}));
     let demo = &stats["volumes"][0];
     assert_eq!((&demo["volume"], &demo["luns"][0]["lun"]), (&json!("demo"), &json!(0)));
     assert_eq!(demo["operations"][0]["operation"], "other");
     assert_eq!(demo["operations"][0]["count"], 1);
     assert_eq!(demo["operations"][0]["total"]["count"], 1);
+    let failed = json!([{"operation": "other", "error": "unit-attention", "count": 1}]);
+    assert_eq!(demo["errors"], failed);
     assert!(stats["reactors"][0]["command_window"].as_u64().unwrap() > 0);
     let nothing = daemon.call("stats", &json!({"since_last": true}));
     assert_eq!(nothing["volumes"], json!([]));
@@ -94,7 +101,7 @@ fn changes_leave_other_sessions_alone_and_end_those_of_a_deleted_target() {
     daemon.call("lun.map", &json!({"target": "iqn.2026-11.org.example:a", "volume": "a"}));
     daemon.signal(Signal::HUP);
     daemon.wait_for_status(|s| s["generation"] == 5);
-    test_unit_ready(&mut stream);
+    test_unit_ready(&mut stream, 1);
     daemon.call("target.delete", &json!({"name": TARGET}));
     // Whatever the target says before it closes the connection, close it does.
     let mut rest = Vec::new();
@@ -130,7 +137,7 @@ fn a_check_names_the_sessions_that_would_end_and_ends_none() {
     assert_eq!(checked["ending_sessions"], session);
     let checked = check(&mut daemon, "");
     assert_eq!(checked["ending_sessions"], session);
-    test_unit_ready(&mut stream);
+    test_unit_ready(&mut stream, 1);
     daemon.end();
 }
 
@@ -142,7 +149,7 @@ fn a_session_ends_whose_initiator_is_no_longer_admitted() {
     let mut stream = log_in(&status);
     let admit = |initiator: &str| json!({"name": TARGET, "initiators": {"set": [initiator]}});
     daemon.call("target.set", &admit("iqn.2026-11.org.example:i"));
-    test_unit_ready(&mut stream);
+    test_unit_ready(&mut stream, 1);
     daemon.call("target.set", &admit("iqn.2026-11.org.example:j"));
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();

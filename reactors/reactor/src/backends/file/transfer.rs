@@ -85,18 +85,6 @@ impl Work {
             Self::Map(_) | Self::Read { .. } | Self::Write { .. } | Self::WriteZeros(_) => false,
         }
     }
-
-    /// What log lines call it.
-    pub(super) const fn name(&self) -> &'static str {
-        match self {
-            Self::Flush => "flush",
-            Self::Map(_) => "block map",
-            Self::Read { .. } => "read",
-            Self::Space { mode: Fallocate::PunchHole, .. } => "unmap",
-            Self::Space { .. } | Self::WriteZeros(_) => "write zeros",
-            Self::Write { .. } => "write",
-        }
-    }
 }
 
 /// How a space change is asked of the kernel.

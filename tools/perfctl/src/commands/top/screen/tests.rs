@@ -64,8 +64,12 @@ fn reactor(number: u16) -> ReactorStats {
 }
 
 fn stats() -> Stats {
-    let busy =
-        |name: &str, operations| VolumeStats { volume: name.into(), luns: luns(name), operations };
+    let busy = |name: &str, operations| VolumeStats {
+        volume: name.into(),
+        luns: luns(name),
+        operations,
+        errors: vec![],
+    };
     let shop = vec![operation("read", 20_000, 20_000 * 4096, 87_000)];
     let vm1 = vec![
         operation("read", 10, 10 << 20, 1_200_000),
@@ -76,6 +80,7 @@ fn stats() -> Stats {
         period_ns: 2_000_000_000,
         volumes: vec![busy("database-of-the-shop", shop), busy("vm1", vm1)],
         reactors: vec![reactor(0), reactor(1)],
+        ..Stats::default()
     }
 }
 
@@ -178,7 +183,7 @@ spare                       0        -        0        -
 fn no_terminal_is_too_small() {
     for size in [(0, 0), (1, 1), (3, 5), (10, 100), (500, 2)] {
         drawn(Sort::Iops, &stats(), size);
-        drawn(Sort::Iops, &Stats { period_ns: 0, volumes: vec![], reactors: vec![] }, size);
+        drawn(Sort::Iops, &Stats::default(), size);
     }
 }
 
