@@ -99,7 +99,7 @@ mod tests {
     use std::time::Duration;
     use units::VolumeId;
 
-    const fn failed(volume: u16, errno: i32, lba: u64) -> IoFailure {
+    const fn failed(volume: u32, errno: i32, lba: u64) -> IoFailure {
         let volume = VolumeId(volume);
         IoFailure { volume, operation: Operation::Write, lba, blocks: 8, errno }
     }
