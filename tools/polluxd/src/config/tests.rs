@@ -247,7 +247,7 @@ group = 70000
             &format!("5:8: volume.kind: invalid value \"tape\": use {kinds}"),
             &format!("6:1: volume \"a\".kind: missing key; set it to {kinds}"),
             "8:1: volume \"a\".sise: unknown key; the keys are name, kind, path, size, \
-             block_size, read_only, write_cache",
+             block_size, read_only, write_cache, adopt",
             "9:14: volume \"a\".block_size: invalid block size 8192: use 512 or 4096",
             &format!("12:8: volume \"b\".kind: invalid value \"tape\": use {kinds}"),
             "13:8: volume \"b\".size: invalid value of type array: use a size, for example \

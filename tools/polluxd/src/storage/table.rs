@@ -213,7 +213,6 @@ impl Planned {
         if let Err(reason) = &running.served {
             self.warnings.push(not_served(&config.name, reason));
         }
-        self.warnings.extend(running.warnings.iter().cloned());
         self.table.volumes.push(running.clone());
     }
 
