@@ -117,8 +117,9 @@ impl Backends {
     ) {
         for (volume, store) in opened {
             let backend = match store {
-                SharedStore::File { fd, size, device, trust } => {
-                    match self.files.open(FileStore { fd, size, device, trust }, buffers) {
+                SharedStore::File { fd, size, device, never_waits_unasked, trust } => {
+                    let store = FileStore { fd, size, device, never_waits_unasked, trust };
+                    match self.files.open(store, buffers) {
                         Ok(file) => Backend::File(file),
                         Err(refusal) => {
                             tracing::error!(

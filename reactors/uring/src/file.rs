@@ -37,6 +37,8 @@ pub struct OpenFile {
     pub size: u64,
     /// The number of the file system that it is on, or of the block device that it is.
     pub device: u64,
+    /// Whether a transfer that must not wait (`RWF_NOWAIT`) does not.
+    pub never_waits_unasked: bool,
     /// Whether it is a block device.
     pub is_block_device: bool,
     /// Whether I/O goes past the page cache.
@@ -158,8 +160,8 @@ fn describe(fd: OwnedFd, is_direct: bool) -> Result<OpenFile, Errno> {
     };
     let (dio_mem_align, dio_offset_align) = alignment(&stat, is_direct, logical);
     Ok(OpenFile {
-        fd,
         size,
+        never_waits_unasked: is_block_device || keeps_nowait(&fd)?,
         device: u64::from(major) << 32 | u64::from(minor),
         is_block_device,
         is_direct,
@@ -170,7 +172,23 @@ fn describe(fd: OwnedFd, is_direct: bool) -> Result<OpenFile, Errno> {
         punches_holes,
         hole_granularity,
         has_volatile_cache: queue.has_volatile_cache(),
+        fd,
     })
+}
+
+/// Whether the file system is one of those that refuse what they would have to wait for. Others say
+/// that they do, and wait for a server after all: FUSE does, and the whole reactor with it.
+fn keeps_nowait(fd: &OwnedFd) -> Result<bool, Errno> {
+    const LOCAL: [fs::FsWord; 6] = [
+        0xef53,      // ext4
+        0x5846_5342, // XFS
+        0x9123_683e, // btrfs
+        0xf2f5_2010, // F2FS
+        0x0102_1994, // tmpfs
+        0x794c_7630, // overlayfs, which adds nothing that waits
+    ];
+    let kind = fs::fstatfs(fd)?.f_type;
+    Ok(LOCAL.contains(&kind))
 }
 
 /// Alignment of memory and of offsets, from statx (Linux 6.1) or the size of a block.

@@ -123,6 +123,7 @@ pub(super) struct FileStore {
     pub(super) fd: Arc<OwnedFd>,
     pub(super) size: u64,
     pub(super) device: u64,
+    pub(super) never_waits_unasked: bool,
     pub(super) trust: Arc<Trust>,
 }
 
@@ -152,10 +153,13 @@ impl FileIos {
         store: FileStore,
         buffers: &mut Buffers,
     ) -> Result<FileVolume, Refusal> {
-        let FileStore { fd, size, device, trust } = store;
+        let FileStore { fd, size, device, never_waits_unasked, trust } = store;
         let id = buffers.ring.add_file(Arc::clone(&fd))?;
         let before = self.domains.workers();
         let domain = self.domains.enter(device);
+        if !never_waits_unasked {
+            self.domains.note_always_waits(domain);
+        }
         let workers = self.domains.workers();
         if workers > before
             && let Err(errno) = buffers.ring.set_workers_max(workers)

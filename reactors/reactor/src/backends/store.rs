@@ -27,6 +27,8 @@ pub(crate) enum SharedStore {
         size: u64,
         /// The file system or block device that it is on.
         device: u64,
+        /// Its transfers do not wait where they must not.
+        never_waits_unasked: bool,
         trust: Arc<Trust>,
     },
     Memory(Arc<MemoryStore>),
@@ -69,7 +71,8 @@ impl From<Store> for SharedStore {
         match store {
             Store::File(file) => {
                 let trust = Arc::new(Trust::new(file.is_direct));
-                Self::File { fd: Arc::new(file.fd), size: file.size, device: file.device, trust }
+                let OpenFile { fd, size, device, never_waits_unasked, .. } = file;
+                Self::File { fd: Arc::new(fd), size, device, never_waits_unasked, trust }
             }
             Store::Memory(store) => Self::Memory(store),
             Store::Null => Self::Null,

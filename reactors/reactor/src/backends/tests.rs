@@ -251,10 +251,12 @@ fn a_request_of_a_removed_volume_does_not_reach_the_next_one_at_its_place() {
 fn a_file_system_has_its_share_of_the_workers_and_leaves_the_others_theirs() {
     let directory = tempfile::tempdir().unwrap();
     let on = |device, name| {
-        let SharedStore::File { fd, size, trust, .. } = file(directory.path(), name) else {
+        let mut store = file(directory.path(), name);
+        let SharedStore::File { device: number, .. } = &mut store else {
             unreachable!("a file was made")
         };
-        SharedStore::File { fd, size, trust, device }
+        *number = device;
+        store
     };
     let (hung, neighbour, healthy) = (FILE, VolumeId(2), VolumeId(3));
     let mut fixture = Fixture::new(&on(1, "hung"));

@@ -1,6 +1,6 @@
 //! Reading from a file into a pool buffer.
 
-use io_uring::opcode;
+use io_uring::{opcode, squeue};
 use units::BufSlice;
 
 use crate::completion::Completion;
@@ -18,8 +18,8 @@ pub struct FileRead {
     /// Where the bytes go.
     pub slice: BufSlice,
     /// Fail with [`Errno::AGAIN`](crate::Errno::AGAIN) or
-    /// [`Errno::NOT_SUPPORTED`](crate::Errno::NOT_SUPPORTED) rather than occupy one of the kernel's
-    /// workers (`RWF_NOWAIT`).
+    /// [`Errno::NOT_SUPPORTED`](crate::Errno::NOT_SUPPORTED) rather than wait (`RWF_NOWAIT`).
+    /// Otherwise one of the kernel's workers does it.
     pub at_once: bool,
 }
 
@@ -42,6 +42,7 @@ impl Driver {
             }),
         };
         let op = Op { token, object: file.0, kind: OpKind::Read { slice } };
+        let entry = if at_once { entry } else { entry.flags(squeue::Flags::ASYNC) };
         // SAFETY: the entry points at a slice of the pool that `begin_write` has booked for the
         // kernel until this operation has ended.
         match unsafe { self.start(op, entry) } {

@@ -1,6 +1,6 @@
 //! Writing from a pool buffer to a file.
 
-use io_uring::opcode;
+use io_uring::{opcode, squeue};
 use units::BufSlice;
 
 use crate::completion::Completion;
@@ -20,8 +20,8 @@ pub struct FileWrite {
     /// Whether it ends only when the bytes are on stable media (RWF_DSYNC).
     pub durable: bool,
     /// Fail with [`Errno::AGAIN`](crate::Errno::AGAIN) or
-    /// [`Errno::NOT_SUPPORTED`](crate::Errno::NOT_SUPPORTED) rather than occupy one of the kernel's
-    /// workers (`RWF_NOWAIT`).
+    /// [`Errno::NOT_SUPPORTED`](crate::Errno::NOT_SUPPORTED) rather than wait (`RWF_NOWAIT`).
+    /// Otherwise one of the kernel's workers does it.
     pub at_once: bool,
 }
 
@@ -45,6 +45,7 @@ impl Driver {
             }),
         };
         let op = Op { token, object: file.0, kind: OpKind::Write { slice } };
+        let entry = if at_once { entry } else { entry.flags(squeue::Flags::ASYNC) };
         // SAFETY: the entry points at a slice of the pool that `begin_read` has booked for the
         // kernel until this operation has ended.
         match unsafe { self.start(op, entry) } {
