@@ -205,7 +205,7 @@ pub(crate) fn report_refusal(connection: &Connection, turn: &mut Turn<'_>) {
         Phase::Registering(waiting) => &waiting.login,
         Phase::FullFeature(_) | Phase::LoggedOut => unreachable!("its login has ended"),
     };
-    let (reason, detail) = connection.refused.clone().unwrap_or((ending.refusal(), None));
+    let (reason, detail) = connection.refused.clone().unwrap_or_else(|| (ending.refusal(), None));
     let who = Who {
         initiator: login.claimed_initiator().map(str::to_owned),
         target: login.claimed_target().map(str::to_owned),

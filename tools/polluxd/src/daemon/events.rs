@@ -325,7 +325,7 @@ fn log_session(event: &SessionEvent, suppressed: u64) {
             tracing::warn!(initiator, %peer, target, suppressed, "session lost: {reason}");
         }
         SessionChange::Refused(refusal) => {
-            let reason = detail.as_deref().unwrap_or(refusal.sentence());
+            let reason = detail.as_deref().unwrap_or_else(|| refusal.sentence());
             tracing::warn!(initiator, %peer, target, suppressed, "login refused: {reason}");
         }
     }
