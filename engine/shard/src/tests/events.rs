@@ -44,7 +44,7 @@ fn a_login_and_a_logout_are_one_event_each() {
             peer: "192.0.2.1:40000".parse().unwrap(),
             detail: None,
         };
-        assert_eq!(sessions(&mut world), [event.clone()]);
+        assert_eq!(sessions(&mut world), std::slice::from_ref(&event));
         initiator.log_out(&mut world);
         world.lose(initiator.place);
         let change = SessionChange::Ended(Ending::LoggedOut);
