@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command as Process, Stdio};
 
 use e2e::{Daemon, Held, HeldFiles, Setup, pattern, perfctl};
-use initiator::{Command, Disk, Error, Login, Session, Ticket, cdb};
+use initiator::{Command, Disk, Error, Login, Session, Ticket};
 
 const DEMO: &str = "iqn.2026-11.local.pollux:demo";
 const HUNG: &str = "iqn.2026-11.local.pollux:hung";
