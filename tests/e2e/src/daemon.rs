@@ -1,6 +1,6 @@
 //! The daemon under test: start, output, shutdown.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
@@ -25,6 +25,7 @@ pub struct Setup {
     portal: SocketAddr,
     config: Option<PathBuf>,
     arguments: Vec<String>,
+    errors_unread: bool,
 }
 
 /// A running daemon.
@@ -33,7 +34,17 @@ pub struct Daemon {
     setup: Setup,
     child: Child,
     output: Output,
+    unread: Option<UnreadPipe>,
     has_ended: bool,
+}
+
+/// A pipe that is written to and not read.
+#[derive(Debug)]
+struct UnreadPipe {
+    /// Nobody reads from it; the pipe is open as long as it is.
+    _reader: PipeReader,
+    /// Until it is used to fill the pipe.
+    writer: Option<PipeWriter>,
 }
 
 /// The output of a process, while it runs and afterwards.
@@ -54,12 +65,24 @@ impl Setup {
     pub fn demo() -> Self {
         // A test machine without room for an empty directory cannot run any test.
         let state = tempfile::Builder::new().prefix("pollux-e2e-").tempdir().expect("a directory");
-        Self { state: Arc::new(state), portal: free_portal(), config: None, arguments: Vec::new() }
+        Self {
+            state: Arc::new(state),
+            portal: free_portal(),
+            config: None,
+            arguments: Vec::new(),
+            errors_unread: false,
+        }
     }
 
     /// Adds words to the command line.
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|&word| word.to_owned()));
+        self
+    }
+
+    /// Leaves standard error, where the log goes, to a pipe that nobody reads.
+    pub fn with_unread_errors(mut self) -> Self {
+        self.errors_unread = true;
         self
     }
 
@@ -115,8 +138,7 @@ impl Setup {
 
     /// Starts the daemon; returns its output if it exits instead.
     pub fn try_start(self) -> Result<Daemon, String> {
-        let (child, output) = self.spawn();
-        let mut daemon = Daemon { setup: self, child, output, has_ended: false };
+        let mut daemon = self.spawn();
         match daemon.output.wait_for_line("ready", DAEMON_TIME_MAX) {
             Ok(_) => Ok(daemon),
             Err(reason) => Err(format!("{reason}\n{}", daemon.said())),
@@ -125,13 +147,12 @@ impl Setup {
 
     /// Runs the daemon until it exits; returns its exit status and output.
     pub fn run_to_end(self) -> (ExitStatus, String) {
-        let (child, output) = self.spawn();
-        let mut daemon = Daemon { setup: self, child, output, has_ended: false };
+        let mut daemon = self.spawn();
         let status = daemon.wait_for_end();
         (status, daemon.said())
     }
 
-    fn spawn(&self) -> (Child, Output) {
+    fn spawn(self) -> Daemon {
         let binary = polluxd();
         assert!(
             binary.exists(),
@@ -149,11 +170,16 @@ impl Setup {
         }
         command.args(&self.arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let unread = self.errors_unread.then(|| {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            command.stderr(writer.try_clone().expect("a second descriptor of a pipe"));
+            UnreadPipe { _reader: reader, writer: Some(writer) }
+        });
         let mut child = command
             .spawn()
             .unwrap_or_else(|cause| panic!("cannot start {}: {cause}", binary.display()));
         let output = Output::listen(&mut child);
-        (child, output)
+        Daemon { setup: self, child, output, unread, has_ended: false }
     }
 }
 
@@ -193,6 +219,19 @@ impl Daemon {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Fills the pipe of standard error, so that nothing more can be written to it.
+    pub fn fill_unread_errors(&mut self) {
+        let writer = self.unread.as_mut().and_then(|pipe| pipe.writer.take());
+        let mut writer = writer.expect("a set-up with unread errors, once");
+        // It ends when the pipe is closed.
+        std::thread::spawn(move || while writer.write_all(&[b'.'; 4096]).is_ok() {});
+    }
+
+    /// Closes the pipe of standard error: who writes to it gets an error.
+    pub fn close_unread_errors(&mut self) {
+        self.unread = None;
     }
 
     /// Sends SIGTERM, which asks for a clean end.

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem,
-    FopenFlags, Generation, INodeNo, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyEmpty, ReplyEntry, ReplyOpen, Request, TimeOrNow,
+    FopenFlags, Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow,
+    WriteFlags,
 };
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -27,8 +28,12 @@ pub enum Held {
     Create,
     /// Opening a file.
     Open,
+    /// Reading from a file. Where it is not held back, zeros are read.
+    Read,
     /// Removing a file.
     Unlink,
+    /// Writing to a file. What is written is not kept: every file reads as zeros.
+    Write,
 }
 
 /// One mounted directory of sparse files. It is unmounted when it is dropped; a request that is
@@ -51,6 +56,8 @@ struct State {
     files: BTreeMap<u64, (OsString, u64)>,
     last: u64,
     holds: Option<Held>,
+    /// Writes fail because the file system is full.
+    is_full: bool,
     /// What answers the requests that are held back; they fail where it is told so.
     held: Vec<Box<dyn FnOnce(bool) + Send>>,
 }
@@ -95,6 +102,11 @@ impl HeldFiles {
     pub fn names(&self) -> Vec<String> {
         let state = self.shared.lock();
         state.files.values().map(|(name, _)| name.to_string_lossy().into_owned()).collect()
+    }
+
+    /// From now on there is no room for a write.
+    pub fn fill_up(&self) {
+        self.shared.lock().is_full = true;
     }
 
     /// Holds all further requests of this kind back.
@@ -272,6 +284,53 @@ impl Filesystem for Server {
                 reply.opened(FileHandle(0), FopenFlags::empty());
             }
         });
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        self.0.carry_out(Held::Read, move |fails| {
+            if fails {
+                reply.error(Errno::EIO);
+            } else {
+                // The kernel asks for a megabyte at most.
+                reply.data(&vec![0; size as usize]);
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        if self.0.lock().is_full {
+            return reply.error(Errno::ENOSPC);
+        }
+        // The kernel sends no more than a few hundred KiB at a time.
+        let length = u32::try_from(data.len()).unwrap_or(0);
+        self.0.carry_out(Held::Write, move |fails| {
+            if fails { reply.error(Errno::EIO) } else { reply.written(length) }
+        });
+    }
+
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.ok();
     }
 
     fn rename(

@@ -1,0 +1,99 @@
+//! Attacks on one daemon, and a neighbour that must not notice them: each of its requests is
+//! answered in time, it can log in, and the daemon's memory stays within its bound.
+//!
+//! Each attack goes on for as long as the neighbour works. Here the figures are small; with
+//! `POLLUX_HOSTILE=full` they are those of docs/TUNING.md (`tests/run hostile`).
+
+use std::net::Ipv4Addr;
+
+use e2e::hostile::{
+    Attack, HostileLife, Neighbour, Place, Scale, Service, alone, memory_of, reads_never_read,
+};
+use e2e::{Daemon, Setup, Subject};
+
+/// Two volumes on one reactor, so that the attack and the neighbour share all that there is.
+const TWO_VOLUMES: &str = r#"
+[node]
+state_dir = "STATE"
+control = "CONTROL"
+cores = [0]
+
+[[portal]]
+address = "PORTAL"
+
+[[volume]]
+name = "attacked"
+kind = "memory"
+size = "16MiB"
+
+[[volume]]
+name = "neighbour"
+kind = "memory"
+size = "16MiB"
+
+[[target]]
+name = "iqn.2026-11.local.pollux:attacked"
+luns = { 0 = "attacked" }
+
+[[target]]
+name = "iqn.2026-11.local.pollux:neighbour"
+luns = { 0 = "neighbour" }
+"#;
+
+/// A daemon under attack.
+struct Scene {
+    daemon: Daemon,
+    scale: Scale,
+}
+
+impl Scene {
+    /// `None` where the environment names another target.
+    fn start(config: &str) -> Option<Self> {
+        if Subject::is_foreign() {
+            println!("skipped: this fact is about polluxd, and E2E_PORTAL names another target");
+            return None;
+        }
+        let daemon = Setup::demo().with_config(config).start();
+        Some(Self { daemon, scale: Scale::of_this_run() })
+    }
+
+    fn place(&self, target: &str, last_byte: u8) -> Place {
+        Place {
+            portal: self.daemon.portal(),
+            target: format!("iqn.2026-11.local.pollux:{target}"),
+            from: Ipv4Addr::new(127, 0, 0, last_byte),
+        }
+    }
+
+    /// Where attacks come from, and to.
+    fn attacked(&self) -> Place {
+        self.place("attacked", 66)
+    }
+
+    /// Lets the neighbour work while `count` lives of a hostile initiator go on, and holds it to
+    /// the scale.
+    fn assert_is_not_noticed(&self, count: usize, life: impl HostileLife) -> Service {
+        let mut neighbour = Neighbour::log_in(&self.place("neighbour", 2));
+        let attack = Attack::begin(count, &self.attacked(), life);
+        let service = neighbour.work(self.scale.time);
+        let memory = memory_of(self.daemon.pid());
+        drop(attack);
+        service.assert_is_good(&self.scale);
+        let bound = MEMORY_BYTES_MAX + CONNECTIONS_BYTES_MAX;
+        println!("memory: {} MiB, at most {} MiB", memory >> 20, bound >> 20);
+        assert!(memory <= bound, "{memory} bytes of memory");
+        service
+    }
+}
+
+/// The bound of docs/TUNING.md for one reactor with the default buffers and 32 MiB of memory
+/// volumes, and for 64 connections.
+const MEMORY_BYTES_MAX: u64 = (64 + 66 + 16 + 32) << 20;
+const CONNECTIONS_BYTES_MAX: u64 = 64 * 6 * (1 << 20) / 10;
+
+#[test]
+fn reads_that_nobody_reads_are_not_noticed() {
+    let _one = alone();
+    let Some(scene) = Scene::start(TWO_VOLUMES) else { return };
+    scene.assert_is_not_noticed(1, reads_never_read(128));
+}
