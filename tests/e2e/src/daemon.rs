@@ -25,7 +25,7 @@ pub struct Setup {
     portal: SocketAddr,
     config: Option<PathBuf>,
     arguments: Vec<String>,
-    errors_unread: bool,
+    has_unread_log: bool,
 }
 
 /// A running daemon.
@@ -70,7 +70,7 @@ impl Setup {
             portal: free_portal(),
             config: None,
             arguments: Vec::new(),
-            errors_unread: false,
+            has_unread_log: false,
         }
     }
 
@@ -80,9 +80,9 @@ impl Setup {
         self
     }
 
-    /// Leaves standard error, where the log goes, to a pipe that nobody reads.
-    pub fn with_unread_errors(mut self) -> Self {
-        self.errors_unread = true;
+    /// Leaves its log in a pipe that nobody reads.
+    pub fn with_unread_log(mut self) -> Self {
+        self.has_unread_log = true;
         self
     }
 
@@ -170,7 +170,7 @@ impl Setup {
         }
         command.args(&self.arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let unread = self.errors_unread.then(|| {
+        let unread = self.has_unread_log.then(|| {
             let (reader, writer) = std::io::pipe().expect("a pipe");
             command.stderr(writer.try_clone().expect("a second descriptor of a pipe"));
             UnreadPipe { _reader: reader, writer: Some(writer) }
@@ -221,17 +221,18 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Fills the pipe of standard error, so that nothing more can be written to it.
-    pub fn fill_unread_errors(&mut self) {
+    /// Fills the pipe of a log that nobody reads, so that nothing more can be written to it.
+    pub fn fill_log(&mut self) {
         let writer = self.unread.as_mut().and_then(|pipe| pipe.writer.take());
-        let mut writer = writer.expect("a set-up with unread errors, once");
+        let mut writer = writer.expect("a log that nobody reads, and once");
         // It ends when the pipe is closed.
         std::thread::spawn(move || while writer.write_all(&[b'.'; 4096]).is_ok() {});
     }
 
-    /// Closes the pipe of standard error: who writes to it gets an error.
-    pub fn close_unread_errors(&mut self) {
-        self.unread = None;
+    /// Closes the pipe of a log that nobody reads: who writes to it gets an error.
+    pub fn close_log(&mut self) {
+        let log = self.unread.take();
+        assert!(log.is_some(), "only a pipe that nobody reads can be closed");
     }
 
     /// Sends SIGTERM, which asks for a clean end.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem,
     FopenFlags, Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, Request, TimeOrNow,
-    WriteFlags,
+    ReplyCreate, ReplyData, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyWrite, Request,
+    TimeOrNow, WriteFlags,
 };
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -26,14 +26,22 @@ const TTL: Duration = Duration::ZERO;
 pub enum Held {
     /// Making a file.
     Create,
+    /// Whatever a served volume does with its file: reads, writes, flushes, changes of its space,
+    /// and queries of where it has blocks.
+    Io,
     /// Opening a file.
     Open,
     /// Reading from a file. Where it is not held back, zeros are read.
     Read,
     /// Removing a file.
     Unlink,
-    /// Writing to a file. What is written is not kept: every file reads as zeros.
-    Write,
+}
+
+impl Held {
+    /// Whether a request of one kind is held back where requests of `self` are.
+    fn holds(self, request: Self) -> bool {
+        self == request || (self == Self::Io && request == Self::Read)
+    }
 }
 
 /// One mounted directory of sparse files. It is unmounted when it is dropped; a request that is
@@ -56,7 +64,7 @@ struct State {
     files: BTreeMap<u64, (OsString, u64)>,
     last: u64,
     holds: Option<Held>,
-    /// Writes fail because the file system is full.
+    /// Nothing can be written.
     is_full: bool,
     /// What answers the requests that are held back; they fail where it is told so.
     held: Vec<Box<dyn FnOnce(bool) + Send>>,
@@ -104,7 +112,7 @@ impl HeldFiles {
         state.files.values().map(|(name, _)| name.to_string_lossy().into_owned()).collect()
     }
 
-    /// From now on there is no room for a write.
+    /// Fails every further write, as a file system without room does.
     pub fn fill_up(&self) {
         self.shared.lock().is_full = true;
     }
@@ -164,7 +172,7 @@ impl Shared {
     /// Answers a request now, or when it is not held back any more.
     fn carry_out(&self, kind: Held, answer: impl FnOnce(bool) + Send + 'static) {
         let mut state = self.lock();
-        if state.holds == Some(kind) {
+        if state.holds.is_some_and(|held| held.holds(kind)) {
             state.held.push(Box::new(answer));
             self.is_changed.notify_all();
         } else {
@@ -286,6 +294,7 @@ impl Filesystem for Server {
         });
     }
 
+    /// The files are sparse, and keep nothing that is written to them.
     fn read(
         &self,
         _: &Request,
@@ -298,12 +307,7 @@ impl Filesystem for Server {
         reply: ReplyData,
     ) {
         self.0.carry_out(Held::Read, move |fails| {
-            if fails {
-                reply.error(Errno::EIO);
-            } else {
-                // The kernel asks for a megabyte at most.
-                reply.data(&vec![0; size as usize]);
-            }
+            if fails { reply.error(Errno::EIO) } else { reply.data(&vec![0; size as usize]) }
         });
     }
 
@@ -322,15 +326,42 @@ impl Filesystem for Server {
         if self.0.lock().is_full {
             return reply.error(Errno::ENOSPC);
         }
-        // The kernel sends no more than a few hundred KiB at a time.
-        let length = u32::try_from(data.len()).unwrap_or(0);
-        self.0.carry_out(Held::Write, move |fails| {
+        // The kernel writes at most some MiB at once.
+        let length = u32::try_from(data.len()).expect("one request of the kernel");
+        self.0.carry_out(Held::Io, move |fails| {
             if fails { reply.error(Errno::EIO) } else { reply.written(length) }
         });
     }
 
-    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        reply.ok();
+    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        self.0.carry_out(Held::Io, |fails| ended(reply, fails));
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _offset: u64,
+        _length: u64,
+        _mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        self.0.carry_out(Held::Io, |fails| ended(reply, fails));
+    }
+
+    fn lseek(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        offset: i64,
+        _whence: i32,
+        reply: ReplyLseek,
+    ) {
+        self.0.carry_out(Held::Io, move |fails| {
+            if fails { reply.error(Errno::EIO) } else { reply.offset(offset) }
+        });
     }
 
     fn rename(
@@ -367,4 +398,8 @@ impl Filesystem for Server {
             }
         });
     }
+}
+
+fn ended(reply: ReplyEmpty, fails: bool) {
+    if fails { reply.error(Errno::EIO) } else { reply.ok() }
 }
