@@ -7,7 +7,8 @@
 use std::net::Ipv4Addr;
 
 use e2e::hostile::{
-    Attack, HostileLife, Neighbour, Place, Scale, Service, alone, memory_of, reads_never_read,
+    Attack, HostileLife, Neighbour, Place, Scale, Service, alone, memory_of, reads_at,
+    reads_never_read,
 };
 use e2e::{Daemon, Setup, Subject};
 
@@ -96,4 +97,11 @@ fn reads_that_nobody_reads_are_not_noticed() {
     let _one = alone();
     let Some(scene) = Scene::start(TWO_VOLUMES) else { return };
     scene.assert_is_not_noticed(1, reads_never_read(128));
+}
+
+#[test]
+fn reads_that_are_read_slowly_are_not_noticed() {
+    let _one = alone();
+    let Some(scene) = Scene::start(TWO_VOLUMES) else { return };
+    scene.assert_is_not_noticed(1, reads_at(10_000, 128));
 }
