@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use e2e::hostile::{
     Attack, HostileLife, Neighbour, Place, Scale, Service, alone, memory_of, reads_at,
-    reads_never_read,
+    reads_never_read, writes_without_data,
 };
 use e2e::{Daemon, Setup, Subject};
 
@@ -104,4 +104,11 @@ fn reads_that_are_read_slowly_are_not_noticed() {
     let _one = alone();
     let Some(scene) = Scene::start(TWO_VOLUMES) else { return };
     scene.assert_is_not_noticed(1, reads_at(10_000, 128));
+}
+
+#[test]
+fn writes_whose_data_never_come_are_not_noticed() {
+    let _one = alone();
+    let Some(scene) = Scene::start(TWO_VOLUMES) else { return };
+    scene.assert_is_not_noticed(26, writes_without_data(128));
 }
