@@ -7,8 +7,8 @@
 use std::net::Ipv4Addr;
 
 use e2e::hostile::{
-    Attack, HostileLife, Neighbour, Place, Scale, Service, alone, memory_of, reads_at,
-    reads_never_read, writes_without_data,
+    Attack, HostileLife, Neighbour, Place, Scale, Service, allow_open_files, alone,
+    discovery_sessions, memory_of, reads_at, reads_never_read, writes_without_data,
 };
 use e2e::{Daemon, Setup, Subject};
 
@@ -112,3 +112,15 @@ fn writes_whose_data_never_come_are_not_noticed() {
     let Some(scene) = Scene::start(TWO_VOLUMES) else { return };
     scene.assert_is_not_noticed(26, writes_without_data(128));
 }
+
+/// The neighbour has an address of its own: the attack comes from one.
+#[test]
+fn discovery_sessions_without_end_are_not_noticed() {
+    let _one = alone();
+    allow_open_files(DISCOVERY_SESSIONS + 256);
+    let Some(scene) = Scene::start(TWO_VOLUMES) else { return };
+    scene.assert_is_not_noticed(1, discovery_sessions(DISCOVERY_SESSIONS));
+}
+
+/// As many as a reactor has connections: fewer leave room for others on any daemon.
+const DISCOVERY_SESSIONS: usize = 4096;
