@@ -5,12 +5,14 @@
 //! `POLLUX_HOSTILE=full` they are those of docs/TUNING.md (`tests/run hostile`).
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use e2e::hostile::{
     Attack, HostileLife, Neighbour, Place, Scale, Service, allow_open_files, alone,
-    discovery_sessions, memory_of, reads_at, reads_never_read, writes_without_data,
+    discovery_sessions, memory_of, reads_at, reads_never_read, writes_held, writes_without_data,
 };
-use e2e::{Daemon, Setup, Subject};
+use e2e::{Daemon, Held, HeldFiles, Setup, Subject};
+use initiator::{Command, CommandResult, Disk, Error, cdb};
 
 /// Two volumes on one reactor, so that the attack and the neighbour share all that there is.
 const TWO_VOLUMES: &str = r#"
@@ -124,3 +126,81 @@ fn discovery_sessions_without_end_are_not_noticed() {
 
 /// As many as a reactor has connections: fewer leave room for others on any daemon.
 const DISCOVERY_SESSIONS: usize = 4096;
+
+/// A volume on a file system that will hang, and beside the neighbour's volume one on a file
+/// system that is well.
+const HUNG: &str = r#"
+[node]
+state_dir = "STATE"
+control = "CONTROL"
+cores = [0]
+
+[[portal]]
+address = "PORTAL"
+
+[[volume]]
+name = "attacked"
+kind = "file"
+path = "HUNG"
+size = "16MiB"
+
+[[volume]]
+name = "neighbour"
+kind = "memory"
+size = "16MiB"
+
+[[volume]]
+name = "well"
+kind = "file"
+size = "16MiB"
+
+[[target]]
+name = "iqn.2026-11.local.pollux:attacked"
+luns = { 0 = "attacked" }
+
+[[target]]
+name = "iqn.2026-11.local.pollux:neighbour"
+luns = { 0 = "neighbour", 1 = "well" }
+"#;
+
+/// What needs a thread of the kernel must not wait for those that the hung file system keeps.
+#[test]
+fn a_file_system_that_hangs_is_not_noticed() {
+    let _one = alone();
+    let files = HeldFiles::mount();
+    let path = files.add("hung.img", 16 << 20);
+    let config = HUNG.replace("HUNG", path.to_str().expect("a path in UTF-8"));
+    let Some(scene) = Scene::start(&config) else { return };
+    // It is dropped before the daemon, which cannot end while its requests hang.
+    let files = files;
+    let place = scene.place("neighbour", 2);
+    let mut neighbour = Neighbour::log_in(&place);
+    let mut well = place.disk(1).expect("the disk on the file system that is well");
+    files.hold(Held::Io);
+    let _attack = Attack::begin(1, &scene.attacked(), writes_held(0, 128));
+    files.wait_until_held();
+    let mut others = Service::default();
+    let service = neighbour.work_and(scene.scale.time, || {
+        let flushed = others.time("flush", || well.synchronize_cache());
+        assert!(flushed.is_good(), "{flushed:?}");
+        let unmapped = others.time("unmap", || unmap(&mut well));
+        assert!(unmapped.is_good(), "{unmapped:?}");
+    });
+    files.release();
+    service.assert_is_good(&scene.scale);
+    // A disk may take its time for a flush; a hung one takes for ever.
+    others.assert_is_within(FLUSH_TIME_MAX);
+}
+
+/// How long a flush or an UNMAP of a file may take on a slow machine.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Unmaps the first 64 KiB.
+fn unmap(disk: &mut Disk) -> Result<CommandResult, Error> {
+    let mut list = [0; 24];
+    list[1] = 22;
+    list[3] = 16;
+    list[16..20].copy_from_slice(&(65_536 / disk.block_bytes()).to_be_bytes());
+    let command = Command::write(disk.lun(), cdb::unmap(24), &list);
+    disk.session().scsi(command)
+}
