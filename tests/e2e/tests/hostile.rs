@@ -5,11 +5,12 @@
 //! `POLLUX_HOSTILE=full` they are those of docs/TUNING.md (`tests/run hostile`).
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::hostile::{
     Attack, HostileLife, Neighbour, Place, Scale, Service, allow_open_files, alone,
-    discovery_sessions, memory_of, reads_at, reads_never_read, writes_held, writes_without_data,
+    discovery_sessions, memory_of, pings_never_read, reads_at, reads_never_read, writes_held,
+    writes_without_data,
 };
 use e2e::{Daemon, Held, HeldFiles, Setup, Subject};
 use initiator::{Command, CommandResult, Disk, Error, cdb};
@@ -204,3 +205,42 @@ fn unmap(disk: &mut Disk) -> Result<CommandResult, Error> {
     let command = Command::write(disk.lun(), cdb::unmap(24), &list);
     disk.session().scsi(command)
 }
+
+/// Few buffers, so that the memory of the connections shows beside them.
+const FEW_BUFFERS: &str = "buffers = \"4KiB:256,64KiB:16,256KiB:16\"";
+
+/// The neighbour works before it, and the memory is that of a daemon in use.
+#[test]
+fn pings_whose_answers_nobody_reads_take_bounded_memory_and_give_it_back() {
+    let _one = alone();
+    let config = TWO_VOLUMES.replace("cores = [0]", &format!("cores = [0]\n{FEW_BUFFERS}"));
+    let Some(scene) = Scene::start(&config) else { return };
+    let connections = scene.scale.pick(150, 60);
+    let mut neighbour = Neighbour::log_in(&scene.place("neighbour", 2));
+    neighbour.work(Duration::from_millis(500));
+    let before = memory_of(scene.daemon.pid());
+    let attack = Attack::begin(connections, &scene.attacked(), pings_never_read(4096));
+    let service = neighbour.work(scene.scale.time);
+    let during = memory_of(scene.daemon.pid());
+    drop(attack);
+    service.assert_is_good(&scene.scale);
+    let bound = before + SLACK_BYTES + connections as u64 * CONNECTION_BYTES_MAX;
+    let (mib, at_most) = (during >> 20, bound >> 20);
+    assert!(during <= bound, "{mib} MiB with {connections} connections, at most {at_most}");
+    let until = Instant::now() + GIVE_BACK_TIME_MAX;
+    while memory_of(scene.daemon.pid()) > before + SLACK_BYTES {
+        let now = memory_of(scene.daemon.pid()) >> 20;
+        let then = before >> 20;
+        assert!(Instant::now() < until, "{now} MiB when the connections are gone, {then} before");
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+/// The bound of docs/TUNING.md for a connection with answers of up to 4 KiB: 0.3 MiB.
+const CONNECTION_BYTES_MAX: u64 = 3 * (1 << 20) / 10;
+
+/// What an allocator keeps, and what work of the neighbour adds.
+const SLACK_BYTES: u64 = 12 << 20;
+
+/// How long a daemon on a slow machine may take to give back what connections had that are gone.
+const GIVE_BACK_TIME_MAX: Duration = Duration::from_secs(60);
