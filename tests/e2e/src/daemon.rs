@@ -1,9 +1,9 @@
 //! The daemon under test: start, output, shutdown.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,7 +25,7 @@ pub struct Setup {
     portal: SocketAddr,
     config: Option<PathBuf>,
     arguments: Vec<String>,
-    reads_log: bool,
+    has_unread_log: bool,
 }
 
 /// A running daemon.
@@ -34,9 +34,17 @@ pub struct Daemon {
     setup: Setup,
     child: Child,
     output: Output,
-    /// Its standard error, where nobody is to read it.
-    unread_log: Option<ChildStderr>,
+    unread: Option<UnreadPipe>,
     has_ended: bool,
+}
+
+/// A pipe that is written to and not read.
+#[derive(Debug)]
+struct UnreadPipe {
+    /// Nobody reads from it; the pipe is open as long as it is.
+    _reader: PipeReader,
+    /// Until it is used to fill the pipe.
+    writer: Option<PipeWriter>,
 }
 
 /// The output of a process, while it runs and afterwards.
@@ -62,13 +70,19 @@ impl Setup {
             portal: free_portal(),
             config: None,
             arguments: Vec::new(),
-            reads_log: true,
+            has_unread_log: false,
         }
     }
 
     /// Adds words to the command line.
     pub fn with_arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|&word| word.to_owned()));
+        self
+    }
+
+    /// Leaves its log in a pipe that nobody reads.
+    pub fn with_unread_log(mut self) -> Self {
+        self.has_unread_log = true;
         self
     }
 
@@ -85,13 +99,6 @@ impl Setup {
         self.config = Some(path);
         self
     }
-
-    /// Leaves its log in a pipe that nobody reads.
-    pub fn with_unread_log(mut self) -> Self {
-        self.reads_log = false;
-        self
-    }
-
     /// Listens at this portal instead of a free one.
     pub fn at(mut self, portal: SocketAddr) -> Self {
         self.portal = portal;
@@ -162,12 +169,16 @@ impl Setup {
         }
         command.args(&self.arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let unread = self.has_unread_log.then(|| {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            command.stderr(writer.try_clone().expect("a second descriptor of a pipe"));
+            UnreadPipe { _reader: reader, writer: Some(writer) }
+        });
         let mut child = command
             .spawn()
             .unwrap_or_else(|cause| panic!("cannot start {}: {cause}", binary.display()));
-        let unread_log = if self.reads_log { None } else { child.stderr.take() };
         let output = Output::listen(&mut child);
-        Daemon { setup: self, child, output, unread_log, has_ended: false }
+        Daemon { setup: self, child, output, unread, has_ended: false }
     }
 }
 
@@ -209,9 +220,17 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Closes the pipe of a log that nobody reads.
+    /// Fills the pipe of a log that nobody reads, so that nothing more can be written to it.
+    pub fn fill_log(&mut self) {
+        let writer = self.unread.as_mut().and_then(|pipe| pipe.writer.take());
+        let mut writer = writer.expect("a log that nobody reads, and once");
+        // It ends when the pipe is closed.
+        std::thread::spawn(move || while writer.write_all(&[b'.'; 4096]).is_ok() {});
+    }
+
+    /// Closes the pipe of a log that nobody reads: who writes to it gets an error.
     pub fn close_log(&mut self) {
-        let log = self.unread_log.take();
+        let log = self.unread.take();
         assert!(log.is_some(), "only a pipe that nobody reads can be closed");
     }
 

@@ -13,12 +13,14 @@
 //! * `QEMU_IMG`, `QEMU_IO`, `FIO_ISCSI`: programs with an iSCSI driver.
 //! * `POLLUX_CRASH_ROUNDS`: rounds of the crash test, 50.
 //! * `POLLUX_GARBAGE_SEEDS`: spoilt streams of the garbage test, 200.
+//! * `POLLUX_HOSTILE=full`: the attacks of the hostile tests with their full figures.
 //! * `POLLUX_SEED`: start of the random choices; a failure prints the one it used.
 
 mod blocks;
 mod daemon;
 mod dialogue;
 mod held;
+pub mod hostile;
 mod outcome;
 mod programs;
 mod random;

@@ -38,6 +38,12 @@ impl Subject {
         Some(Self::own(setup))
     }
 
+    /// Whether the environment names another target, which tests of polluxd have nothing to say
+    /// about.
+    pub fn is_foreign() -> bool {
+        Self::from_environment().is_some()
+    }
+
     fn own(setup: Setup) -> Self {
         let daemon = setup.start();
         Self {

@@ -71,6 +71,12 @@ pub fn synchronize_cache_16(lba: u64, blocks: u32) -> [u8; 16] {
     sixteen(0x91, 0, lba, blocks)
 }
 
+/// UNMAP with a parameter list of so many bytes (SBC-3 5.30).
+pub fn unmap(list_length: u16) -> [u8; 16] {
+    let [high, low] = list_length.to_be_bytes();
+    block(&[0x42, 0, 0, 0, 0, 0, 0, high, low])
+}
+
 fn block(bytes: &[u8]) -> [u8; 16] {
     let mut cdb = [0; 16];
     cdb[..bytes.len()].copy_from_slice(bytes);

@@ -183,6 +183,36 @@ impl Connection {
         }
     }
 
+    /// Takes up to so many bytes off the stream and throws them away, if some are there: an
+    /// initiator that reads slowly.
+    pub fn discard(&mut self, most: usize) -> Result<usize, Error> {
+        let mut bytes = vec![0; most];
+        self.stream.set_nonblocking(true)?;
+        let read = self.stream.read(&mut bytes);
+        self.stream.set_nonblocking(false)?;
+        match read {
+            Ok(0) => Err(Error::Closed),
+            Ok(count) => Ok(count),
+            Err(cause) if cause.kind() == std::io::ErrorKind::WouldBlock => Ok(0),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+
+    /// Whether the target has ended the connection, as far as that shows without reading: the end
+    /// of a stream whose bytes were not read does not, but a reset does.
+    pub fn is_ended(&self) -> Result<bool, Error> {
+        if self.stream.take_error()?.is_some() {
+            return Ok(true);
+        }
+        self.stream.set_nonblocking(true)?;
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false)?;
+        Ok(match peeked {
+            Ok(count) => count == 0,
+            Err(cause) => cause.kind() != std::io::ErrorKind::WouldBlock,
+        })
+    }
+
     /// The next `length` bytes, which stay in the buffer.
     fn peek(&mut self, length: usize, deadline: Instant) -> Result<&[u8], Error> {
         if self.consumed > 0 && self.received.len() - self.consumed < length {

@@ -70,6 +70,11 @@ impl Session {
         &mut self.connection
     }
 
+    /// The connection alone: nobody keeps the session's numbers any more.
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     /// What the login agreed on.
     pub fn negotiated(&self) -> &Negotiated {
         &self.negotiated

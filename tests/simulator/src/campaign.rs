@@ -1,6 +1,6 @@
 //! Many seeds, on several threads: each world lives on one of them.
 
-use crate::Report;
+use crate::{Report, Settings};
 use std::backtrace::Backtrace;
 use std::cell::RefCell;
 use std::ops::{ControlFlow, Range};
@@ -20,6 +20,8 @@ pub struct Campaign {
     pub jobs: usize,
     /// No seed begins later.
     pub until: Option<Instant>,
+    /// A fifth of the seeds have hostile initiators.
+    pub hostile: bool,
     /// A fault that is active in all of them. Only a build with `--cfg mutants` has one.
     pub mutant: Option<Mutant>,
 }
@@ -40,8 +42,9 @@ impl Campaign {
                 scope.spawn(move || {
                     activate(self.mutant);
                     while let Some(seed) = self.next_seed(next, stop) {
+                        let settings = Settings { hostile: self.hostile, ..Settings::default() };
                         // The other end lives as long as the threads.
-                        let _ = sender.send((seed, attempt(seed, false)));
+                        let _ = sender.send((seed, attempt(seed, settings)));
                     }
                 });
             }
@@ -66,7 +69,7 @@ impl Campaign {
 ///
 /// # Errors
 /// The first promise that was broken, for people.
-pub fn attempt(seed: u64, trace: bool) -> Outcome {
+pub fn attempt(seed: u64, settings: Settings) -> Outcome {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         set_hook(Box::new(|info| {
@@ -75,7 +78,7 @@ pub fn attempt(seed: u64, trace: bool) -> Outcome {
             PANIC.set(format!("{info}\n{backtrace}"));
         }));
     });
-    let outcome = catch_unwind(|| crate::run(seed, None, trace));
+    let outcome = catch_unwind(|| crate::run(seed, settings));
     outcome.unwrap_or_else(|_| Err(PANIC.take()))
 }
 

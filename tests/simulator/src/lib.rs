@@ -29,12 +29,25 @@ use std::ops::AddAssign;
 pub enum Canary {
     /// A response reaches its initiator twice.
     AnswerComesTwice,
+    /// Some responses never reach their initiators.
+    AnswerIsLost,
     /// Flushes end well and do nothing.
     FlushIsDropped,
     /// Some writes go to other sectors.
     WriteGoesAstray,
     /// Some writes end well and do nothing.
     WriteIsLost,
+}
+
+/// How runs are made, beside their seeds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// A deliberate fault of the world.
+    pub canary: Option<Canary>,
+    /// A fifth of the seeds have hostile initiators.
+    pub hostile: bool,
+    /// Print everything that happens.
+    pub trace: bool,
 }
 
 /// What happened in runs that kept all promises: whether they tried what they should.
@@ -53,14 +66,16 @@ pub struct Report {
     pub aborted: u64,
     pub garbage: u64,
     pub crashes: u64,
+    pub attacks: u64,
+    pub wait_ns_max: u64,
 }
 
 /// Runs one seed.
 ///
 /// # Errors
 /// The first promise that was broken, for people.
-pub fn run(seed: u64, canary: Option<Canary>, trace: bool) -> Result<Report, String> {
-    world::World::new(seed, canary, trace).run()
+pub fn run(seed: u64, settings: Settings) -> Result<Report, String> {
+    world::World::new(seed, settings).run()
 }
 
 impl AddAssign for Report {
@@ -77,5 +92,7 @@ impl AddAssign for Report {
         self.aborted += other.aborted;
         self.garbage += other.garbage;
         self.crashes += other.crashes;
+        self.attacks += other.attacks;
+        self.wait_ns_max = self.wait_ns_max.max(other.wait_ns_max);
     }
 }

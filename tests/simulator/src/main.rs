@@ -1,7 +1,7 @@
 //! Runs seeds of the simulator, and replays one with a trace.
 
 use clap::Parser;
-use simulator::{Campaign, Report, attempt};
+use simulator::{Campaign, Report, Settings, attempt};
 use std::num::NonZero;
 use std::ops::{ControlFlow, Range};
 use std::process::ExitCode;
@@ -26,6 +26,9 @@ struct Arguments {
     /// Go on after a seed that fails
     #[arg(long)]
     keep_going: bool,
+    /// Draw hostile initiators in a fifth of the seeds
+    #[arg(long)]
+    hostile: bool,
     /// Run this many seeds at a time [default: one for each processor]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
@@ -35,10 +38,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let failed = match arguments.seed {
         Some(seed) => {
-            let outcome = attempt(seed, arguments.trace);
+            let Arguments { hostile, trace, .. } = arguments;
+            let outcome = attempt(seed, Settings { canary: None, hostile, trace });
             match &outcome {
                 Ok(report) => println!("{report:?}"),
-                Err(text) => tell(seed, text),
+                Err(text) => tell(seed, text, hostile),
             }
             u64::from(outcome.is_err())
         }
@@ -57,13 +61,14 @@ fn run(arguments: &Arguments) -> u64 {
     }
     let jobs = arguments.jobs.or_else(|| available_parallelism().ok()).map_or(1, NonZero::get);
     let (mut total, mut count, mut failed) = (Report::default(), 0_u64, 0_u64);
-    Campaign { seeds, jobs, until, mutant: None }.run(|seed, outcome| {
+    let hostile = arguments.hostile;
+    Campaign { seeds, jobs, until, hostile, mutant: None }.run(|seed, outcome| {
         count += 1;
         match outcome {
             Ok(report) => total += report,
             Err(text) => {
                 failed += 1;
-                tell(seed, &text);
+                tell(seed, &text, hostile);
             }
         }
         if failed > 0 && !arguments.keep_going {
@@ -82,9 +87,10 @@ fn run(arguments: &Arguments) -> u64 {
     failed
 }
 
-fn tell(seed: u64, text: &str) {
+fn tell(seed: u64, text: &str, hostile: bool) {
     println!("seed {seed} fails: {text}");
-    println!("replay: cargo run -p simulator -- --seed {seed} --trace");
+    let hostile = if hostile { " --hostile" } else { "" };
+    println!("replay: cargo run -p simulator -- --seed {seed}{hostile} --trace");
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {

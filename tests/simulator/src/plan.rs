@@ -48,6 +48,23 @@ pub(crate) struct Plan {
     pub(crate) batch_chunks: usize,
     /// The node shuts down at the end; otherwise the initiators log out.
     pub(crate) shutdown: bool,
+    /// The initiators that attack, beside those that keep the rules.
+    pub(crate) hostile: Vec<Hostility>,
+}
+
+/// What a hostile initiator does once it has logged in, as long as it is let.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hostility {
+    /// It sends the first half of a PDU.
+    HalfPdu,
+    /// It sends a few READs, and answers no ping.
+    Mute,
+    /// It sends READs, and reads nothing that comes back.
+    ReadsNothing,
+    /// It sends READs, and reads a few kilobytes each second.
+    ReadsSlowly,
+    /// It sends WRITEs, and none of their data.
+    SendsNoData,
 }
 
 /// How often initiators do what.
@@ -137,6 +154,7 @@ impl Plan {
             batches_max: rng.pick(&[2, 4, 16]),
             batch_chunks: rng.pick(&[1, 3, 8, 32]),
             shutdown: rng.chance(200),
+            hostile: Vec::new(),
         };
         plan.weights.big = big;
         match plan.theme {
@@ -222,10 +240,46 @@ impl Plan {
         }
     }
 
+    /// Hostile initiators beside the others, which must be served meanwhile. So nothing of what
+    /// the others do may take long by itself.
+    pub(crate) fn make_it_hostile(&mut self, rng: &mut Rng) {
+        let count = rng.pick(&[1, 1, 2, 4, 8]);
+        let one_kind = rng.chance(500).then(|| rng.pick(&HOSTILITIES));
+        let kind = |_| one_kind.unwrap_or_else(|| rng.pick(&HOSTILITIES));
+        self.hostile = (0..count).map(kind).collect();
+        (self.faults.hang, self.faults.stall, self.faults.cut) = (0, 0, 0);
+        (self.weights.cut, self.weights.garbage, self.weights.reserve) = (0, 0, 0);
+        self.classes = classes(rng, false);
+        // What production has.
+        (self.batches_max, self.batch_chunks) = (16, 32);
+    }
+
+    /// How long an initiator may wait for an answer, in nanoseconds; `None` where something else
+    /// than other initiators may hold it up.
+    pub(crate) const fn wait_ns_max(&self) -> Option<u64> {
+        let is_calm = !self.hostile.is_empty() || self.canary.is_some();
+        if is_calm { Some(WAIT_NS_MAX) } else { None }
+    }
+
     pub(crate) fn layout(&self) -> PoolLayout {
         PoolLayout::new(self.classes.clone())
     }
 }
+
+/// All kinds of hostile initiators. Those that are most likely to starve others come twice.
+const HOSTILITIES: [Hostility; 7] = [
+    Hostility::HalfPdu,
+    Hostility::Mute,
+    Hostility::ReadsNothing,
+    Hostility::ReadsNothing,
+    Hostility::ReadsSlowly,
+    Hostility::SendsNoData,
+    Hostility::SendsNoData,
+];
+
+/// How long an initiator may wait while others attack: many times what its own data, the media
+/// and the other initiators that keep the rules take.
+const WAIT_NS_MAX: u64 = 5_000_000_000;
 
 /// Half of the seeds mix everything.
 const THEMES: [(u64, Theme); 5] = [

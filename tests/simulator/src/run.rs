@@ -5,7 +5,7 @@ use crate::ledger::Tick;
 use crate::node::NodeEvent;
 use crate::plan::Plan;
 use crate::rng::Rng;
-use crate::{Canary, Report};
+use crate::{Report, Settings};
 use std::collections::BTreeMap;
 
 /// Something that will happen.
@@ -67,9 +67,14 @@ pub(crate) struct Failure {
 }
 
 impl Run {
-    pub(crate) fn new(seed: u64, canary: Option<Canary>, tracing: bool) -> Self {
+    pub(crate) fn new(seed: u64, settings: Settings) -> Self {
         let mut rng = Rng::new(seed);
-        let plan = Plan::draw(&mut rng, canary);
+        let mut plan = Plan::draw(&mut rng, settings.canary);
+        // Chance of its own, so that the other seeds are what they are without it.
+        let mut attacks = Rng::new(!seed);
+        if settings.hostile && settings.canary.is_none() && attacks.chance(HOSTILE_SEEDS) {
+            plan.make_it_hostile(&mut attacks);
+        }
         let run = Self {
             plan,
             rng,
@@ -80,7 +85,7 @@ impl Run {
             stage: Stage::Chaos,
             stage_began: 0,
             failure: None,
-            tracing,
+            tracing: settings.trace,
             report: Report::default(),
         };
         run.trace(|| format!("{:?}", run.plan));
@@ -161,3 +166,6 @@ impl Run {
         self.stage == Stage::Chaos
     }
 }
+
+/// Seeds with hostile initiators, in a thousand.
+const HOSTILE_SEEDS: u64 = 200;

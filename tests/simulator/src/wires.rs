@@ -2,6 +2,7 @@
 //! stalled, broken.
 
 use crate::run::{Event, Run};
+
 /// Bytes in one direction, in order.
 #[derive(Debug, Default)]
 struct Pipe {
@@ -65,6 +66,19 @@ pub(crate) struct Wire {
     pub(crate) down_closed: bool,
     /// Until when nothing moves.
     stalled_until: u64,
+    /// How the initiator reads.
+    pace: Pace,
+}
+
+/// How an initiator reads what comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// At once; then the network has room for everything.
+    Normal,
+    /// A few bytes now and then.
+    Slow,
+    /// Not at all.
+    Stopped,
 }
 
 /// All wires that there ever were.
@@ -102,6 +116,7 @@ impl Wires {
             down_due: false,
             down_closed: false,
             stalled_until: 0,
+            pace: Pace::Normal,
         });
         let wire = self.list.len() - 1;
         let delay = run.short_delay();
@@ -146,8 +161,10 @@ impl Wires {
 
     fn schedule_down(&mut self, wire: usize, run: &mut Run) {
         let state = &mut self.list[wire];
-        if !state.down_due && (!state.down.is_empty() || state.down_closed) {
-            let delay = state.delay(run);
+        let waits = !state.down.is_empty() || state.down_closed;
+        if !state.down_due && waits && state.pace != Pace::Stopped {
+            let pause = if state.pace == Pace::Slow { SLOW_PAUSE_NS } else { 0 };
+            let delay = state.delay(run).max(pause);
             state.down_due = true;
             run.after(delay, Event::Down { wire });
         }
@@ -170,10 +187,11 @@ impl Wires {
     pub(crate) fn deliver_down(&mut self, wire: usize, run: &mut Run) -> Option<Delivery> {
         let state = &mut self.list[wire];
         state.down_due = false;
-        if state.up_closed {
+        if state.up_closed || state.pace == Pace::Stopped {
             return None;
         }
-        let count = cut_of(state.down.len(), run);
+        let most = if state.pace == Pace::Slow { SLOW_BYTES } else { usize::MAX };
+        let count = cut_of(state.down.len(), run).min(most);
         let bytes = state.down.take(count);
         let ends = state.down_closed && state.down.is_empty();
         let session = state.session;
@@ -197,6 +215,17 @@ impl Wires {
         state.down.clear();
         let delay = run.rng.below(3_000_000);
         run.after(delay, Event::Closed { wire });
+    }
+
+    /// The initiator reads like this from now on.
+    pub(crate) fn set_pace(&mut self, wire: usize, pace: Pace) {
+        self.list[wire].pace = pace;
+    }
+
+    /// Whether a sender at the node's side has to wait until the initiator reads.
+    pub(crate) fn is_full(&self, wire: usize) -> bool {
+        let state = &self.list[wire];
+        !state.up_closed && state.pace != Pace::Normal && state.down.len() >= UNREAD_BYTES_MAX
     }
 
     /// The initiator takes back what it has sent: it is in doubt whether any of it arrived.
@@ -279,6 +308,13 @@ fn cut_of(waiting: usize, run: &mut Run) -> usize {
     };
     waiting.min(most)
 }
+
+/// Bytes that the network and the kernels at its ends hold for an initiator that does not read.
+const UNREAD_BYTES_MAX: usize = 1 << 18;
+
+/// What a slow initiator reads at a time, and how long it does nothing in between.
+const SLOW_BYTES: usize = 1000;
+const SLOW_PAUSE_NS: u64 = 100_000_000;
 
 /// Pieces that end in and beside headers.
 const DRIBBLE: [usize; 4] = [1, 3, 47, 49];

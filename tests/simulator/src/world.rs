@@ -7,7 +7,7 @@ use crate::node::Node;
 use crate::run::{Event, Run, Stage};
 use crate::scene::{Outside, Scene};
 use crate::wires::Wires;
-use crate::{Canary, Report};
+use crate::{Report, Settings};
 
 /// Everything.
 pub(crate) struct World {
@@ -16,8 +16,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, canary: Option<Canary>, tracing: bool) -> Self {
-        let mut run = Run::new(seed, canary, tracing);
+    pub(crate) fn new(seed: u64, settings: Settings) -> Self {
+        let mut run = Run::new(seed, settings);
         let ledger = Ledger::new(&run.plan.volumes);
         let admin = Admin::new(&run.plan);
         let clients = Clients::new(&mut run);

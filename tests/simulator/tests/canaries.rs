@@ -1,12 +1,13 @@
 //! Worlds with a deliberate fault: whoever checks them must say so, and say what it is.
 
-use simulator::Canary;
+use simulator::{Canary, Settings};
 
 /// How many seeds a fault may survive.
 const SEEDS: u64 = 40;
 
 fn complaint(canary: Canary) -> String {
-    let found = (0..SEEDS).find_map(|seed| simulator::run(seed, Some(canary), false).err());
+    let settings = Settings { canary: Some(canary), ..Settings::default() };
+    let found = (0..SEEDS).find_map(|seed| simulator::run(seed, settings).err());
     found.unwrap_or_else(|| panic!("nobody has noticed {canary:?} in {SEEDS} seeds"))
 }
 
@@ -14,6 +15,12 @@ fn complaint(canary: Canary) -> String {
 fn a_second_answer_is_noticed() {
     let text = complaint(Canary::AnswerComesTwice);
     assert!(text.contains("answers nothing"), "{text}");
+}
+
+#[test]
+fn an_answer_that_gets_lost_is_noticed() {
+    let text = complaint(Canary::AnswerIsLost);
+    assert!(text.contains("waits longer than 5 s"), "{text}");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! A few hundred worlds, in which all promises are kept.
 
+use simulator::Settings;
 use std::ops::Range;
 
 fn keep_their_promises(seeds: Range<u64>) {
     for seed in seeds {
-        if let Err(text) = simulator::run(seed, None, false) {
+        if let Err(text) = simulator::run(seed, Settings::default()) {
             panic!("{text}\nreplay: cargo run -p simulator -- --seed {seed} --trace");
         }
     }
@@ -35,7 +36,7 @@ fn all_promises_are_kept_in_seeds_180_to_240() {
 #[test]
 fn a_seed_determines_its_run() {
     for seed in [3, 7, 11] {
-        let first = simulator::run(seed, None, false);
-        assert_eq!(first, simulator::run(seed, None, false));
+        let first = simulator::run(seed, Settings::default());
+        assert_eq!(first, simulator::run(seed, Settings::default()));
     }
 }

@@ -108,13 +108,18 @@ fn main() -> ExitCode {
     if survivors == 0 && sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// The first seeds, with or without a fault.
+const fn campaign(seeds: u64, jobs: usize, mutant: Option<Mutant>) -> Campaign {
+    Campaign { seeds: 0..seeds, jobs, until: None, hostile: false, mutant }
+}
+
 /// Runs seeds until one kills the mutant.
 fn hunt(quarry: &Quarry, jobs: usize) -> bool {
     let Quarry { mutant, budget, complaints } = *quarry;
     let begin = Instant::now();
     let mut killer: Option<(u64, String)> = None;
     let mut others = BTreeMap::new();
-    Campaign { seeds: 0..budget, jobs, until: None, mutant: Some(mutant) }.run(|seed, outcome| {
+    campaign(budget, jobs, Some(mutant)).run(|seed, outcome| {
         let Err(text) = outcome else { return ControlFlow::Continue(()) };
         if !is_expected(&text, complaints) {
             others.insert(seed, text);
@@ -143,7 +148,7 @@ fn hunt(quarry: &Quarry, jobs: usize) -> bool {
 fn survey(quarry: &Quarry, jobs: usize) -> bool {
     let Quarry { mutant, budget, .. } = *quarry;
     let mut kinds: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    Campaign { seeds: 0..budget, jobs, until: None, mutant: Some(mutant) }.run(|seed, outcome| {
+    campaign(budget, jobs, Some(mutant)).run(|seed, outcome| {
         if let Err(text) = outcome {
             kinds.entry(kind_of(&text)).or_default().push(seed);
         }
@@ -167,7 +172,7 @@ fn is_expected(text: &str, complaints: &[&str]) -> bool {
 /// The same build passes where no fault is active.
 fn passes_without_faults(seeds: u64, jobs: usize) -> bool {
     let mut passes = true;
-    Campaign { seeds: 0..seeds, jobs, until: None, mutant: None }.run(|seed, outcome| {
+    campaign(seeds, jobs, None).run(|seed, outcome| {
         let Err(text) = outcome else { return ControlFlow::Continue(()) };
         println!("without a fault, seed {seed} fails: {text}");
         passes = false;

@@ -3,7 +3,7 @@
 use super::command::{Command, Management, Pending};
 use super::hear::{Numbers, Pdu};
 use super::session::Phase;
-use super::{Clients, Kind};
+use super::{Clients, Kind, hostile};
 use crate::Canary;
 use crate::ledger::{Answer, End, Ledger, ResetState};
 use crate::scene::Scene;
@@ -24,7 +24,9 @@ impl Clients {
             match self.sessions[session].next_pdu(&mut rest) {
                 Ok(None) => break,
                 Ok(Some(pdu)) => {
-                    if !self.sessions[session].wild {
+                    if self.is_attacking(session) {
+                        hostile::hear(&mut self.sessions[session], &pdu, scene);
+                    } else if !self.sessions[session].wild {
                         let result = self.pdu_arrives(session, &pdu, scene);
                         scene.run.check(result);
                     }
@@ -44,6 +46,7 @@ impl Clients {
         let displaced =
             initiator.current != Some(session) || scene.run.now < initiator.haunted_until;
         let may = match state.phase {
+            _ if initiator.hostility.is_some() => true,
             Phase::Login | Phase::Over => true,
             Phase::Full => displaced || state.wild || state.logout_asked,
             // Who logs out answers no pings, and an operation that hangs holds the logout up.
@@ -156,6 +159,9 @@ impl Clients {
         answer: &Answer,
         scene: &mut Scene,
     ) -> Result<(), String> {
+        if scene.run.plan.canary == Some(Canary::AnswerIsLost) && scene.run.rng.chance(20) {
+            return Ok(());
+        }
         let Some(Pending::Command(command)) = self.sessions[session].pending.remove(&tag) else {
             return Ok(());
         };

@@ -6,7 +6,9 @@ mod command;
 mod compose;
 mod garbage;
 mod hear;
+mod hostile;
 mod offer;
+mod patience;
 mod send;
 mod session;
 mod sessions;
@@ -15,12 +17,15 @@ pub(crate) use command::{Command, Kind, Management, Pending};
 pub(crate) use session::Session;
 
 use crate::ledger::{Span, Tick};
+use crate::plan::Hostility;
 use crate::run::{Event, Run, Stage};
 use crate::scene::Scene;
 use compose::Composer;
 use garbage::Prankster;
+use hostile::Attacker;
 use iscsi::pdu::TaskManagementFunction;
 use offer::transfer_max;
+use patience::Patience;
 use send::Wish;
 use session::Phase;
 
@@ -39,6 +44,11 @@ struct Initiator {
     idle: u32,
     /// Changes of units that its lost sessions have asked for.
     unresolved: Vec<Change>,
+    /// How it attacks, if it is hostile.
+    hostility: Option<Hostility>,
+    /// It begins nothing new earlier.
+    rests_until: u64,
+    patience: Patience,
 }
 
 /// A change of a logical unit's state that may still come.
@@ -86,15 +96,21 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn new(run: &mut Run) -> Self {
-        let initiator = |_| Initiator {
-            acts_left: run.plan.acts,
+        let acts = run.plan.acts;
+        let initiator = |hostility: Option<Hostility>| Initiator {
+            acts_left: if hostility.is_some() { 0 } else { acts },
             current: None,
             haunted_until: 0,
             not_before: 0,
             idle: 0,
             unresolved: Vec::new(),
+            hostility,
+            rests_until: 0,
+            patience: Patience::default(),
         };
-        let initiators: Vec<_> = (0..run.plan.initiators).map(initiator).collect();
+        let honest = std::iter::repeat_n(None, run.plan.initiators);
+        let hostile = run.plan.hostile.iter().copied().map(Some);
+        let initiators: Vec<_> = honest.chain(hostile).map(initiator).collect();
         for initiator in 0..initiators.len() {
             let delay = run.rng.below(1_000_000);
             run.after(delay, Event::Act { initiator });
@@ -137,14 +153,21 @@ impl Clients {
         self.sessions[session].initiator
     }
 
+    /// Whether a session is part of an attack: what comes back is not checked.
+    fn is_attacking(&self, session: usize) -> bool {
+        let state = &self.sessions[session];
+        state.wild && self.initiators[state.initiator].hostility.is_some()
+    }
+
     /// Whether all initiators have done what they wanted to.
     pub(crate) fn have_acted(&self) -> bool {
         self.initiators.iter().all(|i| i.acts_left == 0)
     }
 
-    /// Whether nothing of any initiator is under way.
+    /// Whether nothing of any initiator that keeps the rules is under way.
     pub(crate) fn are_settled(&self) -> bool {
-        self.initiators.iter().all(|i| i.current.is_some_and(|s| self.sessions[s].settled))
+        let mut honest = self.initiators.iter().filter(|i| i.hostility.is_none());
+        honest.all(|i| i.current.is_some_and(|s| self.sessions[s].settled))
     }
 
     /// Whether everything has been read.
@@ -165,6 +188,10 @@ impl Clients {
 
     /// An initiator's turn.
     pub(crate) fn act(&mut self, initiator: usize, scene: &mut Scene) {
+        if let Some(hostility) = self.initiators[initiator].hostility {
+            return Attacker { clients: self, scene, initiator, hostility }.act();
+        }
+        patience::check(self, initiator, scene);
         let did = match self.initiators[initiator].current {
             None if scene.run.stage >= Stage::Farewell => return,
             None if scene.run.now < self.initiators[initiator].not_before => false,
@@ -242,7 +269,8 @@ impl Clients {
 
     fn act_in_chaos(&mut self, session: usize, scene: &mut Scene) -> bool {
         let initiator = self.initiator_of(session);
-        if self.initiators[initiator].acts_left == 0 {
+        let state = &self.initiators[initiator];
+        if state.acts_left == 0 || scene.run.now < state.rests_until {
             return false;
         }
         if scene.run.rng.chance(scene.run.plan.faults.cut) {
@@ -252,7 +280,12 @@ impl Clients {
         let Some(choice) = choose(&mut scene.run) else { return false };
         let did = self.carry_out(session, choice, scene);
         if did {
-            self.initiators[initiator].acts_left -= 1;
+            let state = &mut self.initiators[initiator];
+            state.acts_left -= 1;
+            if !scene.run.plan.hostile.is_empty() && scene.run.rng.chance(RESTS) {
+                // Attacks take time to tell.
+                state.rests_until = scene.run.now + scene.run.rng.below(REST_NS_MAX);
+            }
         }
         did
     }
@@ -442,3 +475,7 @@ const NO_TASK: u32 = u32::MAX;
 /// How long a login may take: as long as the target waits for an older session, twice the longest
 /// stall of a connection, and some.
 const LOGIN_TIME_MAX: u64 = 30_000_000_000;
+
+/// How often an initiator rests while others attack, in a thousand, and how long.
+const RESTS: u64 = 30;
+const REST_NS_MAX: u64 = 10_000_000_000;

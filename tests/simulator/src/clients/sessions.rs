@@ -76,6 +76,7 @@ impl Clients {
         let run = &mut scene.run;
         let allowed = status == LoginStatus::ServiceUnavailable || run.stage == Stage::Farewell;
         let initiator = self.sessions[session].initiator;
+        let allowed = allowed || self.initiators[initiator].hostility.is_some();
         let again = run.now + run.rng.between(1_000_000, RETRY_NS_MAX);
         self.initiators[initiator].not_before = again;
         self.session_over(session, scene);

@@ -72,6 +72,8 @@ impl Node {
         socket.deframer.payload_received(bytes);
         let owed = socket.inbound.direct_ended(here.len);
         assert!(owed.is_none(), "the buffer of a connection that is open is not given back");
+        // The end of the PDU may need no further byte.
+        socket.receive(Vec::new());
     }
 
     /// The receive straight into a buffer of a connection that closes is cancelled.

@@ -397,6 +397,7 @@ fn astray(at: u64, len: u64, end: u64, run: &mut Run) -> Option<u64> {
         }
         Some(
             Canary::AnswerComesTwice
+            | Canary::AnswerIsLost
             | Canary::FlushIsDropped
             | Canary::WriteGoesAstray
             | Canary::WriteIsLost,

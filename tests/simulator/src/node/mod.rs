@@ -196,6 +196,13 @@ impl Node {
     /// The kernel goes on with what a connection has to send.
     fn leave(&mut self, wire: usize, out: &mut Outside) {
         let Some(socket) = self.sockets.get_mut(&wire) else { return };
+        if out.scene.wires.is_full(wire) {
+            socket.leave_due = false;
+            if socket.waits_too_long(out.scene.run.now) {
+                out.scene.wires.cut(wire, &mut out.scene.run);
+            }
+            return self.schedule_leave(wire, &mut out.scene);
+        }
         let seat = socket.seat;
         let departure = socket.leave(&mut self.seats[seat], &self.media, &mut out.scene);
         if let Departure::Left(meaning) = departure {
@@ -221,7 +228,8 @@ impl Node {
         }
         socket.leave_due = true;
         let stall = scene.wires.stall_left(wire, scene.run.now);
-        let delay = scene.run.short_delay().max(stall);
+        let look_again = if scene.wires.is_full(wire) { LOOK_AGAIN_NS } else { 0 };
+        let delay = scene.run.short_delay().max(stall).max(look_again);
         self.after(delay, NodeEvent::Leave { wire }, &mut scene.run);
     }
 
@@ -304,3 +312,6 @@ impl Node {
         size(reactor.0)
     }
 }
+
+/// How often a sender looks whether an initiator that does not read has begun to.
+const LOOK_AGAIN_NS: u64 = 100_000_000;

@@ -11,7 +11,7 @@ use iscsi::{Deframer, pad_bytes};
 use shard::wire::{Inbound, Meaning, Outbound, Whereabouts};
 use shard::{HandedOver, Sample, SendData};
 use std::collections::VecDeque;
-use units::{BufSlice, ConnId, ReactorId};
+use units::{BufSlice, ConnId, ReactorId, limits};
 
 /// What is to become of a connection.
 #[derive(Debug)]
@@ -96,6 +96,8 @@ pub(super) struct Socket {
     /// Batches begun and not yet taken by the kernel.
     waiting: usize,
     pub(super) leave_due: bool,
+    /// Since when its peer takes nothing, in nanoseconds.
+    stuck_since: Option<u64>,
     pub(super) parse_due: bool,
     pub(super) digests: Digests,
 }
@@ -118,6 +120,7 @@ impl Socket {
             kernel: None,
             waiting: 0,
             leave_due: false,
+            stuck_since: None,
             parse_due: false,
             digests: Digests::default(),
         }
@@ -258,6 +261,7 @@ impl Socket {
     /// The kernel takes the next batch if it has none, and some of what it has leaves.
     pub(super) fn leave(&mut self, seat: &mut Seat, media: &Media, scene: &mut Scene) -> Departure {
         self.leave_due = false;
+        self.stuck_since = None;
         if self.kernel.is_none() {
             let Some(batch) = self.outbound.take_next() else { return Departure::Pending };
             if scene.run.rng.chance(RING_IS_FULL) {
@@ -278,6 +282,13 @@ impl Socket {
         }
         self.kernel = None;
         Departure::Left(self.outbound.left())
+    }
+
+    /// The peer takes nothing now. Whether it has not for so long that the kernel gives the
+    /// connection up.
+    pub(super) fn waits_too_long(&mut self, now: u64) -> bool {
+        let since = *self.stuck_since.get_or_insert(now);
+        u128::from(now - since) >= limits::SEND_STALL_TIME_MAX.as_nanos()
     }
 
     /// Nothing more can be sent: what waits is dropped. The next of what it meant.
