@@ -115,7 +115,11 @@ impl Key {
                 *(field.of_mut)(node) = Poll::of_name(text()?).ok_or_else(invalid)?;
             }
             Kind::Size { field, range, .. } => {
-                *(field.of_mut)(node) = Some(size_in_range(parse_size(text()?)?, range)?);
+                let bytes = match value.as_integer() {
+                    Some(bytes) => u64::try_from(bytes).map_err(|_| invalid())?,
+                    None => parse_size(text()?)?,
+                };
+                *(field.of_mut)(node) = Some(size_in_range(bytes, range)?);
             }
             Kind::Switch { field } => {
                 *(field.of_mut)(node) = value.as_bool().ok_or_else(invalid)?;

@@ -289,6 +289,8 @@ fn sizes_are_texts_or_numbers_of_bytes() {
     assert_eq!(volume("size = \"1.5TiB\"\n").size_bytes, Some(1_649_267_441_664));
     assert_eq!(volume("size = \"20G\"\n").size_bytes, Some(21_474_836_480));
     assert_eq!(volume("size = 1048576\n").size_bytes, Some(1_048_576));
+    let node = |size: &str| read(&format!("[node]\nsocket_buffer = {size}\n")).unwrap().node;
+    assert_eq!(node("65536").socket_buffer, node("\"64k\"").socket_buffer);
     assert_eq!(volume("size = \"1M\"\nblock_size = \"4k\"\n").block_size, BlockSize::B4096);
 }
 
