@@ -13,9 +13,10 @@ use crate::session::directory::SessionInfo;
 use crate::session::full_feature::EndedPdu;
 use crate::session::registry::Applicant;
 use crate::session::sessions::Sessions;
-use crate::session::{endings, full_feature};
+use crate::session::{endings, full_feature, stalls};
 use crate::task::tasks::{Neighbours, Tasks};
 use crate::task::waiting::Then;
+use crate::task::{overdue, placing};
 use crate::turn::{Cores, Turn};
 use crate::unit::jobs;
 use crate::unit::units::Units;
@@ -226,9 +227,10 @@ impl Shard {
         self.settle(now, actions);
     }
 
-    /// The peer has closed the connection, or the socket has failed.
+    /// The peer has closed the connection, the socket has failed, or an administrator drops the
+    /// session.
     pub fn handle_closed(&mut self, now: Instant, conn: ConnId, actions: &mut Actions) {
-        self.sessions.drop_connection(conn, turn!(self, now, actions));
+        self.sessions.abandon_connection(conn, turn!(self, now, actions));
         self.settle(now, actions);
     }
 
@@ -251,6 +253,20 @@ impl Shard {
     #[inline]
     pub fn handle_buffer_returned(&mut self, now: Instant, buf: BufId, actions: &mut Actions) {
         self.tasks.handle_buffer_returned(buf, turn!(self, now, actions));
+        self.settle(now, actions);
+    }
+
+    /// The answer to [`crate::Action::Probe`]: the bytes that have moved on a connection in both
+    /// directions, if some wait to be sent or a data segment to be filled; otherwise `None`.
+    pub fn handle_progress(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        moved: Option<u64>,
+        actions: &mut Actions,
+    ) {
+        let turn = turn!(self, now, actions);
+        stalls::handle_progress(conn, moved, &mut self.sessions, turn);
         self.settle(now, actions);
     }
 
@@ -291,8 +307,14 @@ impl Shard {
         conns.extend(self.sessions.conns());
         for conn in conns.drain(..) {
             self.sessions.check_deadlines(conn, turn);
+            let near = &mut Neighbours { sessions: &mut self.sessions, units: &mut self.units };
+            overdue::end_overdue(conn, &mut self.tasks, near, turn);
+            overdue::probe(conn, &self.tasks, &mut self.sessions, turn);
         }
         self.ticked = conns;
+        self.tasks.end_share_period();
+        let near = &mut Neighbours { sessions: &mut self.sessions, units: &mut self.units };
+        placing::refuse_overdue(&mut self.tasks, near, turn);
         self.next_tick = None;
         self.settle(now, actions);
         if !self.is_idle() || self.sessions.registry.has_successors() {
@@ -357,12 +379,15 @@ impl Shard {
         let near = &mut Neighbours { sessions, units };
         match wake {
             Wake::BufferFree => tasks.feed_hungry(near, turn),
-            Wake::EndSession(conn) => endings::end_session(conn, tasks, near, turn),
+            Wake::EndSession(conn, ending) => {
+                endings::end_session(conn, ending, tasks, near, turn);
+            }
             Wake::HomeReady(volume) => near.units.poll_home(volume, turn),
             Wake::JobDone { volume, number } => {
                 turn.post(turn.cores.home_of(volume), Note::Done { volume, number });
             }
             Wake::Note(note) => self.handle_note(now, self.cores.own, note, actions),
+            Wake::Placed { conn, placement } => near.sessions.place(conn, placement, turn),
             Wake::Quiet(then) => self.handle_then(now, then, actions),
             Wake::RangeFree(key) => tasks.handle_range_free(key, near, turn),
             Wake::TaskMayProceed(key) => tasks.resume(key, near, turn),

@@ -18,6 +18,8 @@ pub(crate) mod completion;
 pub(crate) mod data_out;
 pub(crate) mod lender;
 pub(crate) mod management;
+pub(crate) mod overdue;
+pub(crate) mod placing;
 pub(crate) mod respond;
 pub(crate) mod steps;
 pub(crate) mod tasks;
@@ -35,7 +37,8 @@ use crate::unit::medium::{Slot, Submitted};
 use burst::{Burst, Bursts};
 use data_out::DataOut;
 use iscsi::InitiatorTaskTag;
-use lender::Lender;
+use lender::{Lender, Waiting};
+use placing::Unplaced;
 use scsi::Sense;
 use units::{BufId, BufSlice, ConnId, Instant, Key, Lun, Mutant, Serial32, VolumeId, limits};
 use volume::{BlockRequest, ByteRange};
@@ -68,8 +71,10 @@ pub(crate) struct Task {
     /// Bytes of the range for which work has begun.
     pub(crate) cursor: u64,
     pub(crate) bursts: Bursts,
-    /// It waits for a buffer, in the lender's queue.
-    pub(crate) is_hungry: bool,
+    /// Where it waits for a buffer, in a queue of the lender.
+    pub(crate) waits_for_buffer: Option<Waiting>,
+    /// Data of the PDU that comes in, for which there was no buffer.
+    pub(crate) unplaced: Option<Unplaced>,
     /// It waits for a held range, in the queue of its unit's door.
     waits_for_range: bool,
     /// Further bursts whose bytes are on the wire.
@@ -205,7 +210,8 @@ impl Task {
             data_in: DataIn::default(),
             cursor: 0,
             bursts: Bursts::new(),
-            is_hungry: false,
+            waits_for_buffer: None,
+            unplaced: None,
             waits_for_range: false,
             on_wire: 0,
             operations: [Under::Nothing; limits::BURSTS_PER_TASK_MAX],
@@ -373,7 +379,8 @@ impl Task {
     #[inline]
     pub(crate) fn let_go(&mut self, reach: &mut Reach<'_, '_>) {
         assert!(self.phase == Phase::Finished && self.is_still(), "a task goes when it is quiet");
-        if self.bursts.count() > 0 || self.holds_range | self.waits_for_range | self.is_hungry {
+        let waits = self.waits_for_range | self.waits_for_buffer.is_some();
+        if self.bursts.count() > 0 || self.holds_range | waits {
             self.give_up(reach);
         }
     }
@@ -389,13 +396,27 @@ impl Task {
         {
             unit.medium.forget(reach.key);
         }
-        if self.is_hungry {
-            reach.lender.forget(reach.key);
-        }
+        self.stop_waiting_for_buffer(reach);
         while let Some(part) = self.bursts.find(|_| true) {
             if let Some(burst) = self.bursts.take(part) {
                 reach.give_back(burst);
             }
+        }
+    }
+
+    /// It asks for no buffer any more.
+    pub(crate) fn stop_waiting_for_buffer(&mut self, reach: &mut Reach<'_, '_>) {
+        if let Some(waiting) = self.waits_for_buffer.take() {
+            reach.lender.forget(reach.key, waiting, reach.turn);
+        }
+    }
+
+    /// The session that its buffers are lent to.
+    #[inline]
+    pub(crate) fn holder(&self) -> ConnId {
+        match self.conn {
+            Some(conn) => conn,
+            None => unreachable!("the end of a session aborts its tasks, which lend nothing then"),
         }
     }
 
@@ -414,8 +435,8 @@ impl Task {
             );
             return;
         }
-        let is_on_its_way =
-            self.is_hungry || self.waits_for_range || !self.is_still() || self.on_wire > 0;
+        let waits = self.waits_for_buffer.is_some();
+        let is_on_its_way = waits || self.waits_for_range || !self.is_still() || self.on_wire > 0;
         assert!(
             is_on_its_way || self.data_out.is_expected() || matches!(self.work, Work::Management),
             "nothing will ever wake this task: {self:?}"

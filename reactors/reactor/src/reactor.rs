@@ -24,7 +24,7 @@ use shard::{Actions, IoResult, Message, OpId, Shard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use units::{BufId, Instant, ReactorId, nanoseconds};
+use units::{BufId, ConnId, Instant, ReactorId, nanoseconds};
 use uring::{Completion, Driver, Wait, Waker};
 
 impl Bell for Waker {
@@ -77,6 +77,8 @@ pub(crate) struct Reactor {
     done: VecDeque<(OpId, IoResult)>,
     /// Buffers that go back to the shard.
     returned: VecDeque<BufId>,
+    /// Connections of which the shard wants to know whether they move bytes.
+    probes: VecDeque<ConnId>,
     completions: Vec<Completion>,
     recorder: Recorder,
     now: Instant,
@@ -123,6 +125,7 @@ impl Reactor {
             actions: Actions::with_capacity(1024),
             done: VecDeque::new(),
             returned: VecDeque::new(),
+            probes: VecDeque::new(),
             completions: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
             recorder: Recorder::new(),
             now,
@@ -150,6 +153,7 @@ impl Reactor {
         worked |= self.read_mail();
         worked |= self.reap();
         worked |= self.fire_timers();
+        worked |= self.end_overdue_drains();
         worked |= self.listeners.retry(now, &mut self.buffers.ring);
         worked |= self.retry_deferred();
         worked |= self.serve_listed();
@@ -203,7 +207,8 @@ impl Reactor {
 
     /// How long there is nothing to do unless something happens.
     fn sleep_time(&self, now: Instant) -> Duration {
-        let due = [self.shard.poll_timeout(), self.listeners.poll_timeout()];
+        let due =
+            [self.shard.poll_timeout(), self.listeners.poll_timeout(), self.streams.poll_timeout()];
         due.into_iter().flatten().map(|at| at.since(now)).fold(SLEEP_MAX, Duration::min)
     }
 

@@ -9,8 +9,9 @@
 use crate::buffers::{Buffers, Parcel};
 use crate::token::token_of;
 use shard::wire::{Meaning, Outbound};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use units::{BufSlice, Key, Slab, limits};
+use units::{BufSlice, Instant, Key, Slab, limits};
 use uring::{Errno, RecvBuffer, SocketId};
 
 /// All connections of a reactor.
@@ -21,6 +22,8 @@ pub(crate) struct Streams<L> {
     listed: Vec<Key>,
     /// The other list, empty: the two take turns, so that neither is allocated anew.
     unlisted: Vec<Key>,
+    /// Connections that drain, and when each has had its time; the oldest is first.
+    drains: VecDeque<(Instant, Key)>,
 }
 
 /// A socket, and what its bytes mean.
@@ -47,7 +50,7 @@ pub(crate) struct Stream {
 pub(crate) enum Fate {
     /// It stays open.
     Open,
-    /// What is queued leaves, then it is closed.
+    /// What is queued leaves, within a limited time; then it is closed.
     Draining,
     /// The ring closes it; completions may still come.
     Closed,
@@ -61,7 +64,7 @@ pub(crate) enum Pending {
     /// In a buffer of the ring, from this byte on.
     Buffer(RecvBuffer, usize),
     /// In memory of their own, from this byte on: they came from another reactor, or wait for a
-    /// peer that does not read.
+    /// peer that does not read, or for a buffer.
     Bytes(Vec<u8>, usize),
 }
 
@@ -96,6 +99,7 @@ impl<L> Streams<L> {
             table: Slab::new(limits::CONNECTIONS_PER_REACTOR_MAX),
             listed: Vec::new(),
             unlisted: Vec::new(),
+            drains: VecDeque::new(),
         }
     }
 
@@ -282,6 +286,31 @@ impl<L> Streams<L> {
         buffers.ring.recycle_parcel(parcel);
         let stream = &mut self.table.get_mut(key)?.stream;
         Some(Departed { is_whole, meaning: stream.out.left() })
+    }
+
+    /// What is queued on a connection leaves, then it is closed; it has
+    /// [`limits::DRAIN_TIME_MAX`] for that.
+    pub(crate) fn drain(&mut self, key: Key, now: Instant, buffers: &mut Buffers) {
+        self.drop_received(key, buffers);
+        if let Some(connection) = self.table.get_mut(key) {
+            connection.stream.fate = Fate::Draining;
+            // The time is the same for all, so they are overdue in this order.
+            self.drains.push_back((now.after(limits::DRAIN_TIME_MAX), key));
+        }
+        self.list(key);
+    }
+
+    /// The next connection that has drained for too long. It may have been closed since.
+    pub(crate) fn next_overdue(&mut self, now: Instant) -> Option<Key> {
+        if self.drains.front()?.0 > now {
+            return None;
+        }
+        self.drains.pop_front().map(|(_, key)| key)
+    }
+
+    /// When [`Self::next_overdue`] has something to say.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.drains.front().map(|&(at, _)| at)
     }
 
     /// Drops what was received and not parsed.

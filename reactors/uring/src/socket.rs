@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -94,6 +94,29 @@ pub fn tune(socket: impl AsFd, tuning: &Tuning) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Bytes that the peer of a TCP connection has acknowledged and bytes that have come from it, in
+/// all.
+pub(crate) fn bytes_moved(socket: impl AsFd) -> Option<u64> {
+    let mut info = [0_u64; TCP_INFO_WORDS];
+    let mut bytes = libc::socklen_t::try_from(size_of_val(&info)).ok()?;
+    // SAFETY: the kernel writes at most `bytes` bytes to `info`, which has so many and lives until
+    // the call returns; any bytes make a valid array of integers.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut bytes,
+        )
+    };
+    let [.., acknowledged, received] = info;
+    (result == 0 && bytes as usize == size_of_val(&info)).then(|| acknowledged + received)
+}
+
+/// `struct tcp_info` of the kernel up to `tcpi_bytes_acked` and `tcpi_bytes_received` (Linux 4.1).
+const TCP_INFO_WORDS: usize = 17;
 
 /// Bytes of payload that the kernel buffers for one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

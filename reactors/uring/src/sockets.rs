@@ -106,6 +106,12 @@ impl Driver {
         self.sockets.remove(id.0).map(|s| s.fd).ok_or(Refusal::Closed)
     }
 
+    /// Bytes that the peer of a connection has acknowledged and bytes that have come from it, in
+    /// all. `None` where it has ended.
+    pub fn bytes_moved(&self, id: SocketId) -> Option<u64> {
+        crate::socket::bytes_moved(&self.socket(id).ok()?.fd)
+    }
+
     /// Sockets that are open or being closed.
     pub fn socket_count(&self) -> usize {
         self.sockets.len()

@@ -66,6 +66,11 @@ impl TaskTags {
         assert_eq!(filtered, self.tags.len(), "the filter counts every tag");
     }
 
+    /// The tasks.
+    pub(crate) fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
     /// How many tasks there are.
     pub(crate) fn count(&self) -> u32 {
         match u32::try_from(self.keys.len()) {

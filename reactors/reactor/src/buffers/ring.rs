@@ -54,6 +54,11 @@ impl Ring {
         self.driver.shutdown(socket);
     }
 
+    /// Bytes that a connection has moved in both directions.
+    pub(crate) fn bytes_moved(&self, socket: SocketId) -> Option<u64> {
+        self.driver.bytes_moved(socket)
+    }
+
     pub(crate) fn close(&mut self, socket: SocketId) {
         self.driver.close(socket);
     }

@@ -4,8 +4,8 @@ use super::{Mail, Reactor};
 use crate::backends::Request;
 use crate::handover::Destination;
 use crate::initiator_link::{Agreed, Pdu};
-use crate::streams::Fate;
-use shard::{Action, HandedOver, IoResult, OpId, SendData};
+use crate::streams::{Connection, Fate};
+use shard::{Action, Ending, HandedOver, IoResult, OpId, Placement, SendData};
 use units::{BufId, ConnId, ReactorId};
 
 impl Reactor {
@@ -29,6 +29,9 @@ impl Reactor {
                         self.shard.handle_buffer_returned(self.now, buf, &mut self.actions);
                     } else if let Some((op, result)) = self.done.pop_front() {
                         self.shard.handle_io(self.now, op, result, &mut self.actions);
+                    } else if let Some(conn) = self.probes.pop_front() {
+                        let moved = self.bytes_moved(conn);
+                        self.shard.handle_progress(self.now, conn, moved, &mut self.actions);
                     } else {
                         return;
                     }
@@ -63,7 +66,7 @@ impl Reactor {
                 // What uses the buffer next fails where it could not be filled.
                 let _filled = self.buffers.zero(into);
             }
-            Action::Close(conn) => self.drain(conn),
+            Action::Close { conn, ending } => self.close(conn, ending),
             Action::EnterFullFeaturePhase {
                 conn,
                 header_digest,
@@ -77,11 +80,13 @@ impl Reactor {
                 }
             }
             Action::HandOver { conn, to, state } => self.hand_over(conn, to, state),
+            Action::Place { conn, placement } => self.place(conn, placement),
             Action::Post { to, message } => {
                 // The shard knows how many reactors there are.
                 let unknown = self.outboxes.post(to, Mail::Message(message));
                 debug_assert!(unknown.is_ok(), "a message to a reactor that does not exist");
             }
+            Action::Probe(conn) => self.probes.push_back(conn),
             Action::Return { conn, buf } => self.return_buffer(conn, buf),
         }
     }
@@ -127,15 +132,34 @@ impl Reactor {
         self.actions.drop_front();
     }
 
-    /// The shard has forgotten a connection: what is queued leaves, then it is closed.
-    fn drain(&mut self, conn: ConnId) {
+    /// The shard has forgotten a connection.
+    fn close(&mut self, conn: ConnId, ending: Ending) {
+        // A connection that found no room here was never named.
         let Some(key) = self.names.remove(conn) else { return };
-        self.streams.drop_received(key, &mut self.buffers);
         if let Some(connection) = self.streams.get_mut(key) {
-            connection.stream.fate = Fate::Draining;
             connection.link.inbound.end();
         }
+        match ending {
+            Ending::Abandon => self.abandon(key),
+            Ending::Drain => self.streams.drain(key, self.now, &mut self.buffers),
+        }
+    }
+
+    /// The shard knows by now where the data segment of a connection goes.
+    fn place(&mut self, conn: ConnId, placement: Placement) {
+        // Its socket may have failed meanwhile.
+        let Some(key) = self.names.find(conn) else { return };
+        if let Some(connection) = self.streams.get_mut(key) {
+            connection.link.inbound.begin(placement);
+        }
         self.streams.list(key);
+    }
+
+    /// How many bytes have moved on a connection that has some to move.
+    fn bytes_moved(&self, conn: ConnId) -> Option<u64> {
+        let Connection { stream, link } = self.streams.get(self.names.find(conn)?)?;
+        let has_some = stream.out.is_leaving() || link.inbound.is_filling();
+        if has_some { self.buffers.ring.bytes_moved(stream.socket) } else { None }
     }
 
     /// Another reactor gets a connection, once what is queued has left.

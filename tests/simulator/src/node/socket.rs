@@ -95,6 +95,8 @@ pub(super) struct Socket {
     kernel: Option<Batch>,
     /// Batches begun and not yet taken by the kernel.
     waiting: usize,
+    /// What has moved in both directions.
+    moved: u64,
     pub(super) leave_due: bool,
     pub(super) parse_due: bool,
     pub(super) digests: Digests,
@@ -117,6 +119,7 @@ impl Socket {
             direct: None,
             kernel: None,
             waiting: 0,
+            moved: 0,
             leave_due: false,
             parse_due: false,
             digests: Digests::default(),
@@ -130,8 +133,14 @@ impl Socket {
         self.deframer.set_max_data_segment_length(segment_max);
     }
 
+    /// How many bytes have moved, if there are some to move.
+    pub(super) fn bytes_moved(&self) -> Option<u64> {
+        (self.kernel.is_some() || self.inbound.is_filling()).then_some(self.moved)
+    }
+
     /// Bytes have come in.
     pub(super) fn receive(&mut self, bytes: Vec<u8>) {
+        self.moved += bytes.len() as u64;
         let received = match self.received.take() {
             // Bytes that were set aside, or came along from another reactor, are in order first.
             Some(mut aside) => {
@@ -271,6 +280,7 @@ impl Socket {
             let chunk = self.kernel.as_mut().and_then(|batch| batch.chunks.pop_front());
             let Some(chunk) = chunk else { break };
             let bytes = bytes_of(chunk, seat, media, &mut scene.run);
+            self.moved += bytes.len() as u64;
             scene.wires.send_down(self.wire, &bytes, &mut scene.run);
         }
         if self.kernel.as_ref().is_some_and(|batch| !batch.chunks.is_empty()) {
@@ -290,6 +300,17 @@ impl Socket {
             }
         }
         Some(meaning)
+    }
+
+    /// The kernel lets go of its batch, some of which may have left. What it meant.
+    pub(super) fn cancel_send(&mut self, seat: &mut Seat) -> Option<Meaning> {
+        let batch = self.kernel.take()?;
+        for chunk in batch.chunks {
+            if let Chunk::Buffer { slice, claim, .. } = chunk {
+                seat.pool.release(slice.buf, claim);
+            }
+        }
+        Some(self.outbound.left())
     }
 
     pub(super) fn describe(&self) -> String {
