@@ -81,7 +81,7 @@ pub enum IoResult {
 
 /// What becomes of the PDUs that are queued on a connection when it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum Closing {
     /// They are dropped, and their buffers return as soon as the kernel has let go of them: the
     /// session was dropped, and its peer may never read.
     Abandon,
@@ -99,7 +99,7 @@ pub enum Action {
         /// The connection.
         conn: ConnId,
         /// What becomes of the PDUs that are queued on it.
-        ending: Ending,
+        closing: Closing,
     },
     /// Combine the bytes of two buffers; answer with `handle_io`.
     Combine {
@@ -261,7 +261,7 @@ mod tests {
 
     fn action(number: u32) -> Action {
         let key = units::Key { index: number, generation: 0 };
-        Action::Close { conn: ConnId(key), ending: Ending::Drain }
+        Action::Close { conn: ConnId(key), closing: Closing::Drain }
     }
 
     fn number(action: &Action) -> u32 {

@@ -18,7 +18,7 @@ mod unit;
 mod wake;
 pub mod wire;
 
-pub use action::{Action, Actions, Ending, IoResult, Placement, Sample, SendData};
+pub use action::{Action, Actions, Closing, IoResult, Placement, Sample, SendData};
 pub use combine::Combination;
 pub use message::{HandedOver, Message};
 pub use operation::{OpId, Operation};

@@ -379,8 +379,8 @@ impl Shard {
         let near = &mut Neighbours { sessions, units };
         match wake {
             Wake::BufferFree => tasks.feed_hungry(near, turn),
-            Wake::EndSession(conn, ending) => {
-                endings::end_session(conn, ending, tasks, near, turn);
+            Wake::EndSession(conn, closing) => {
+                endings::end_session(conn, closing, tasks, near, turn);
             }
             Wake::HomeReady(volume) => near.units.poll_home(volume, turn),
             Wake::JobDone { volume, number } => {

@@ -1,6 +1,6 @@
 //! The ends of connections and sessions: deadlines, logout requests, and what a session leaves.
 
-use crate::action::Ending;
+use crate::action::Closing;
 use crate::message::{Job, Note};
 use crate::session::connection::Phase;
 use crate::session::nexus::{Holder, Nexus};
@@ -117,7 +117,7 @@ const ASYNC_LOGOUT_SECONDS: u16 = {
 /// begins.
 pub(crate) fn end_session(
     conn: ConnId,
-    ending: Ending,
+    closing: Closing,
     tasks: &mut Tasks,
     neighbours: &mut Neighbours<'_>,
     turn: &mut Turn<'_>,
@@ -136,7 +136,7 @@ pub(crate) fn end_session(
     tasks.disown(&ends, neighbours, turn);
     debug_assert!(tasks.of_connection(conn).is_empty(), "no task names a session that is gone");
     session_over(&session, &ends, tasks, turn);
-    neighbours.sessions.remove(conn, ending, turn.actions);
+    neighbours.sessions.remove(conn, closing, turn.actions);
     neighbours.sessions.report_load(turn);
 }
 

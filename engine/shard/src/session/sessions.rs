@@ -1,7 +1,7 @@
 //! The connections of one core with their sessions, the catalog that they see, and the record of
 //! who is logged in where.
 
-use crate::action::{Action, Actions, Ending, Placement};
+use crate::action::{Action, Actions, Closing, Placement};
 use crate::session::Purpose;
 use crate::session::Session;
 use crate::session::connection::{Connection, Phase};
@@ -141,26 +141,26 @@ impl Sessions {
 
     /// Ends a connection after what is queued has left, whatever phase it is in.
     pub(crate) fn drop_connection(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
-        self.end_connection(conn, Ending::Drain, turn);
+        self.end_connection(conn, Closing::Drain, turn);
     }
 
     /// Ends a connection at once: nothing that is queued on it matters any more.
     pub(crate) fn abandon_connection(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
-        self.end_connection(conn, Ending::Abandon, turn);
+        self.end_connection(conn, Closing::Abandon, turn);
     }
 
     /// A connection with a session ends as a wake.
-    fn end_connection(&mut self, conn: ConnId, ending: Ending, turn: &mut Turn<'_>) {
+    fn end_connection(&mut self, conn: ConnId, closing: Closing, turn: &mut Turn<'_>) {
         // It may have ended with the PDU before.
         let Some(connection) = self.connections.get(conn.0) else { return };
         match &connection.phase {
             Phase::Login(_) | Phase::Registering(_) => {
                 let address = connection.peer.ip();
                 self.login_over(address);
-                self.remove(conn, ending, turn.actions);
+                self.remove(conn, closing, turn.actions);
             }
-            Phase::FullFeature(_) => turn.wake(Wake::EndSession(conn, ending)),
-            Phase::LoggedOut => self.remove(conn, ending, turn.actions),
+            Phase::FullFeature(_) => turn.wake(Wake::EndSession(conn, closing)),
+            Phase::LoggedOut => self.remove(conn, closing, turn.actions),
         }
     }
 
@@ -177,14 +177,14 @@ impl Sessions {
     }
 
     /// Forgets a connection; the reactor closes it.
-    pub(crate) fn remove(&mut self, conn: ConnId, ending: Ending, actions: &mut Actions) {
+    pub(crate) fn remove(&mut self, conn: ConnId, closing: Closing, actions: &mut Actions) {
         let removed = self.connections.remove(conn.0);
         assert!(removed.is_some(), "a connection is removed once");
         assert!(
             removed.is_some_and(|connection| connection.filling.is_none()),
             "the buffer that a connection fills goes back before it"
         );
-        actions.push(Action::Close { conn, ending });
+        actions.push(Action::Close { conn, closing });
     }
 
     /// Forgets a connection that goes to another core.
@@ -213,7 +213,7 @@ impl Sessions {
         // A discovery session has no nexus.
         let Some(nexus) = session.nexus() else { return };
         if self.registry.take_doomed(nexus, session.tsih) {
-            turn.wake(Wake::EndSession(conn, Ending::Abandon));
+            turn.wake(Wake::EndSession(conn, Closing::Abandon));
         }
     }
 
@@ -245,7 +245,7 @@ impl Sessions {
             (session.tsih == tsih && session.nexus() == Some(&nexus)).then_some(ConnId(key))
         });
         match found {
-            Some(conn) => turn.wake(Wake::EndSession(conn, Ending::Abandon)),
+            Some(conn) => turn.wake(Wake::EndSession(conn, Closing::Abandon)),
             None => self.registry.doom(nexus, tsih),
         }
     }

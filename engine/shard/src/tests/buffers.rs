@@ -2,7 +2,7 @@
 
 use super::initiator::{Initiator, Order, UNASKED, read_10};
 use super::world::World;
-use crate::Ending;
+use crate::Closing;
 use units::SizeClass;
 
 fn two_buffers() -> World {
@@ -191,7 +191,7 @@ fn a_session_that_is_dropped_or_displaced_is_abandoned_with_what_is_queued_for_i
         } else {
             world.lose(initiator.place);
         }
-        assert_eq!(world.endings, [Ending::Abandon]);
+        assert_eq!(world.closings, [Closing::Abandon]);
         assert_eq!(world.shard(0).buffers_in_use(), 0);
         world.assert_at_rest();
     }
@@ -202,5 +202,5 @@ fn a_logout_response_leaves_before_its_connection_is_closed() {
     let mut world = World::new(1);
     let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
     initiator.log_out(&mut world);
-    assert_eq!(world.endings, [Ending::Drain]);
+    assert_eq!(world.closings, [Closing::Drain]);
 }

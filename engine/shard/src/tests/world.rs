@@ -4,7 +4,7 @@
 //! go on when it likes.
 
 use crate::{
-    Action, Actions, Ending, IoResult, Message, OpId, Placement, SendData, Shard, ShardOptions,
+    Action, Actions, Closing, IoResult, Message, OpId, Placement, SendData, Shard, ShardOptions,
 };
 use iscsi::Bhs;
 use std::collections::{BTreeMap, VecDeque};
@@ -86,7 +86,7 @@ pub(super) struct World {
     /// PDUs of connections that wait for a place of their data.
     waiting: BTreeMap<(usize, Key), Queued>,
     /// How connections were closed, in the order of `closed`.
-    pub(super) endings: Vec<Ending>,
+    pub(super) closings: Vec<Closing>,
     /// What has moved on each wire.
     pub(super) moved_bytes: u64,
     pub(super) backend_is_held: bool,
@@ -439,11 +439,11 @@ impl World {
 
     fn carry(&mut self, core: usize, action: Action) {
         match action {
-            Action::Close { conn, ending } => {
+            Action::Close { conn, closing } => {
                 self.closed.push((core, conn));
-                self.endings.push(ending);
+                self.closings.push(closing);
                 self.waiting.remove(&(core, conn.0));
-                if ending == Ending::Abandon {
+                if closing == Closing::Abandon {
                     let Core { on_wire, freed, .. } = &mut self.cores[core];
                     freed.extend(on_wire.iter().filter(|w| w.0 == conn).map(|w| w.1));
                     on_wire.retain(|w| w.0 != conn);

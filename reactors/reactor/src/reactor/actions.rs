@@ -5,7 +5,7 @@ use crate::backends::Request;
 use crate::handover::Destination;
 use crate::initiator_link::{Agreed, Pdu};
 use crate::streams::{Connection, Fate};
-use shard::{Action, Ending, HandedOver, IoResult, OpId, Placement, SendData};
+use shard::{Action, Closing, HandedOver, IoResult, OpId, Placement, SendData};
 use units::{BufId, ConnId, ReactorId};
 
 impl Reactor {
@@ -66,7 +66,7 @@ impl Reactor {
                 // What uses the buffer next fails where it could not be filled.
                 let _filled = self.buffers.zero(into);
             }
-            Action::Close { conn, ending } => self.close(conn, ending),
+            Action::Close { conn, closing } => self.close(conn, closing),
             Action::EnterFullFeaturePhase {
                 conn,
                 header_digest,
@@ -133,15 +133,15 @@ impl Reactor {
     }
 
     /// The shard has forgotten a connection.
-    fn close(&mut self, conn: ConnId, ending: Ending) {
+    fn close(&mut self, conn: ConnId, closing: Closing) {
         // A connection that found no room here was never named.
         let Some(key) = self.names.remove(conn) else { return };
         if let Some(connection) = self.streams.get_mut(key) {
             connection.link.inbound.end();
         }
-        match ending {
-            Ending::Abandon => self.abandon(key),
-            Ending::Drain => self.streams.drain(key, self.now, &mut self.buffers),
+        match closing {
+            Closing::Abandon => self.abandon(key),
+            Closing::Drain => self.streams.drain(key, self.now, &mut self.buffers),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::run::Run;
 use crate::scene::Outside;
 use iscsi::Bhs;
 use shard::wire::Whereabouts;
-use shard::{Action, Ending, IoResult, OpId, Placement, Sample, SendData};
+use shard::{Action, Closing, IoResult, OpId, Placement, Sample, SendData};
 use units::{BufId, BufSlice, ConnId, VolumeId};
 use volume::{BlockRequest, ByteRange};
 
@@ -31,7 +31,7 @@ struct Outgoing {
 impl Node {
     pub(super) fn carry_out(&mut self, seat: usize, action: Action, out: &mut Outside) {
         match action {
-            Action::Close { conn, ending } => self.close(seat, conn, ending, out),
+            Action::Close { conn, closing } => self.close(seat, conn, closing, out),
             Action::Combine { op, by, first, second } => {
                 self.combine(NewIo { seat, op, work: Work::Combine { by, first, second } }, out);
             }
@@ -71,7 +71,7 @@ impl Node {
     }
 
     /// The shard lets a connection go: it is closed when all has left, or at once.
-    fn close(&mut self, seat: usize, conn: ConnId, ending: Ending, out: &mut Outside) {
+    fn close(&mut self, seat: usize, conn: ConnId, closing: Closing, out: &mut Outside) {
         let Some(wire) = self.seats[seat].conns.remove(&conn) else { return };
         self.stop_reading(wire, out);
         let socket = self.sockets.get_mut(&wire).expect("a connection has a socket");
@@ -83,7 +83,7 @@ impl Node {
             self.after(delay, NodeEvent::DirectCancelled { wire }, &mut out.scene.run);
         }
         self.recycle_received(wire, &mut out.scene.run);
-        if ending == Ending::Abandon {
+        if closing == Closing::Abandon {
             let delay = out.scene.run.short_delay();
             self.after(delay, NodeEvent::SendCancelled { wire }, &mut out.scene.run);
             self.drop_queued(wire, out);
