@@ -107,6 +107,9 @@ impl Sense {
     /// The transport delivered data at an offset that was not requested.
     pub const DATA_OFFSET_ERROR: Self = Self::new(SenseKey::AbortedCommand, 0x4b, 0x05);
 
+    /// The initiator did not send the data that it was asked for in time.
+    pub const INITIATOR_RESPONSE_TIMEOUT: Self = Self::new(SenseKey::AbortedCommand, 0x4b, 0x06);
+
     /// The transport's header contradicts the CDB, for example in the direction of the data.
     pub const INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT: Self =
         Self::new(SenseKey::IllegalRequest, 0x0e, 0x03);

@@ -17,6 +17,9 @@ pub enum Placement {
     Discard,
     /// To the shard itself, run by run (`handle_segment`): text and parameter lists.
     Engine,
+    /// Nobody knows yet: no buffer is free. Nothing more of the connection is looked at until
+    /// [`Action::Place`] says where its data segment goes.
+    Wait,
 }
 
 /// The data segment of a PDU to send.
@@ -79,12 +82,37 @@ pub enum IoResult {
     Failed(i32),
 }
 
+/// What becomes of the PDUs that are queued on a connection when it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// They are dropped, and their buffers return as soon as the kernel has let go of them: the
+    /// session was dropped, and its peer may never read.
+    Abandon,
+    /// They leave first, for at most [`units::limits::DRAIN_TIME_MAX`]: the last one tells the
+    /// peer how its session ended.
+    Drain,
+}
+
+/// What a connection has moved, the answer to [`Action::Probe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes in both directions since it began, as far as the peer has acknowledged them.
+    pub bytes: u64,
+    /// Some wait to be sent, or a data segment to be filled.
+    pub is_due: bool,
+}
+
 /// One thing for the reactor to do.
 #[derive(Debug)]
 pub enum Action {
-    /// Close a connection, after what is queued to be sent has left. The shard has forgotten it:
-    /// no `handle_*` for it follows but `handle_buffer_returned` and backend completions.
-    Close(ConnId),
+    /// Close a connection. The shard has forgotten it: no `handle_*` for it follows but
+    /// `handle_buffer_returned` and backend completions.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// What becomes of the PDUs that are queued on it.
+        closing: Closing,
+    },
     /// Combine the bytes of two buffers; answer with `handle_io`.
     Combine {
         /// The operation.
@@ -127,6 +155,13 @@ pub enum Action {
         /// What to do.
         request: BlockRequest,
     },
+    /// The data segment of a connection for which the answer was [`Placement::Wait`] goes there.
+    Place {
+        /// The connection.
+        conn: ConnId,
+        /// Not [`Placement::Wait`].
+        placement: Placement,
+    },
     /// Give a message to another reactor's shard, in order (`handle_message`).
     Post {
         /// The reactor.
@@ -134,6 +169,8 @@ pub enum Action {
         /// The message.
         message: Box<Message>,
     },
+    /// Look whether a connection moves bytes; answer with `handle_progress` where the kernel tells.
+    Probe(ConnId),
     /// Fill a buffer by repeating a block, at once.
     Replicate {
         /// The block.
@@ -141,9 +178,6 @@ pub enum Action {
         /// The buffer; its length is a multiple of the block's.
         into: BufSlice,
     },
-    /// Look whether the socket of a connection has moved bytes, either way, since the last look;
-    /// if so, answer with `handle_progress`. The first look answers nothing.
-    Probe(ConnId),
     /// Let the operator know.
     Report(Event),
     /// Queue a PDU on a connection. The reactor adds padding and digests.
@@ -241,11 +275,11 @@ mod tests {
 
     fn action(number: u32) -> Action {
         let key = units::Key { index: number, generation: 0 };
-        Action::Close(ConnId(key))
+        Action::Close { conn: ConnId(key), closing: Closing::Drain }
     }
 
     fn number(action: &Action) -> u32 {
-        let Action::Close(conn) = action else { unreachable!("only those are pushed") };
+        let Action::Close { conn, .. } = action else { unreachable!("only those are pushed") };
         conn.0.index
     }
 

@@ -114,6 +114,8 @@ named! {
         Reinstated = "reinstated",
         /// The node shuts down.
         ShutDown = "shutdown",
+        /// It moved nothing while others waited for the buffers that it held.
+        Stalled = "stalled",
     }
 }
 
@@ -185,6 +187,7 @@ impl Ending {
             Self::ProtocolError => "protocol error",
             Self::Reinstated => "replaced by a new login of the same initiator port",
             Self::ShutDown => "shutting down",
+            Self::Stalled => "moved no data while others waited for its buffers",
         }
     }
 
@@ -195,7 +198,7 @@ impl Ending {
             Self::ClosedByTarget | Self::Dropped | Self::LoggedOut | Self::Reinstated => {
                 Refusal::ClosedByTarget
             }
-            Self::Idle | Self::NoAnswer | Self::NotLoggedOut => Refusal::TimedOut,
+            Self::Idle | Self::NoAnswer | Self::NotLoggedOut | Self::Stalled => Refusal::TimedOut,
             Self::NoRoom => Refusal::NoResources,
             Self::PeerGone => Refusal::PeerGone,
             Self::ShutDown => Refusal::Unavailable,

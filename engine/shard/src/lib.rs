@@ -19,7 +19,7 @@ mod unit;
 mod wake;
 pub mod wire;
 
-pub use action::{Action, Actions, IoResult, Placement, Sample, SendData};
+pub use action::{Action, Actions, Closing, IoResult, Placement, Progress, Sample, SendData};
 pub use combine::Combination;
 pub use event::{CommandFault, Ending, Event, IoFailure, Refusal, SessionChange, SessionEvent};
 pub use message::{HandedOver, Message};

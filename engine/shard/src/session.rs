@@ -13,6 +13,7 @@ pub(crate) mod nexus;
 pub(crate) mod pings;
 pub(crate) mod registry;
 pub(crate) mod sessions;
+pub(crate) mod stalls;
 pub(crate) mod tags;
 
 use crate::action::{Action, Placement, SendData};
@@ -26,6 +27,7 @@ use iscsi::{
 };
 use nexus::{Holder, Nexus};
 use scsi::Sense;
+use stalls::Moved;
 use std::sync::Arc;
 use tags::TaskTags;
 use units::{ConnId, Instant, Mutant, Serial32, limits};
@@ -66,6 +68,14 @@ pub(crate) struct Session {
     pub(crate) attentions: Attentions,
     pub(crate) text: TextExchange,
     pub(crate) ping: Ping,
+    /// When data from the initiator was last heard of, since a task began to wait for some: the
+    /// header of a Data-Out has come, or the first R2T was sent.
+    pub(crate) data_heard_at: Option<Instant>,
+    /// What is known of the bytes that its connection moves.
+    pub(crate) moved: Moved,
+    /// Data that nobody asked for has waited for a buffer in vain. Until there are some again, it
+    /// is refused at once.
+    pub(crate) gave_up_on_buffers: bool,
     /// The initiator has asked for the end of the session.
     pub(crate) logging_out: bool,
     /// An async message has asked the initiator to log out.
@@ -154,6 +164,9 @@ impl Session {
             attentions,
             text: TextExchange::default(),
             ping: Ping { alive_at: now, outstanding: None },
+            data_heard_at: None,
+            moved: Moved::default(),
+            gave_up_on_buffers: false,
             logging_out: false,
             logout_requested: false,
             next_transfer_tag: 0,

@@ -5,7 +5,7 @@
 //! the time of a call, and reach each other by wakes otherwise ([`crate::wake`]); none of them
 //! knows this type.
 
-use crate::action::{Actions, IoResult, Placement};
+use crate::action::{Actions, IoResult, Placement, Progress};
 use crate::event::Ending;
 use crate::message::{HandedOver, Message, Note};
 use crate::operation::OpId;
@@ -14,10 +14,11 @@ use crate::session::connection::{Incoming, Phase};
 use crate::session::directory::SessionInfo;
 use crate::session::full_feature::EndedPdu;
 use crate::session::sessions::Sessions;
-use crate::session::{endings, full_feature};
+use crate::session::{endings, full_feature, stalls};
 use crate::task::order;
 use crate::task::tasks::{Neighbours, Tasks};
 use crate::task::waiting::Then;
+use crate::task::{overdue, placing};
 use crate::turn::{Cores, Turn};
 use crate::unit::jobs;
 use crate::unit::units::Units;
@@ -235,7 +236,8 @@ impl Shard {
         self.settle(now, actions);
     }
 
-    /// The peer has closed the connection, or the socket has failed.
+    /// The peer has closed the connection, the socket has failed, or an administrator drops the
+    /// session.
     pub fn handle_closed(&mut self, now: Instant, conn: ConnId, actions: &mut Actions) {
         self.end_connection(now, conn, Ending::PeerGone, actions);
     }
@@ -253,17 +255,8 @@ impl Shard {
         actions: &mut Actions,
     ) {
         self.sessions.blame(conn, ending);
-        self.sessions.drop_connection(conn, turn!(self, now, actions));
+        self.sessions.abandon_connection(conn, turn!(self, now, actions));
         self.settle(now, actions);
-    }
-
-    /// The answer to [`crate::Action::Probe`]: the socket has moved bytes, so that the initiator
-    /// lives, however slowly it reads or sends.
-    pub fn handle_progress(&mut self, now: Instant, conn: ConnId) {
-        // The session may have ended since the shard asked.
-        if let Some(session) = self.sessions.session_mut(conn) {
-            session.ping.alive_at = now;
-        }
     }
 
     /// A backend operation has ended.
@@ -285,6 +278,19 @@ impl Shard {
     #[inline]
     pub fn handle_buffer_returned(&mut self, now: Instant, buf: BufId, actions: &mut Actions) {
         self.tasks.handle_buffer_returned(buf, turn!(self, now, actions));
+        self.settle(now, actions);
+    }
+
+    /// The answer to [`crate::Action::Probe`].
+    pub fn handle_progress(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        progress: Progress,
+        actions: &mut Actions,
+    ) {
+        let turn = turn!(self, now, actions);
+        stalls::handle_progress(conn, progress, &mut self.sessions, turn);
         self.settle(now, actions);
     }
 
@@ -335,8 +341,14 @@ impl Shard {
         conns.extend(self.sessions.conns());
         for conn in conns.drain(..) {
             self.sessions.check_deadlines(conn, turn);
+            let near = &mut Neighbours { sessions: &mut self.sessions, units: &mut self.units };
+            overdue::end_overdue(conn, &mut self.tasks, near, turn);
+            overdue::probe(conn, &self.tasks, &mut self.sessions, turn);
         }
         self.ticked = conns;
+        self.tasks.end_share_period();
+        let near = &mut Neighbours { sessions: &mut self.sessions, units: &mut self.units };
+        placing::refuse_overdue(&mut self.tasks, near, turn);
         self.settle(now, actions);
         if !self.is_idle() || self.sessions.registry.has_successors() {
             self.schedule_tick(now);
@@ -400,12 +412,15 @@ impl Shard {
         let near = &mut Neighbours { sessions, units };
         match wake {
             Wake::BufferFree => tasks.feed_hungry(near, turn),
-            Wake::EndSession(conn) => endings::end_session(conn, tasks, near, turn),
+            Wake::EndSession(conn, closing) => {
+                endings::end_session(conn, closing, tasks, near, turn);
+            }
             Wake::HomeReady(volume) => near.units.poll_home(volume, turn),
             Wake::JobDone { volume, number } => {
                 turn.post(turn.cores.home_of(volume), Note::Done { volume, number });
             }
             Wake::Note(note) => self.handle_note(now, self.cores.own, note, actions),
+            Wake::Placed { conn, placement } => near.sessions.place(conn, placement, turn),
             Wake::Quiet(then) => self.handle_then(now, then, actions),
             Wake::RangeFree(key) => tasks.handle_range_free(key, near, turn),
             Wake::TaskIsNext(key) => order::begin_dormant(tasks, key, near, turn),

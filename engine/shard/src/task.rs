@@ -19,6 +19,8 @@ pub(crate) mod data_out;
 pub(crate) mod lender;
 pub(crate) mod management;
 pub(crate) mod order;
+pub(crate) mod overdue;
+pub(crate) mod placing;
 pub(crate) mod respond;
 pub(crate) mod steps;
 pub(crate) mod tasks;
@@ -36,7 +38,8 @@ use crate::unit::medium::{Slot, Submitted};
 use burst::{Burst, Bursts};
 use data_out::DataOut;
 use iscsi::InitiatorTaskTag;
-use lender::Lender;
+use lender::{Lender, Waiting};
+use placing::Unplaced;
 use scsi::Sense;
 use units::{BufId, BufSlice, ConnId, Instant, Key, Lun, Mutant, Serial32, VolumeId, limits};
 use volume::{BlockRequest, ByteRange};
@@ -69,8 +72,10 @@ pub(crate) struct Task {
     /// Bytes of the range for which work has begun.
     pub(crate) cursor: u64,
     pub(crate) bursts: Bursts,
-    /// It waits for a buffer, in the lender's queue.
-    pub(crate) is_hungry: bool,
+    /// Where it waits for a buffer, in a queue of the lender.
+    pub(crate) waits_for_buffer: Option<Waiting>,
+    /// Data of the PDU that comes in, for which there was no buffer.
+    pub(crate) unplaced: Option<Unplaced>,
     /// It waits for a held range, in the queue of its unit's door.
     waits_for_range: bool,
     /// It waits for tasks before it ([`order`]).
@@ -210,7 +215,8 @@ impl Task {
             data_in: DataIn::default(),
             cursor: 0,
             bursts: Bursts::new(),
-            is_hungry: false,
+            waits_for_buffer: None,
+            unplaced: None,
             waits_for_range: false,
             is_dormant: false,
             is_in_order: false,
@@ -385,8 +391,8 @@ impl Task {
     #[inline]
     pub(crate) fn let_go(&mut self, reach: &mut Reach<'_, '_>) {
         assert!(self.phase == Phase::Finished && self.is_still(), "a task goes when it is quiet");
-        let holds = self.holds_range | self.waits_for_range | self.is_hungry | self.is_in_order;
-        if self.bursts.count() > 0 || holds {
+        let waits = self.waits_for_range | self.waits_for_buffer.is_some();
+        if self.bursts.count() > 0 || self.holds_range | waits | self.is_in_order {
             self.give_up(reach);
         }
     }
@@ -402,9 +408,7 @@ impl Task {
         {
             unit.medium.forget(reach.key);
         }
-        if self.is_hungry {
-            reach.lender.forget(reach.key);
-        }
+        self.stop_waiting_for_buffer(reach);
         // The session may be gone, and the order of its tasks with it.
         if self.is_in_order
             && let Some(session) = reach.session.as_deref_mut()
@@ -415,6 +419,22 @@ impl Task {
             if let Some(burst) = self.bursts.take(part) {
                 reach.give_back(burst);
             }
+        }
+    }
+
+    /// It asks for no buffer any more.
+    pub(crate) fn stop_waiting_for_buffer(&mut self, reach: &mut Reach<'_, '_>) {
+        if let Some(waiting) = self.waits_for_buffer.take() {
+            reach.lender.forget(reach.key, waiting, reach.turn);
+        }
+    }
+
+    /// The session that its buffers are lent to.
+    #[inline]
+    pub(crate) fn holder(&self) -> ConnId {
+        match self.conn {
+            Some(conn) => conn,
+            None => unreachable!("the end of a session aborts its tasks, which lend nothing then"),
         }
     }
 
@@ -434,7 +454,7 @@ impl Task {
             return;
         }
         assert!(!self.is_dormant || self.is_still(), "a dormant task does nothing: {self:?}");
-        let waits = self.is_hungry || self.waits_for_range || self.is_dormant;
+        let waits = self.waits_for_buffer.is_some() || self.waits_for_range || self.is_dormant;
         let is_on_its_way = waits || !self.is_still() || self.on_wire > 0;
         assert!(
             is_on_its_way || self.data_out.is_expected() || matches!(self.work, Work::Management),

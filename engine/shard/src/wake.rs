@@ -4,6 +4,7 @@
 //! (`Shard::settle`) routes wakes one by one until there is none, so no call recurses into another
 //! part, and a queue of any length needs the stack of one entry.
 
+use crate::action::{Closing, Placement};
 use crate::message::Note;
 use crate::task::waiting::Then;
 use std::collections::VecDeque;
@@ -15,13 +16,15 @@ pub(crate) enum Wake {
     /// A buffer came back to the pool while tasks wait for one.
     BufferFree,
     /// The connection's session ends: its tasks are aborted and its socket closed.
-    EndSession(ConnId),
+    EndSession(ConnId, Closing),
     /// The home of a logical unit may be able to start its next job.
     HomeReady(VolumeId),
     /// This core has carried out a job of a logical unit.
     JobDone { volume: VolumeId, number: u64 },
     /// The shard posted a note to itself.
     Note(Note),
+    /// Data that waited for a buffer has one, or is not wanted any more.
+    Placed { conn: ConnId, placement: Placement },
     /// Every task that this waited for is quiet.
     Quiet(Then),
     /// A held range was released that a task waited for.

@@ -77,6 +77,27 @@ pub const LOGIN_DATA_SEGMENT_LENGTH_MAX: u32 = 8192;
 /// bounded amount of memory.
 pub const BURST_LENGTH_MAX: u32 = 262_144;
 
+/// How long a session may bring no data although it was asked for some (R2T) or has announced some:
+/// then the tasks that wait for it fail. Linux fails a command itself after 30 s, and an initiator
+/// that sends 10 KB/s brings the longest PDU in 26 s.
+pub const DATA_OUT_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The same while a session without any buffer waits for one: longer than a network that recovers
+/// from lost packets needs.
+pub const DATA_OUT_TIME_MAX_WANTED: Duration = Duration::from_secs(5);
+
+/// How long data that nobody asked for may wait for a buffer, and all that its connection sends
+/// behind it: a disk that works returns one within milliseconds. Then the command is refused, so
+/// that requests to abort what hangs are heard long before Linux gives up on them (15 s).
+pub const PLACE_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Of the buffers of each size, a session that has returned none lately may hold one in so many: 4
+/// of 256 KiB and 64 of 4 KiB in the default pool. So 26 sessions that never return any leave more
+/// than a quarter of the large buffers to others, while one task can keep its four bursts at work.
+/// A session that returns buffers may hold half as many as it has returned in the last half second,
+/// which is no limit for one whose buffers come back within a quarter of a second.
+pub const FIRST_SHARE_PARTS: u32 = 32;
+
 /// R2Ts in flight per task that the target agrees to (MaxOutstandingR2T).
 pub const OUTSTANDING_R2T_MAX: u16 = 8;
 
@@ -174,6 +195,15 @@ pub const NOP_IN_ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// How long a send may make no progress before the connection is given up.
 pub const SEND_STALL_TIME_MAX: Duration = Duration::from_secs(90);
+
+/// The same while a session without any buffer waits for one. A session that moves a single byte in
+/// this time keeps its connection and its share.
+pub const STALL_TIME_MAX_WANTED: Duration = Duration::from_secs(10);
+
+/// How long what is queued on a connection may take to leave once its session has ended: a logout
+/// response or a Reject. A peer that reads takes milliseconds; the buffers of one that does not
+/// are wanted by others.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long a new login waits for the tasks of the session that it reinstates; then it is
 /// refused with "service unavailable" and may try again (RFC 7143 6.3.5).

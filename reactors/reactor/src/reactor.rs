@@ -25,7 +25,7 @@ use shard::{Actions, IoResult, Message, OpId, Shard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use units::{BufId, Instant, ReactorId, nanoseconds};
+use units::{BufId, ConnId, Instant, ReactorId, nanoseconds};
 use uring::{Completion, Driver, Wait, Waker};
 
 impl Bell for Waker {
@@ -78,6 +78,8 @@ pub(crate) struct Reactor {
     done: VecDeque<(OpId, IoResult)>,
     /// Buffers that go back to the shard.
     returned: VecDeque<BufId>,
+    /// Connections of which the shard wants to know whether they move bytes.
+    probes: VecDeque<ConnId>,
     completions: Vec<Completion>,
     /// What an operator is to be told.
     events: EventQueue,
@@ -131,6 +133,7 @@ impl Reactor {
             actions: Actions::with_capacity(1024),
             done: VecDeque::new(),
             returned: VecDeque::new(),
+            probes: VecDeque::new(),
             completions: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
             events: EventQueue::new(now),
             recorder: Recorder::new(),
@@ -161,6 +164,7 @@ impl Reactor {
         let mut worked = self.read_commands();
         worked |= self.read_mail();
         worked |= self.reap();
+        worked |= self.end_overdue_drains();
         worked |= self.listeners.retry(now, &mut self.buffers.ring);
         worked |= self.take_maps();
         worked |= self.retry_deferred();
@@ -217,9 +221,13 @@ impl Reactor {
 
     /// How long there is nothing to do unless something happens.
     fn sleep_time(&self, now: Instant) -> Duration {
-        let timers =
-            [self.shard.poll_timeout(), self.listeners.poll_timeout(), self.events.poll_timeout()];
-        timers.into_iter().flatten().map(|at| at.since(now)).fold(SLEEP_MAX, Duration::min)
+        let due = [
+            self.shard.poll_timeout(),
+            self.listeners.poll_timeout(),
+            self.streams.poll_timeout(),
+            self.events.poll_timeout(),
+        ];
+        due.into_iter().flatten().map(|at| at.since(now)).fold(SLEEP_MAX, Duration::min)
     }
 
     fn enter(&mut self, wait: Wait) {

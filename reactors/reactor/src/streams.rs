@@ -9,8 +9,9 @@
 use crate::buffers::{Buffers, Parcel};
 use crate::token::token_of;
 use shard::wire::{Meaning, Outbound};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use units::{BufSlice, Key, Slab, limits};
+use units::{BufSlice, Instant, Key, Slab, limits};
 use uring::{Errno, RecvBuffer, SocketId};
 
 /// All connections of a reactor.
@@ -21,6 +22,8 @@ pub(crate) struct Streams<L> {
     listed: Vec<Key>,
     /// The other list, empty: the two take turns, so that neither is allocated anew.
     unlisted: Vec<Key>,
+    /// Connections that drain, and when each has had its time; the oldest is first.
+    drains: VecDeque<(Instant, Key)>,
 }
 
 /// A socket, and what its bytes mean.
@@ -38,8 +41,6 @@ pub(crate) struct Stream {
     pub(crate) pending: Option<Pending>,
     pub(crate) out: Outbound<Parcel>,
     pub(crate) fate: Fate,
-    /// Bytes that its socket had moved when that was last looked at.
-    moved: Option<u64>,
     /// It is in the list of connections to look at.
     is_listed: bool,
 }
@@ -49,7 +50,7 @@ pub(crate) struct Stream {
 pub(crate) enum Fate {
     /// It stays open.
     Open,
-    /// What is queued leaves, then it is closed.
+    /// What is queued leaves, within a limited time; then it is closed.
     Draining,
     /// The ring closes it; completions may still come.
     Closed,
@@ -63,7 +64,7 @@ pub(crate) enum Pending {
     /// In a buffer of the ring, from this byte on.
     Buffer(RecvBuffer, usize),
     /// In memory of their own, from this byte on: they came from another reactor, or wait for a
-    /// peer that does not read.
+    /// peer that does not read, or for a buffer.
     Bytes(Vec<u8>, usize),
 }
 
@@ -98,6 +99,7 @@ impl<L> Streams<L> {
             table: Slab::new(limits::CONNECTIONS_PER_REACTOR_MAX),
             listed: Vec::new(),
             unlisted: Vec::new(),
+            drains: VecDeque::new(),
         }
     }
 
@@ -138,7 +140,6 @@ impl<L> Streams<L> {
             pending: None,
             out: Outbound::default(),
             fate: Fate::Open,
-            moved: None,
             is_listed: false,
         };
         match self.table.insert(Connection { stream, link }) {
@@ -287,6 +288,31 @@ impl<L> Streams<L> {
         Some(Departed { is_whole, meaning: stream.out.left() })
     }
 
+    /// What is queued on a connection leaves, then it is closed; it has
+    /// [`limits::DRAIN_TIME_MAX`] for that.
+    pub(crate) fn drain(&mut self, key: Key, now: Instant, buffers: &mut Buffers) {
+        self.drop_received(key, buffers);
+        if let Some(connection) = self.table.get_mut(key) {
+            connection.stream.fate = Fate::Draining;
+            // The time is the same for all, so they are overdue in this order.
+            self.drains.push_back((now.after(limits::DRAIN_TIME_MAX), key));
+        }
+        self.list(key);
+    }
+
+    /// The next connection that has drained for too long. It may have been closed since.
+    pub(crate) fn next_overdue(&mut self, now: Instant) -> Option<Key> {
+        if self.drains.front()?.0 > now {
+            return None;
+        }
+        self.drains.pop_front().map(|(_, key)| key)
+    }
+
+    /// When [`Self::next_overdue`] has something to say.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.drains.front().map(|&(at, _)| at)
+    }
+
     /// Drops what was received and not parsed.
     pub(crate) fn drop_received(&mut self, key: Key, buffers: &mut Buffers) {
         let pending = self.table.get_mut(key).and_then(|c| c.stream.pending.take());
@@ -316,14 +342,6 @@ impl Stream {
     fn is_behind(&self) -> bool {
         let copied: usize = self.out.waiting().map(Parcel::inline_bytes).sum();
         copied >= limits::SEND_QUEUE_COPIED_BYTES_MAX || self.out.backlog() >= PARCELS_MAX
-    }
-
-    /// Whether the socket has moved bytes, either way, since this was last asked; false the first
-    /// time. It costs a system call.
-    pub(crate) fn has_progress(&mut self, buffers: &Buffers) -> bool {
-        let moved = buffers.ring.bytes_moved(self.socket);
-        let before = std::mem::replace(&mut self.moved, moved);
-        before.is_some() && moved > before
     }
 
     /// Whether the next bytes of the peer are wanted and none are here.

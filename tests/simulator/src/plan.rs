@@ -261,6 +261,14 @@ impl Plan {
         if is_calm { Some(WAIT_NS_MAX) } else { None }
     }
 
+    /// Whether unsolicited data may wait for a buffer for seconds: a disk or a connection stops
+    /// with those that it has, or they are so few that they all wait for data behind it.
+    pub(crate) fn may_run_out_of_buffers(&self) -> bool {
+        let Faults { hang, stall, .. } = self.faults;
+        let count: u32 = self.classes.iter().map(|class| class.count).sum();
+        hang > 0 || stall > 0 || count < 16
+    }
+
     pub(crate) fn layout(&self) -> PoolLayout {
         PoolLayout::new(self.classes.clone())
     }

@@ -95,7 +95,9 @@ impl Incoming {
     pub(crate) const fn for_task(task: Key, part: Part, placement: Placement) -> Self {
         match placement {
             Placement::Engine => Self::Parameters { task, part },
-            Placement::Buffer(_) | Placement::Discard => Self::Task { task, part },
+            Placement::Buffer(_) | Placement::Discard | Placement::Wait => {
+                Self::Task { task, part }
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The ends of connections and sessions: deadlines, logout requests, and what a session leaves.
 
-use crate::action::Action;
+use crate::action::{Action, Closing};
 use crate::event::{Ending, Event, SessionChange, SessionEvent};
 use crate::message::{Job, Note};
 use crate::session::connection::{Connection, Phase};
@@ -65,7 +65,8 @@ impl Sessions {
         };
         if let Some(ending) = ends {
             self.blame(conn, ending);
-            self.drop_connection(conn, turn);
+            // Who does not answer in time may not read either.
+            self.abandon_connection(conn, turn);
         }
     }
 
@@ -145,6 +146,7 @@ const ASYNC_LOGOUT_SECONDS: u16 = {
 /// begins.
 pub(crate) fn end_session(
     conn: ConnId,
+    closing: Closing,
     tasks: &mut Tasks,
     neighbours: &mut Neighbours<'_>,
     turn: &mut Turn<'_>,
@@ -165,7 +167,7 @@ pub(crate) fn end_session(
     tasks.disown(&ends, neighbours, turn);
     debug_assert!(tasks.of_connection(conn).is_empty(), "no task names a session that is gone");
     session_over(&session, &ends, tasks, turn);
-    neighbours.sessions.remove(conn, turn.actions);
+    neighbours.sessions.remove(conn, closing, turn.actions);
     neighbours.sessions.report_load(turn);
 }
 

@@ -1,6 +1,6 @@
 //! PDUs in the full feature phase: which part of the shard each is for.
 
-use crate::action::Placement;
+use crate::action::{Closing, Placement};
 use crate::event::Ending;
 use crate::session::connection::{Connection, Incoming, Inlet};
 use crate::session::sessions::Sessions;
@@ -300,7 +300,7 @@ pub(crate) fn answer_logout(
     session.retire(request.immediate);
     send_logout_response(session, request, LogoutOutcome::Closed, turn);
     // Not all initiators are silent behind their logout request.
-    turn.wake(Wake::EndSession(conn));
+    turn.wake(Wake::EndSession(conn, Closing::Drain));
 }
 
 fn send_logout_response(

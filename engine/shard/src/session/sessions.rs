@@ -1,7 +1,7 @@
 //! The connections of one core with their sessions, the catalog that they see, and the record of
 //! who is logged in where.
 
-use crate::action::{Action, Actions};
+use crate::action::{Action, Actions, Closing, Placement};
 use crate::event::Ending;
 use crate::session::Purpose;
 use crate::session::Session;
@@ -162,8 +162,18 @@ impl Sessions {
         Some((connection, view, &mut self.entropy))
     }
 
-    /// Ends a connection, whatever phase it is in; one with a session ends as a wake.
+    /// Ends a connection after what is queued has left, whatever phase it is in.
     pub(crate) fn drop_connection(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
+        self.end_connection(conn, Closing::Drain, turn);
+    }
+
+    /// Ends a connection at once: nothing that is queued on it matters any more.
+    pub(crate) fn abandon_connection(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
+        self.end_connection(conn, Closing::Abandon, turn);
+    }
+
+    /// A connection with a session ends as a wake.
+    fn end_connection(&mut self, conn: ConnId, closing: Closing, turn: &mut Turn<'_>) {
         // It may have ended with the PDU before.
         let Some(connection) = self.connections.get(conn.0) else { return };
         match &connection.phase {
@@ -171,22 +181,34 @@ impl Sessions {
                 let address = connection.peer.ip();
                 endings::report_refusal(connection, turn);
                 self.login_over(address);
-                self.remove(conn, turn.actions);
+                self.remove(conn, closing, turn.actions);
             }
-            Phase::FullFeature(_) => turn.wake(Wake::EndSession(conn)),
-            Phase::LoggedOut => self.remove(conn, turn.actions),
+            Phase::FullFeature(_) => turn.wake(Wake::EndSession(conn, closing)),
+            Phase::LoggedOut => self.remove(conn, closing, turn.actions),
+        }
+    }
+
+    /// Handles [`Wake::Placed`]: the data segment of a connection goes there.
+    pub(crate) fn place(&mut self, conn: ConnId, placement: Placement, turn: &mut Turn<'_>) {
+        // Its session may have ended in the same call.
+        if let Some(connection) = self.get_mut(conn) {
+            debug_assert!(connection.filling.is_none(), "its data waited");
+            if let Placement::Buffer(slice) = placement {
+                connection.filling = Some(slice.buf);
+            }
+            turn.push(Action::Place { conn, placement });
         }
     }
 
     /// Forgets a connection; the reactor closes it.
-    pub(crate) fn remove(&mut self, conn: ConnId, actions: &mut Actions) {
+    pub(crate) fn remove(&mut self, conn: ConnId, closing: Closing, actions: &mut Actions) {
         let removed = self.connections.remove(conn.0);
         assert!(removed.is_some(), "a connection is removed once");
         assert!(
             removed.is_some_and(|connection| connection.filling.is_none()),
             "the buffer that a connection fills goes back before it"
         );
-        actions.push(Action::Close(conn));
+        actions.push(Action::Close { conn, closing });
     }
 
     /// Forgets a connection that goes to another core.
@@ -210,7 +232,7 @@ impl Sessions {
         let Some(nexus) = session.nexus() else { return };
         if self.registry.take_doomed(nexus, session.tsih) {
             self.blame(conn, Ending::Reinstated);
-            turn.wake(Wake::EndSession(conn));
+            turn.wake(Wake::EndSession(conn, Closing::Abandon));
         }
     }
 
@@ -244,7 +266,7 @@ impl Sessions {
         match found {
             Some(conn) => {
                 self.blame(conn, Ending::Reinstated);
-                turn.wake(Wake::EndSession(conn));
+                turn.wake(Wake::EndSession(conn, Closing::Abandon));
             }
             None => self.registry.doom(nexus, tsih),
         }

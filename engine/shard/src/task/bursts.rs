@@ -65,8 +65,8 @@ pub(crate) fn resume(task: &mut Task, reach: &mut Reach<'_, '_>) {
 
 /// Notes that the task waits for a buffer of at least `bytes`.
 pub(crate) fn wait_for_buffer(task: &mut Task, bytes: u32, reach: &mut Reach<'_, '_>) {
-    if !std::mem::replace(&mut task.is_hungry, true) {
-        reach.lender.wait(reach.key, bytes);
+    if task.waits_for_buffer.is_none() {
+        task.waits_for_buffer = Some(reach.lender.wait(reach.key, task.holder(), bytes));
     }
 }
 
@@ -195,7 +195,7 @@ fn read_one(task: &mut Task, total: u32, reach: &mut Reach<'_, '_>) -> bool {
     let offset = task.range.offset + task.cursor;
     let disk_len = chunk_bytes(task.range.len - task.cursor);
     let len = chunk_bytes(left).min(disk_len);
-    let Some(buf) = reach.lender.lend(disk_len) else {
+    let Some(buf) = reach.lender.lend(disk_len, task.holder()) else {
         wait_for_buffer(task, disk_len, reach);
         return false;
     };

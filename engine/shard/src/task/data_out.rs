@@ -1,20 +1,19 @@
 //! Data from the initiator: immediate data, unsolicited Data-Out, and R2T (RFC 7143 4.2.5).
 //!
 //! A buffer is lent before data is asked for, so that solicited data always has a place. Data
-//! that nobody asked for may find the pool empty: then the task ends with TASK SET FULL.
+//! that nobody asked for may find the pool empty: then its PDU waits ([`super::placing`]).
 
 use crate::action::Placement;
 use crate::session::{Session, Stamp};
-use crate::task::burst::{Burst, Step};
 use crate::task::bursts;
-use crate::task::steps::CHUNK;
+use crate::task::placing::{open_burst, place};
 use crate::task::work::{DataOutUse, Work};
 use crate::task::{Fault, Phase, Reach, Task};
 use iscsi::pdu::{DataOut as DataOutPdu, ReadyToTransfer, ScsiCommand};
 use iscsi::{Parameters, TargetTransferTag};
 use scsi::Sense;
 use smallvec::SmallVec;
-use units::{BufSlice, Mutant, Serial32, limits};
+use units::{Instant, Serial32, limits};
 
 /// Data on its way from the initiator.
 #[derive(Debug, Default)]
@@ -25,6 +24,8 @@ pub(crate) struct DataOut {
     pub(crate) received: u32,
     /// Up to here data was asked for, or is sent unasked.
     pub(crate) requested: u32,
+    /// Bytes of immediate data that are a burst of their own; 0 where they are not.
+    pub(super) immediate_burst: u32,
     /// The unsolicited sequence, until its F bit.
     pub(crate) unsolicited: Option<Sequence>,
     /// R2Ts that are not yet served, oldest first.
@@ -33,6 +34,8 @@ pub(crate) struct DataOut {
     pub(crate) r2t_sn: u32,
     /// A PDU for the task has begun and not ended.
     is_in_pdu: bool,
+    /// When data was asked for, or announced, the last time.
+    asked_at: Instant,
 }
 
 /// A sequence of Data-Out PDUs (RFC 7143 4.2.5.2): its data comes in order.
@@ -42,7 +45,7 @@ pub(crate) struct Sequence {
     /// Buffer Offset of the next PDU.
     next: u32,
     /// The end of the data asked for.
-    end: u32,
+    pub(super) end: u32,
     /// DataSN of the next PDU.
     data_sn: u32,
 }
@@ -87,6 +90,23 @@ impl DataOut {
             || self.received < self.requested.min(self.total)
     }
 
+    /// Whether a PDU for the task has begun and not ended.
+    pub(crate) const fn is_in_pdu(&self) -> bool {
+        self.is_in_pdu
+    }
+
+    /// When the data was asked for that is still to come, if some is.
+    pub(crate) fn asked_at(&self) -> Option<Instant> {
+        let waits = self.unsolicited.is_some() || !self.solicited.is_empty();
+        waits.then_some(self.asked_at)
+    }
+
+    /// What is still to come is not waited for any more.
+    pub(crate) fn stop_waiting(&mut self) {
+        self.unsolicited = None;
+        self.solicited.clear();
+    }
+
     /// Asserts that the counts of bytes agree: for debug builds and tests.
     pub(crate) fn self_check(&self) {
         assert!(
@@ -123,7 +143,7 @@ pub(crate) fn expect(
     if matches!(task.work, Work::Read) && command.data_segment_length == 0 && command.is_final {
         return Placement::Discard;
     }
-    let Some(session) = reach.session.as_deref() else {
+    let Some(session) = reach.session.as_deref_mut() else {
         unreachable!("a command comes in a session")
     };
     let block = reach.unit.as_deref().map_or(1, |u| u.geometry.block_size.bytes());
@@ -136,6 +156,8 @@ pub(crate) fn expect(
     task.data_out.total = total;
     task.data_out.requested = immediate_len.min(total);
     if !command.is_final {
+        session.data_heard_at.get_or_insert(reach.turn.now);
+        task.data_out.asked_at = reach.turn.now;
         task.data_out.requested = unasked_max.min(total);
         task.data_out.unsolicited = Some(Sequence {
             tag: TargetTransferTag::RESERVED,
@@ -144,84 +166,13 @@ pub(crate) fn expect(
             data_sn: 0,
         });
     }
+    if command.is_final && immediate_len < total && task.work.streams() {
+        task.data_out.immediate_burst = immediate_len.next_multiple_of(WHOLE_BYTES).min(total);
+    }
     if let Some(sense) = violation.or(shortage) {
         task.fail(Fault::Check(sense));
     }
     if immediate_len == 0 { Placement::Discard } else { place(task, 0, immediate_len, reach) }
-}
-
-/// Where `len` bytes of data at `offset` of a task go.
-fn place(task: &mut Task, offset: u32, len: u32, reach: &mut Reach<'_, '_>) -> Placement {
-    if task.fault.is_some() || task.aborted || offset >= task.data_out.total {
-        return Placement::Discard;
-    }
-    if matches!(task.work, Work::Parameters { .. }) {
-        return Placement::Engine;
-    }
-    let end = offset % limits::BURST_LENGTH_MAX + len;
-    if task.burst_at(offset).is_none() && !open_burst(task, offset, end, reach) {
-        task.fail(Fault::TaskSetFull);
-        return Placement::Discard;
-    }
-    let Some(burst) = task.burst_at(offset) else { unreachable!("a burst was opened for it") };
-    let mut start = offset - burst.offset;
-    if Mutant::DataOutOffsetIgnored.is_active() {
-        start = 0;
-    }
-    let slice = BufSlice { buf: burst.buf, offset: start, len };
-    debug_assert!(reach.lender.has_room(slice.buf, start + len), "{slice:?} leaves its buffer");
-    Placement::Buffer(slice)
-}
-
-/// Lends a buffer for the burst of a task's data that begins at or covers `offset`, with room for
-/// `end` bytes, and with it all that the work on the burst needs besides. False where there is
-/// none, or the task has enough bursts under way.
-fn open_burst(task: &mut Task, offset: u32, end: u32, reach: &mut Reach<'_, '_>) -> bool {
-    let Some(part) = task.free_part() else { return false };
-    let start = offset - offset % limits::BURST_LENGTH_MAX;
-    debug_assert!(offset < task.data_out.total, "no burst lies behind the data of use");
-    let len = (task.data_out.total - start).min(limits::BURST_LENGTH_MAX);
-    // Unasked data may be more than the command takes; the rest of it is not used, but it
-    // needs a place.
-    let unasked = task.data_out.unsolicited.map_or(0, |s| s.end);
-    let room = len.max(unasked.saturating_sub(start)).max(end).min(limits::BURST_LENGTH_MAX);
-    let burst = |buf, second, len, offset| Burst {
-        buf,
-        second,
-        offset,
-        len,
-        received: 0,
-        step: Step::Collect,
-    };
-    if task.is_dormant && !has_spare(task, room, len, reach) {
-        return false;
-    }
-    if task.work.needs_one_buffer() {
-        let Some(buf) = reach.lender.lend(room) else { return false };
-        task.bursts.put(part, burst(buf, None, len, start));
-        return true;
-    }
-    let [second, chunk, chunk_second] = task.work.further_buffers(len, task.range.len);
-    let Some([buf, second, chunk_buf, chunk_second]) =
-        reach.lender.lend_all([Some(room), second, chunk, chunk_second])
-    else {
-        return false;
-    };
-    let Some(buf) = buf else { unreachable!("a burst was asked for") };
-    task.bursts.put(part, burst(buf, second, len, start));
-    if let (Some(buf), Some(len)) = (chunk_buf, chunk) {
-        task.bursts.put(CHUNK, burst(buf, chunk_second, len, 0));
-    }
-    true
-}
-
-/// Whether a dormant task may have its buffers: it holds them until tasks have ended that may wait
-/// for buffers themselves. If dormant tasks could have all, nobody would go on.
-#[cold]
-fn has_spare(task: &Task, room: u32, len: u32, reach: &Reach<'_, '_>) -> bool {
-    let further = task.work.further_buffers(len, task.range.len);
-    let mut lengths = further.into_iter().flatten().chain([room]);
-    lengths.all(|bytes| reach.lender.has_spare(bytes))
 }
 
 /// A part of a parameter list.
@@ -335,14 +286,15 @@ pub(crate) fn solicit(task: &mut Task, reach: &mut Reach<'_, '_>) {
         };
         let len = (end - offset).min(session.parameters.max_burst_length);
         let Some(session) = reach.session.as_deref_mut() else { return };
+        session.data_heard_at.get_or_insert(reach.turn.now);
+        task.data_out.asked_at = reach.turn.now;
         send_r2t(task, len, session, reach.turn);
     }
 }
 
 /// The largest buffer that the burst at `offset` of the data needs.
 fn buffer_wanted(task: &Task, offset: u32) -> u32 {
-    let start = offset - offset % limits::BURST_LENGTH_MAX;
-    let len = task.data_out.total.saturating_sub(start).min(limits::BURST_LENGTH_MAX);
+    let len = task.data_out.total.saturating_sub(offset).min(limits::BURST_LENGTH_MAX);
     let further = task.work.further_buffers(len, task.range.len);
     further.into_iter().flatten().fold(len, u32::max)
 }
@@ -392,6 +344,10 @@ fn useful_bytes(task: &Task, block: u32) -> (u32, Option<Sense>) {
 
 /// The initiator sends less than the command can use.
 const UNUSABLE_LENGTH: Option<Sense> = Some(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT);
+
+/// What is written for itself is a multiple of this: the blocks of a disk, which would otherwise
+/// have to be read first.
+const WHOLE_BYTES: u32 = 4096;
 
 /// What is wrong with the data that a command brings or announces (RFC 7143 11.3.4, 11.4.7.2).
 fn unsolicited_violation(command: &ScsiCommand, parameters: &Parameters) -> Option<Sense> {

@@ -9,6 +9,7 @@ use crate::task::admission::{self, Admitted};
 use crate::task::completion::operation_ended;
 use crate::task::data_out::{self, Part, Stray};
 use crate::task::lender::Lender;
+use crate::task::placing;
 use crate::task::respond;
 use crate::task::waiting::Wait;
 use crate::task::work::{Planned, Work};
@@ -219,6 +220,9 @@ impl Tasks {
         turn: &mut Turn<'_>,
     ) -> Result<Placement, Stray> {
         let Inlet { session, incoming } = inlet;
+        if let Some(heard) = &mut session.data_heard_at {
+            *heard = turn.now;
+        }
         // Data of a task that has ended meanwhile is dropped without a word.
         let Some(key) = session.tags.find(pdu.initiator_task_tag) else {
             return Ok(Placement::Discard);
@@ -301,26 +305,31 @@ impl Tasks {
         }
     }
 
-    /// Handles [`Wake::BufferFree`]: the tasks that wait longest go on. Large needs come first,
-    /// because small ones are met by all buffers.
+    /// Handles [`Wake::BufferFree`]: tasks that wait for a buffer go on, in the order that the
+    /// lender says. Large needs come first, because small ones are met by all buffers.
     pub(crate) fn feed_hungry(&mut self, neighbours: &mut Neighbours<'_>, turn: &mut Turn<'_>) {
+        self.lender.begin_serving();
+        placing::serve_waiting(self, neighbours, turn);
         for class in (0..self.lender.classes()).rev() {
             while let Some(key) = self.lender.next_hungry(class) {
                 let Some(task) = self.table.get_mut(key) else {
                     unreachable!("a task that ends leaves the lender's queue")
                 };
-                task.is_hungry = false;
+                task.waits_for_buffer = None;
                 let lent = self.lender.lent_count();
                 self.resume(key, neighbours, turn);
-                if self.table.get(key).is_some_and(|t| t.is_hungry) {
-                    // It has not got all that it could use; nobody overtakes it.
-                    self.lender.keep_place(key);
-                    if self.lender.lent_count() <= lent {
-                        break;
-                    }
+                if let Some(waiting) = self.table.get(key).and_then(|t| t.waits_for_buffer) {
+                    let got_some = self.lender.lent_count() > lent;
+                    self.lender.keep_place(waiting, got_some);
                 }
+                self.lender.end_serving();
             }
         }
+    }
+
+    /// A period of the sessions' shares ends.
+    pub(crate) fn end_share_period(&mut self) {
+        self.lender.end_period();
     }
 
     /// Handles [`Note::Answer`]: a job that the task asked for has ended.
@@ -418,11 +427,15 @@ impl Tasks {
     /// debug builds and tests.
     pub(crate) fn self_check(&self, sessions: &Sessions, units: &Units) {
         self.lender.self_check();
-        let mut buffers = 0;
+        let (mut buffers, mut waiting, mut unplaced) = (0, 0, 0);
         for (key, task) in self.table.iter() {
             task.self_check();
             buffers += task.bursts.count();
-            assert_eq!(task.is_hungry, self.lender.is_waiting(key), "a queue and its task differ");
+            let waits = task.waits_for_buffer;
+            let is_known = waits.is_none_or(|waiting| self.lender.is_waiting(key, waiting));
+            assert!(is_known, "a queue and its task differ");
+            waiting += usize::from(waits.is_some());
+            unplaced += usize::from(task.unplaced.is_some());
             let door = task.volume.and_then(|volume| units.get(volume));
             assert!(
                 !task.waits_for_range() || door.is_some_and(|unit| unit.medium.has_waiter(key)),
@@ -441,6 +454,8 @@ impl Tasks {
             }
         }
         assert!(buffers <= self.lender.lent_count(), "every burst has a lent buffer");
+        assert_eq!(waiting, self.lender.waiting_count(), "a queue and its tasks differ");
+        assert_eq!(unplaced, self.lender.waiting_for_place(), "data that waits is counted");
     }
 
     /// How many tasks there are.
@@ -457,6 +472,9 @@ fn abort_one(task: &mut Task, reach: &mut Reach<'_, '_>) {
     task.aborted = true;
     task.phase = Phase::Finished;
     task.untag(reach);
+    // It may live on until its operations end.
+    task.stop_waiting_for_buffer(reach);
+    placing::drop_waiting(task, reach);
     if let Some(volume) = task.volume
         && task.has_job()
     {

@@ -1,7 +1,8 @@
 //! The pool: who holds how much of it, and that nobody waits for ever.
 
-use super::initiator::{Initiator, Order, UNASKED, read_10, write_10};
+use super::initiator::{Initiator, Order, UNASKED, read_10};
 use super::world::World;
+use crate::Closing;
 use units::SizeClass;
 
 fn two_buffers() -> World {
@@ -14,25 +15,12 @@ fn reads_that_find_no_buffer_are_served_in_their_turn() {
     let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
     world.backend_is_held = true;
     let tags: Vec<u32> = (0..6).map(|n| initiator.start(&mut world, read_10(n, 1))).collect();
-    assert_eq!(world.operations(), 2);
+    // The other buffer is for a session that has none.
+    assert_eq!(world.operations(), 1);
     world.release_backend();
     let answer = initiator.answer(&mut world);
     let answered: Vec<u32> = answer.sent.iter().map(|s| s.word(16)).collect();
     assert_eq!(answered, tags);
-    world.assert_at_rest();
-}
-
-#[test]
-fn data_that_nobody_asked_for_and_that_finds_no_buffer_is_refused() {
-    let mut world = two_buffers();
-    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
-    world.backend_is_held = true;
-    for lba in 0..3 {
-        initiator.start(&mut world, write_10(lba, 1).with(&[1; 512]));
-    }
-    // TASK SET FULL (SAM-5).
-    assert_eq!(initiator.answer(&mut world).status(), 0x28);
-    world.release_backend();
     world.assert_at_rest();
 }
 
@@ -187,4 +175,32 @@ fn a_task_may_come_to_need_a_smaller_buffer_while_it_waits() {
     world.release_wire();
     assert_eq!(initiator.answer(&mut world).data().len(), 1538 * 512);
     world.assert_at_rest();
+}
+
+/// What was queued for a session that was dropped waited for its peer, with all of its buffers.
+#[test]
+fn a_session_that_is_dropped_or_displaced_is_abandoned_with_what_is_queued_for_it() {
+    for displaced in [false, true] {
+        let mut world = World::with_pool(1, vec![SizeClass { bytes: 262_144, count: 32 }]);
+        let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+        world.wire_is_held = true;
+        initiator.start(&mut world, read_10(0, 8192));
+        assert_eq!(world.shard(0).buffers_in_use(), 4);
+        if displaced {
+            Initiator::knock(&mut world, 0, "a", UNASKED).admitted(&mut world);
+        } else {
+            world.lose(initiator.place);
+        }
+        assert_eq!(world.closings, [Closing::Abandon]);
+        assert_eq!(world.shard(0).buffers_in_use(), 0);
+        world.assert_at_rest();
+    }
+}
+
+#[test]
+fn a_logout_response_leaves_before_its_connection_is_closed() {
+    let mut world = World::new(1);
+    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    initiator.log_out(&mut world);
+    assert_eq!(world.closings, [Closing::Drain]);
 }

@@ -104,11 +104,12 @@ impl Run {
 
     fn pdu(&mut self, session: usize, pdu: &Pdu, whole: bool) {
         let Some(peer) = self.peer(session) else { return };
-        if peer.open.is_some() {
+        let place = peer.place;
+        if peer.open.is_some() || self.world.is_waiting(place) {
             return;
         }
+        let Some(peer) = self.peer(session) else { return };
         let (header, len) = peer.header(pdu);
-        let place = peer.place;
         let placement = self.world.receive_header(place, header);
         if let Some(peer) = &mut self.peers[session] {
             peer.open = Some((placement, len));
@@ -128,11 +129,12 @@ impl Run {
 
     fn serve(&mut self, session: usize) {
         let Some(peer) = self.peer(session) else { return };
-        if peer.open.is_some() || peer.r2ts.is_empty() {
+        let place = peer.place;
+        if peer.open.is_some() || peer.r2ts.is_empty() || self.world.is_waiting(place) {
             return;
         }
+        let Some(peer) = self.peer(session) else { return };
         let (tag, transfer, offset, len) = peer.r2ts.remove(0);
-        let place = peer.place;
         let data = vec![0x5a; len as usize];
         let part = super::initiator::Part { offset, data_sn: 0, is_final: true, data: &data };
         let header = super::initiator::Initiator::data_out_header(tag, transfer, &part);
@@ -177,7 +179,13 @@ impl Run {
         self.world.release_wire();
         for session in 0..SESSIONS {
             self.rest(session, true);
-            while self.peer(session).is_some_and(|peer| !peer.r2ts.is_empty()) {
+            while let Some(place) =
+                self.peer(session).filter(|p| !p.r2ts.is_empty()).map(|p| p.place)
+            {
+                if self.world.is_waiting(place) {
+                    // Its data waits for a buffer that only later data would free.
+                    self.world.pass(units::limits::PLACE_TIME_MAX);
+                }
                 self.serve(session);
             }
         }

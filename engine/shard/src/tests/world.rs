@@ -4,7 +4,8 @@
 //! go on when it likes.
 
 use crate::{
-    Action, Actions, IoResult, Message, OpId, Placement, SendData, SessionCaps, Shard, ShardOptions,
+    Action, Actions, Closing, IoResult, Message, OpId, Placement, Progress, SendData, SessionCaps,
+    Shard, ShardOptions,
 };
 use iscsi::Bhs;
 use std::collections::{BTreeMap, VecDeque};
@@ -50,14 +51,27 @@ struct Begun {
     action: Action,
 }
 
+/// What comes on a connection while the data of a PDU waits for its place.
+#[derive(Default)]
+struct Queued {
+    /// The data, once the test has sent it, and whether its digest is right.
+    data: Option<(Vec<u8>, bool)>,
+    /// Where it goes, once the shard knows.
+    placement: Option<Placement>,
+    /// Whole PDUs behind it.
+    behind: VecDeque<([u8; 48], Vec<u8>)>,
+}
+
 /// One core.
 struct Core {
     shard: Shard,
     actions: Actions,
     buffers: Vec<Vec<u8>>,
     begun: VecDeque<Begun>,
-    /// Buffers whose bytes are still on the wire.
-    on_wire: VecDeque<BufId>,
+    /// Buffers whose bytes are still on the wire of a connection.
+    on_wire: VecDeque<(ConnId, BufId)>,
+    /// Buffers that a connection which was abandoned has let go of.
+    freed: Vec<BufId>,
 }
 
 pub(super) struct World {
@@ -72,6 +86,12 @@ pub(super) struct World {
     pub(super) events: Vec<crate::Event>,
     moved: BTreeMap<(usize, Key), Place>,
     closed: Vec<Place>,
+    /// PDUs of connections that wait for a place of their data.
+    waiting: BTreeMap<(usize, Key), Queued>,
+    /// How connections were closed, in the order of `closed`.
+    pub(super) closings: Vec<Closing>,
+    /// What has moved on each wire.
+    pub(super) moved_bytes: u64,
     pub(super) backend_is_held: bool,
     pub(super) wire_is_held: bool,
     pub(super) mail_is_held: bool,
@@ -149,6 +169,7 @@ impl World {
                 buffers,
                 begun: VecDeque::new(),
                 on_wire: VecDeque::new(),
+                freed: Vec::new(),
             }
         };
         Self {
@@ -161,6 +182,9 @@ impl World {
             events: Vec::new(),
             moved: BTreeMap::new(),
             closed: Vec::new(),
+            waiting: BTreeMap::new(),
+            closings: Vec::new(),
+            moved_bytes: 0,
             backend_is_held: false,
             wire_is_held: false,
             mail_is_held: false,
@@ -197,8 +221,18 @@ impl World {
 
     /// One whole PDU comes in.
     pub(super) fn receive(&mut self, place: Place, header: [u8; 48], data: &[u8]) {
+        let (core, conn) = self.locate(place);
+        if let Some(queued) = self.waiting.get_mut(&(core, conn.0)) {
+            return queued.behind.push_back((header, data.to_vec()));
+        }
         let placement = self.receive_header(place, header);
         self.receive_data(place, placement, data, true);
+    }
+
+    /// Whether the data of a PDU waits for its place.
+    pub(super) fn is_waiting(&self, place: Place) -> bool {
+        let (core, conn) = self.locate(place);
+        self.waiting.contains_key(&(core, conn.0))
     }
 
     /// The header of a PDU comes in, its data segment is still on its way.
@@ -206,6 +240,9 @@ impl World {
         let (core, conn) = self.locate(place);
         let Core { shard, actions, .. } = &mut self.cores[core];
         let placement = shard.handle_header(self.now, conn, &Bhs::new(header), actions);
+        if placement == Placement::Wait {
+            self.waiting.insert((core, conn.0), Queued::default());
+        }
         self.run();
         placement
     }
@@ -219,8 +256,15 @@ impl World {
         digest_ok: bool,
     ) {
         let (core, conn) = self.locate(place);
+        if placement == Placement::Wait {
+            // The connection may have been closed.
+            let Some(queued) = self.waiting.get_mut(&(core, conn.0)) else { return };
+            queued.data = Some((data.to_vec(), digest_ok));
+            return self.run();
+        }
         let Core { shard, actions, buffers, .. } = &mut self.cores[core];
         match placement {
+            Placement::Wait => unreachable!("it is kept above"),
             Placement::Buffer(slice) => {
                 assert_eq!(slice.len as usize, data.len(), "a slice is as long as the segment");
                 bytes_of(buffers, slice).copy_from_slice(data);
@@ -302,7 +346,7 @@ impl World {
 
     /// The peer takes one more PDU that carries a buffer.
     pub(super) fn take_one_off_wire(&mut self, core: usize) {
-        let Some(buf) = self.cores[core].on_wire.pop_front() else { return };
+        let Some((_, buf)) = self.cores[core].on_wire.pop_front() else { return };
         let Core { shard, actions, .. } = &mut self.cores[core];
         shard.handle_buffer_returned(self.now, buf, actions);
         self.run();
@@ -366,9 +410,10 @@ impl World {
                     shard.handle_io(self.now, begun.op, result, actions);
                     idle = false;
                 }
-                if !self.wire_is_held
-                    && let Some(buf) = self.cores[core].on_wire.pop_front()
-                {
+                let wire = &mut self.cores[core].on_wire;
+                let taken = if self.wire_is_held { None } else { wire.pop_front() };
+                let left = taken.map(|(_, buf)| buf);
+                if let Some(buf) = self.cores[core].freed.pop().or(left) {
                     let Core { shard, actions, .. } = &mut self.cores[core];
                     shard.handle_buffer_returned(self.now, buf, actions);
                     idle = false;
@@ -380,10 +425,29 @@ impl World {
                 self.deliver(letter);
                 idle = false;
             }
+            idle &= !self.go_on();
             if idle {
                 return;
             }
         }
+    }
+
+    /// Goes on with a connection whose data has come and has a place by now.
+    fn go_on(&mut self) -> bool {
+        let mut list = self.waiting.iter();
+        let found = list.find(|(_, q)| q.data.is_some() && q.placement.is_some());
+        let Some((&(core, key), _)) = found else { return false };
+        let Some(Queued { data: Some((data, digest_ok)), placement: Some(placement), behind }) =
+            self.waiting.remove(&(core, key))
+        else {
+            unreachable!("it has just been found")
+        };
+        let place = (core, ConnId(key));
+        self.receive_data(place, placement, &data, digest_ok);
+        for (header, data) in behind {
+            self.receive(place, header, &data);
+        }
+        true
     }
 
     fn deliver(&mut self, (from, to, message): (usize, usize, Message)) {
@@ -394,16 +458,32 @@ impl World {
 
     fn carry(&mut self, core: usize, action: Action) {
         match action {
-            Action::Close(conn) => self.closed.push((core, conn)),
+            Action::Close { conn, closing } => {
+                self.closed.push((core, conn));
+                self.closings.push(closing);
+                self.waiting.remove(&(core, conn.0));
+                if closing == Closing::Abandon {
+                    let Core { on_wire, freed, .. } = &mut self.cores[core];
+                    freed.extend(on_wire.iter().filter(|w| w.0 == conn).map(|w| w.1));
+                    on_wire.retain(|w| w.0 != conn);
+                }
+            }
             Action::EnterFullFeaturePhase { .. } => {}
             Action::HandOver { conn, to, state } => self.hand_over((core, conn), to, *state),
             Action::Post { to, message } => {
                 self.mail.push_back((core, usize::from(to.0), *message));
             }
+            Action::Place { conn, placement } => {
+                let queued = self.waiting.get_mut(&(core, conn.0));
+                queued.expect("only data that waits is placed").placement = Some(placement);
+            }
+            // What is on the wire does not move before the test takes it off, or says so.
             Action::Probe(conn) => {
-                if self.sockets_move {
-                    self.cores[core].shard.handle_progress(self.now, conn);
-                }
+                self.moved_bytes += u64::from(self.sockets_move);
+                let Core { shard, actions, on_wire, .. } = &mut self.cores[core];
+                let is_due = on_wire.iter().any(|w| w.0 == conn);
+                let progress = Progress { bytes: self.moved_bytes, is_due };
+                shard.handle_progress(self.now, conn, progress, actions);
             }
             Action::Replicate { block, into } => {
                 let buffers = &mut self.cores[core].buffers;
@@ -411,8 +491,8 @@ impl World {
                 let filled = bytes_of(buffers, into);
                 filled.chunks_mut(block.len()).for_each(|c| c.copy_from_slice(&block));
             }
-            Action::Return { buf, .. } => self.cores[core].on_wire.push_back(buf),
             Action::Report(event) => self.events.push(event),
+            Action::Return { conn, buf } => self.cores[core].on_wire.push_back((conn, buf)),
             Action::Send { conn, header, data, sample } => {
                 self.samples.extend(sample);
                 self.send((core, conn), header, data);
@@ -443,7 +523,7 @@ impl World {
             SendData::Bytes(bytes) => bytes,
             SendData::Buffer { slice, last } => {
                 if last {
-                    self.cores[core].on_wire.push_back(slice.buf);
+                    self.cores[core].on_wire.push_back((conn, slice.buf));
                 }
                 bytes_of(&mut self.cores[core].buffers, slice).to_vec()
             }
@@ -465,9 +545,10 @@ impl World {
             Action::Io { volume, request, .. } => {
                 perform(buffers, &mut self.disks, volume, request)
             }
-            Action::Close(_)
+            Action::Close { .. }
             | Action::EnterFullFeaturePhase { .. }
             | Action::HandOver { .. }
+            | Action::Place { .. }
             | Action::Post { .. }
             | Action::Probe(_)
             | Action::Replicate { .. }

@@ -56,6 +56,21 @@ impl Inbound {
         }
     }
 
+    /// Whether the shard does not know yet where the segment goes. Then nothing more of the
+    /// connection is looked at.
+    #[inline]
+    pub const fn is_waiting(&self) -> bool {
+        matches!(self.placement, Placement::Wait)
+    }
+
+    /// Whether a part of the segment that a buffer waits for is still to come.
+    pub const fn is_filling(&self) -> bool {
+        match self.placement {
+            Placement::Buffer(slice) => self.filled < slice.len,
+            Placement::Discard | Placement::Engine | Placement::Wait => false,
+        }
+    }
+
     /// The PDU has ended, or nothing more of it is wanted.
     #[inline]
     pub const fn end(&mut self) {
@@ -69,6 +84,10 @@ impl Inbound {
         let slice = match self.placement {
             Placement::Discard => return Run::Drop,
             Placement::Engine => return Run::Engine,
+            Placement::Wait => {
+                debug_assert!(false, "nothing of a connection that waits is looked at");
+                return Run::Misfit;
+            }
             Placement::Buffer(slice) => slice,
         };
         if len > slice.len.saturating_sub(self.filled) {

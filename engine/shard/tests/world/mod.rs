@@ -65,7 +65,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn log_in() -> Self {
-        let layout = PoolLayout::new(vec![SizeClass { bytes: 262_144, count: 8 }]);
+        let layout = PoolLayout::new(vec![SizeClass { bytes: 262_144, count: 16 }]);
         let options = ShardOptions {
             id: ReactorId(0),
             reactors: 1,
@@ -132,9 +132,10 @@ impl World {
                         sent = bytes;
                     }
                 }
-                Action::Close(_)
+                Action::Close { .. }
                 | Action::EnterFullFeaturePhase { .. }
                 | Action::HandOver { .. }
+                | Action::Place { .. }
                 | Action::Post { .. }
                 | Action::Probe(_)
                 | Action::Replicate { .. }

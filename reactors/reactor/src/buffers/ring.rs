@@ -54,17 +54,17 @@ impl Ring {
         self.driver.shutdown(socket);
     }
 
+    /// Bytes that a connection has moved in both directions.
+    pub(crate) fn bytes_moved(&self, socket: SocketId) -> Option<u64> {
+        self.driver.bytes_moved(socket)
+    }
+
     pub(crate) fn close(&mut self, socket: SocketId) {
         self.driver.close(socket);
     }
 
     pub(crate) fn release(&mut self, socket: SocketId) -> Result<OwnedFd, Refusal> {
         self.driver.release(socket)
-    }
-
-    /// Bytes that the peer has acknowledged and sent so far. It costs a system call.
-    pub(crate) fn bytes_moved(&self, socket: SocketId) -> Option<u64> {
-        self.driver.bytes_moved(socket)
     }
 
     pub(crate) fn is_receiving(&self, socket: SocketId) -> bool {

@@ -4,8 +4,8 @@ use super::{Mail, Reactor};
 use crate::backends::Request;
 use crate::handover::Destination;
 use crate::initiator_link::{Agreed, Pdu};
-use crate::streams::Fate;
-use shard::{Action, Event, HandedOver, IoResult, OpId, SendData};
+use crate::streams::{Connection, Fate};
+use shard::{Action, Closing, Event, HandedOver, IoResult, OpId, Placement, Progress, SendData};
 use units::{BufId, ConnId, ReactorId};
 
 impl Reactor {
@@ -29,6 +29,11 @@ impl Reactor {
                         self.shard.handle_buffer_returned(self.now, buf, &mut self.actions);
                     } else if let Some((op, result)) = self.done.pop_front() {
                         self.shard.handle_io(self.now, op, result, &mut self.actions);
+                    } else if let Some(conn) = self.probes.pop_front() {
+                        if let Some(progress) = self.progress(conn) {
+                            let actions = &mut self.actions;
+                            self.shard.handle_progress(self.now, conn, progress, actions);
+                        }
                     } else {
                         return;
                     }
@@ -63,7 +68,7 @@ impl Reactor {
                 // What uses the buffer next fails where it could not be filled.
                 let _filled = self.buffers.zero(into);
             }
-            Action::Close(conn) => self.drain(conn),
+            Action::Close { conn, closing } => self.close(conn, closing),
             Action::EnterFullFeaturePhase {
                 conn,
                 header_digest,
@@ -77,12 +82,13 @@ impl Reactor {
                 }
             }
             Action::HandOver { conn, to, state } => self.hand_over(conn, to, state),
+            Action::Place { conn, placement } => self.place(conn, placement),
             Action::Post { to, message } => {
                 // The shard knows how many reactors there are.
                 let unknown = self.outboxes.post(to, Mail::Message(message));
                 debug_assert!(unknown.is_ok(), "a message to a reactor that does not exist");
             }
-            Action::Probe(conn) => self.probe(conn),
+            Action::Probe(conn) => self.probes.push_back(conn),
             Action::Report(event) => self.note(event),
             Action::Return { conn, buf } => self.return_buffer(conn, buf),
         }
@@ -137,26 +143,35 @@ impl Reactor {
         self.actions.drop_front();
     }
 
-    /// Tells the shard whether the socket of a connection has moved bytes since the last time.
-    #[cold]
-    fn probe(&mut self, conn: ConnId) {
-        let key = self.names.find(conn);
-        // It may have been closed meanwhile.
-        let Some(connection) = key.and_then(|key| self.streams.get_mut(key)) else { return };
-        if connection.stream.has_progress(&self.buffers) {
-            self.shard.handle_progress(self.now, conn);
+    /// The shard has forgotten a connection.
+    fn close(&mut self, conn: ConnId, closing: Closing) {
+        // A connection that found no room here was never named.
+        let Some(key) = self.names.remove(conn) else { return };
+        if let Some(connection) = self.streams.get_mut(key) {
+            connection.link.inbound.end();
+        }
+        match closing {
+            Closing::Abandon => self.abandon(key),
+            Closing::Drain => self.streams.drain(key, self.now, &mut self.buffers),
         }
     }
 
-    /// The shard has forgotten a connection: what is queued leaves, then it is closed.
-    fn drain(&mut self, conn: ConnId) {
-        let Some(key) = self.names.remove(conn) else { return };
-        self.streams.drop_received(key, &mut self.buffers);
+    /// The shard knows by now where the data segment of a connection goes.
+    fn place(&mut self, conn: ConnId, placement: Placement) {
+        // Its socket may have failed meanwhile.
+        let Some(key) = self.names.find(conn) else { return };
         if let Some(connection) = self.streams.get_mut(key) {
-            connection.stream.fate = Fate::Draining;
-            connection.link.inbound.end();
+            connection.link.inbound.begin(placement);
         }
         self.streams.list(key);
+    }
+
+    /// What a connection has moved, unless it was closed meanwhile. It costs a system call.
+    #[cold]
+    fn progress(&self, conn: ConnId) -> Option<Progress> {
+        let Connection { stream, link } = self.streams.get(self.names.find(conn)?)?;
+        let bytes = self.buffers.ring.bytes_moved(stream.socket)?;
+        Some(Progress { bytes, is_due: stream.out.is_leaving() || link.inbound.is_filling() })
     }
 
     /// Another reactor gets a connection, once what is queued has left.

@@ -95,7 +95,10 @@ impl Reactor {
             }
             // The other reactor will find out.
             Fate::Departing => {}
-            Fate::Draining | Fate::Closed => self.abandon(key),
+            Fate::Draining | Fate::Closed => {
+                self.abandon(key);
+                self.run_queued();
+            }
         }
     }
 
@@ -122,7 +125,7 @@ impl Reactor {
             if stream.fate != Fate::Open {
                 return;
             }
-            if stream.is_backed_up() {
+            if stream.is_backed_up() || link.inbound.is_waiting() {
                 return stream.set_aside(&mut self.buffers);
             }
             let conn = link.id;
@@ -167,7 +170,7 @@ impl Reactor {
     /// Starts the next receive of a connection, if it may take more.
     fn receive(&mut self, key: Key) {
         let Some(Connection { stream, link }) = self.streams.get(key) else { return };
-        if !stream.wants_bytes(&self.buffers) {
+        if !stream.wants_bytes(&self.buffers) || link.inbound.is_waiting() {
             return;
         }
         if self.outboxes.congested() {
@@ -220,26 +223,43 @@ impl Reactor {
             self.peer_gone(key);
             self.abandon(key);
         }
+        self.run_queued();
     }
 
     fn end_if_drained(&mut self, key: Key) {
         let Some(Connection { stream, .. }) = self.streams.get(key) else { return };
         match stream.fate {
+            // Nothing of it is left to return.
             Fate::Draining if stream.out.is_flushed() => self.abandon(key),
             Fate::Departing if stream.out.is_flushed() => self.depart(key),
             Fate::Open | Fate::Draining | Fate::Departing | Fate::Closed => {}
         }
     }
 
-    /// Closes a connection now; what is queued is dropped, and its buffers go back.
-    fn abandon(&mut self, key: Key) {
+    /// Closes a connection now; what is queued is dropped, and its buffers go back: those that the
+    /// kernel reads when it has let go of them.
+    pub(super) fn abandon(&mut self, key: Key) {
         if self.streams.get(key).is_some_and(|c| c.stream.fate != Fate::Closed) {
             self.streams.close(key, &mut self.buffers);
             self.drop_queued(key);
         }
     }
 
-    /// Drops what is queued to be sent; its buffers go back.
+    /// Closes the connections whose peers have not taken what was queued in time.
+    pub(super) fn end_overdue_drains(&mut self) -> bool {
+        let mut worked = false;
+        while let Some(key) = self.streams.next_overdue(self.now) {
+            let drains = self.streams.get(key).is_some_and(|c| c.stream.fate == Fate::Draining);
+            if drains {
+                self.abandon(key);
+                self.run_queued();
+            }
+            worked |= drains;
+        }
+        worked
+    }
+
+    /// Drops what is queued to be sent; its buffers go back with what else has to.
     fn drop_queued(&mut self, key: Key) {
         while let Some((parcel, meaning)) =
             self.streams.get_mut(key).and_then(|c| c.stream.out.abandon())
@@ -247,7 +267,6 @@ impl Reactor {
             self.buffers.ring.recycle_parcel(parcel);
             self.returned.extend(meaning.returns);
         }
-        self.run_queued();
     }
 
     /// The ring is done with a socket. Listeners are no connections.

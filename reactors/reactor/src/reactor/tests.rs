@@ -1,6 +1,7 @@
 //! A reactor without its thread, to see what it does when the kernel or the shard goes wrong.
 
 mod left_data;
+mod unread;
 
 use super::*;
 use crate::backends::{Request, Store, with_zero_buffer};
@@ -92,6 +93,8 @@ fn expect_data_digests(reactor: &mut Reactor, conn: ConnId) {
 /// A connection of the reactor, and its other end.
 fn connect(reactor: &mut Reactor) -> (ConnId, std::net::TcpStream) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // Small ones, so that little fills them.
+    uring::socket::set_buffers(&listener, 16 << 10).unwrap();
     let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     // Only a hang reaches it.
     peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

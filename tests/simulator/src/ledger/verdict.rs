@@ -55,7 +55,8 @@ impl Ledger {
             (GOOD, None) => self.ended_well(command, answer.residual, plan, now)?,
             (CHECK_CONDITION, Some(sense)) => self.ended_badly(command, sense, plan)?,
             (RESERVATION_CONFLICT, None) => self.conflicts(command, plan)?,
-            (TASK_SET_FULL, None) if command.unasked => {}
+            // Data that nobody asked for has waited for a buffer for a second.
+            (TASK_SET_FULL, None) if command.unasked && plan.may_run_out_of_buffers() => {}
             _ => return Err("no such status is right".to_owned()),
         }
         let is_bounded = match answer.residual {
@@ -106,6 +107,8 @@ impl Ledger {
             (0x05, 0x0e, 0x03) => command.splits_block,
             (0x05, 0x20 | 0x24, 0x00) => command.kind == Kind::Inquiry,
             (0x0e, 0x1d, 0x00) => return self.miscompares(command),
+            // Data has not come in time.
+            (0x0b, 0x4b, 0x06) => faults.stall > 0,
             (0x0b, _, _) => command.spoiled,
             _ => false,
         };

@@ -6,10 +6,11 @@ use super::socket::Fate;
 use super::{Node, NodeEvent};
 use crate::framing::Digests;
 use crate::rng::size;
+use crate::run::Run;
 use crate::scene::Outside;
 use iscsi::Bhs;
 use shard::wire::Whereabouts;
-use shard::{Action, IoResult, OpId, Sample, SendData};
+use shard::{Action, Closing, IoResult, OpId, Placement, Sample, SendData};
 use units::{BufId, BufSlice, ConnId, VolumeId};
 use volume::{BlockRequest, ByteRange};
 
@@ -30,7 +31,7 @@ struct Outgoing {
 impl Node {
     pub(super) fn carry_out(&mut self, seat: usize, action: Action, out: &mut Outside) {
         match action {
-            Action::Close(conn) => self.close(seat, conn, out),
+            Action::Close { conn, closing } => self.close(seat, conn, closing, out),
             Action::Combine { op, by, first, second } => {
                 self.combine(NewIo { seat, op, work: Work::Combine { by, first, second } }, out);
             }
@@ -52,11 +53,11 @@ impl Node {
             Action::Io { op, volume, request } => {
                 self.access(seat, Access { op, volume, request }, out);
             }
+            Action::Place { conn, placement } => self.placed(seat, conn, placement, out),
             Action::Post { to, message } => {
                 self.post(seat, Self::place_of(to), *message, &mut out.scene.run);
             }
-            // A peer of the simulator answers a ping or is gone: none is only slow.
-            Action::Probe(_) => {}
+            Action::Probe(conn) => self.probe(seat, conn, &mut out.scene.run),
             Action::Replicate { block, into } => self.replicate(seat, block, into, out),
             // The log, which nobody here reads.
             Action::Report(_) => {}
@@ -71,8 +72,8 @@ impl Node {
         }
     }
 
-    /// The shard lets a connection go: it is closed when all has left.
-    fn close(&mut self, seat: usize, conn: ConnId, out: &mut Outside) {
+    /// The shard lets a connection go: it is closed when all has left, or at once.
+    fn close(&mut self, seat: usize, conn: ConnId, closing: Closing, out: &mut Outside) {
         let Some(wire) = self.seats[seat].conns.remove(&conn) else { return };
         self.stop_reading(wire, out);
         let socket = self.sockets.get_mut(&wire).expect("a connection has a socket");
@@ -84,8 +85,33 @@ impl Node {
             self.after(delay, NodeEvent::DirectCancelled { wire }, &mut out.scene.run);
         }
         self.recycle_received(wire, &mut out.scene.run);
+        if closing == Closing::Abandon {
+            let delay = out.scene.run.short_delay();
+            self.after(delay, NodeEvent::SendCancelled { wire }, &mut out.scene.run);
+            self.drop_queued(wire, out);
+        }
         self.schedule_leave(wire, &mut out.scene);
         // Nothing may wait to be sent.
+        self.schedule_parse(wire, &mut out.scene.run);
+    }
+
+    /// The shard asks whether a connection moves bytes.
+    fn probe(&mut self, seat: usize, conn: ConnId, run: &mut Run) {
+        let delay = run.short_delay();
+        self.after(delay, NodeEvent::Probed { seat, conn }, run);
+    }
+
+    /// The shard says where a data segment goes that it had no place for.
+    fn placed(&mut self, seat: usize, conn: ConnId, placement: Placement, out: &mut Outside) {
+        let Some(&wire) = self.seats[seat].conns.get(&conn) else {
+            let run = &mut out.scene.run;
+            return run.fail(|| format!("a place for {conn:?}, which is gone"));
+        };
+        let socket = self.sockets.get_mut(&wire).expect("a connection has a socket");
+        if !socket.inbound.is_waiting() {
+            out.scene.run.fail(|| format!("a place for {conn:?}, which does not wait"));
+        }
+        self.place(wire, placement, &mut out.scene.run);
         self.schedule_parse(wire, &mut out.scene.run);
     }
 

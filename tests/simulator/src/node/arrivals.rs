@@ -9,7 +9,7 @@ use crate::run::{Event, Run};
 use crate::scene::Outside;
 use iscsi::{Bhs, Piece};
 use shard::wire::Run as Part;
-use shard::{HandedOver, Placement};
+use shard::{Actions, HandedOver, Placement, Shard};
 use std::net::SocketAddr;
 use units::ConnId;
 
@@ -99,7 +99,7 @@ impl Node {
             let Some(socket) = self.sockets.get_mut(&wire) else { return };
             let Some(conn) = socket.conn else { break };
             let seat = socket.seat;
-            if socket.is_backed_up(&out.scene.run) {
+            if socket.is_backed_up(&out.scene.run) || socket.inbound.is_waiting() {
                 self.set_aside(wire, &mut out.scene.run);
                 break;
             }
@@ -185,17 +185,26 @@ impl Node {
             format!("session {session} => seat {seat} {:?} {tag:x} {len}", bhs.opcode())
         });
         out.header_arrives(session, bhs);
-        let placement = self
-            .call(seat, out, |shard, now, actions| shard.handle_header(now, conn, bhs, actions));
-        // The shard may have closed the connection.
-        let Some(socket) = self.sockets.get_mut(&wire).filter(|s| s.conn.is_some()) else { return };
+        // The shard's first actions may say where a segment goes that waits.
+        let now = units::Instant(out.scene.run.now);
+        let call = |shard: &mut Shard, now, actions: &mut Actions| {
+            shard.handle_header(now, conn, bhs, actions)
+        };
+        let placement = self.seats[seat].call(now, call);
+        self.place(wire, placement, &mut out.scene.run);
+        self.call(seat, out, |_, _, _| ());
+    }
+
+    /// The data segment of a connection goes there.
+    pub(super) fn place(&mut self, wire: usize, placement: Placement, run: &mut Run) {
+        let Some(socket) = self.sockets.get_mut(&wire) else { return };
         socket.inbound.begin(placement);
         let Placement::Buffer(slice) = placement else { return };
+        let bhs = socket.deframer.header();
         if slice.len != bhs.data_segment_length() {
-            let run = &mut out.scene.run;
             run.fail(|| format!("{slice:?} is not as long as the data segment of {bhs:?}"));
         }
-        socket.begin_filling(slice, &mut self.seats[seat], &mut out.scene.run);
+        socket.begin_filling(slice, &mut self.seats[socket.seat], run);
     }
 
     fn end_arrives(&mut self, wire: usize, conn: ConnId, data_digest_ok: bool, out: &mut Outside) {
@@ -295,6 +304,25 @@ impl Node {
     /// Nothing more can be sent on a connection: what is queued is dropped, and its buffers go
     /// back.
     fn abandon(&mut self, wire: usize, out: &mut Outside) {
+        self.drop_queued(wire, out);
+        self.end_if_flushed(wire, out);
+    }
+
+    /// The send of a connection that was closed at once is cancelled: a part of it may have left.
+    pub(super) fn send_cancelled(&mut self, wire: usize, out: &mut Outside) {
+        let Some(socket) = self.sockets.get_mut(&wire) else { return };
+        let seat = socket.seat;
+        if let Some(meaning) = socket.cancel_send(&mut self.seats[seat]) {
+            self.samples.dropped += meaning.samples.iter().map(|(_, count)| count).sum::<u64>();
+            for &buf in &meaning.returns {
+                self.return_soon(seat, buf, &mut out.scene.run);
+            }
+        }
+        self.end_if_flushed(wire, out);
+    }
+
+    /// What waits to be sent is dropped, and its buffers go back.
+    pub(super) fn drop_queued(&mut self, wire: usize, out: &mut Outside) {
         let Some(socket) = self.sockets.get_mut(&wire) else { return };
         let seat = socket.seat;
         let mut returns = Vec::new();
@@ -305,7 +333,6 @@ impl Node {
         for buf in returns {
             self.return_soon(seat, buf, &mut out.scene.run);
         }
-        self.end_if_flushed(wire, out);
     }
 
     /// A connection that nothing of is left goes.

@@ -21,7 +21,7 @@ use shard::{Actions, HandedOver, Message, Shard};
 use socket::{Departure, Socket};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use units::{BufId, Instant, ReactorId};
+use units::{BufId, ConnId, Instant, ReactorId};
 use volume::Catalog;
 
 /// Something that happens inside a node.
@@ -42,8 +42,12 @@ pub(crate) enum NodeEvent {
     Move { wire: usize, to: usize, state: Box<HandedOver> },
     /// A connection goes on parsing what it has received.
     Parse { wire: usize },
+    /// A shard learns whether a connection moves bytes.
+    Probed { seat: usize, conn: ConnId },
     /// A buffer goes back to its shard.
     Return { seat: usize, buf: BufId },
+    /// The send of a connection that was abandoned is cancelled.
+    SendCancelled { wire: usize },
     /// The node shuts down.
     Shutdown { seat: usize },
     /// A seat's timer.
@@ -124,11 +128,21 @@ impl Node {
             NodeEvent::Mail { from, to } => self.mail_arrives(from, to, out),
             NodeEvent::Move { wire, to, state } => self.adopt(wire, to, *state, out),
             NodeEvent::Parse { wire } => self.parse(wire, out),
+            NodeEvent::Probed { seat, conn } => {
+                let wire = self.seats[seat].conns.get(&conn);
+                let socket = wire.and_then(|wire| self.sockets.get(wire));
+                // It may have been closed meanwhile.
+                let Some(progress) = socket.map(Socket::progress) else { return };
+                self.call(seat, out, |shard, now, actions| {
+                    shard.handle_progress(now, conn, progress, actions);
+                });
+            }
             NodeEvent::Return { seat, buf } => {
                 self.call(seat, out, |shard, now, actions| {
                     shard.handle_buffer_returned(now, buf, actions);
                 });
             }
+            NodeEvent::SendCancelled { wire } => self.send_cancelled(wire, out),
             NodeEvent::Shutdown { seat } => {
                 self.call(seat, out, |shard, now, actions| shard.handle_shutdown(now, actions));
             }

@@ -9,7 +9,7 @@ use crate::run::Run;
 use crate::scene::Scene;
 use iscsi::{Deframer, pad_bytes};
 use shard::wire::{Inbound, Meaning, Outbound, Whereabouts};
-use shard::{HandedOver, Sample, SendData};
+use shard::{HandedOver, Progress, Sample, SendData};
 use std::collections::VecDeque;
 use units::{BufSlice, ConnId, ReactorId, limits};
 
@@ -95,6 +95,8 @@ pub(super) struct Socket {
     kernel: Option<Batch>,
     /// Batches begun and not yet taken by the kernel.
     waiting: usize,
+    /// What has moved in both directions.
+    moved: u64,
     pub(super) leave_due: bool,
     /// Since when its peer takes nothing, in nanoseconds.
     stuck_since: Option<u64>,
@@ -119,6 +121,7 @@ impl Socket {
             direct: None,
             kernel: None,
             waiting: 0,
+            moved: 0,
             leave_due: false,
             stuck_since: None,
             parse_due: false,
@@ -133,8 +136,15 @@ impl Socket {
         self.deframer.set_max_data_segment_length(segment_max);
     }
 
+    /// What it has moved.
+    pub(super) const fn progress(&self) -> Progress {
+        let is_due = self.kernel.is_some() || self.inbound.is_filling();
+        Progress { bytes: self.moved, is_due }
+    }
+
     /// Bytes have come in.
     pub(super) fn receive(&mut self, bytes: Vec<u8>) {
+        self.moved += bytes.len() as u64;
         let received = match self.received.take() {
             // Bytes that were set aside, or came along from another reactor, are in order first.
             Some(mut aside) => {
@@ -275,6 +285,7 @@ impl Socket {
             let chunk = self.kernel.as_mut().and_then(|batch| batch.chunks.pop_front());
             let Some(chunk) = chunk else { break };
             let bytes = bytes_of(chunk, seat, media, &mut scene.run);
+            self.moved += bytes.len() as u64;
             scene.wires.send_down(self.wire, &bytes, &mut scene.run);
         }
         if self.kernel.as_ref().is_some_and(|batch| !batch.chunks.is_empty()) {
@@ -301,6 +312,17 @@ impl Socket {
             }
         }
         Some(meaning)
+    }
+
+    /// The kernel lets go of its batch, some of which may have left. What it meant.
+    pub(super) fn cancel_send(&mut self, seat: &mut Seat) -> Option<Meaning> {
+        let batch = self.kernel.take()?;
+        for chunk in batch.chunks {
+            if let Chunk::Buffer { slice, claim, .. } = chunk {
+                seat.pool.release(slice.buf, claim);
+            }
+        }
+        Some(self.outbound.left())
     }
 
     pub(super) fn describe(&self) -> String {

@@ -43,7 +43,7 @@ fn catalog() -> Arc<Catalog> {
     Arc::new(Catalog::new(1, vec![Some(volume)], vec![target], vec![]).unwrap())
 }
 
-fn serving() -> (Reactor, Arc<MemoryStore>) {
+pub(super) fn serving() -> (Reactor, Arc<MemoryStore>) {
     let mut reactor = reactor();
     let store = memory_volume(&mut reactor);
     let now = reactor.now;
@@ -52,7 +52,7 @@ fn serving() -> (Reactor, Arc<MemoryStore>) {
     (reactor, store)
 }
 
-fn pdu(mut header: [u8; 48], data: &[u8]) -> Vec<u8> {
+pub(super) fn pdu(mut header: [u8; 48], data: &[u8]) -> Vec<u8> {
     let length = u32::try_from(data.len()).unwrap().to_be_bytes();
     header[5..8].copy_from_slice(&length[1..]);
     let mut bytes = header.to_vec();
@@ -82,7 +82,7 @@ fn answer(reactor: &mut Reactor, peer: &mut TcpStream) -> [u8; 48] {
     }
 }
 
-fn command(flags: u8, cmd_sn: u32, cdb: &[u8], expected: u32) -> [u8; 48] {
+pub(super) fn command(flags: u8, cmd_sn: u32, cdb: &[u8], expected: u32) -> [u8; 48] {
     let mut header = [0; 48];
     header[..2].copy_from_slice(&[0x01, flags | 1]);
     header[16..20].copy_from_slice(&cmd_sn.to_be_bytes());
@@ -92,7 +92,7 @@ fn command(flags: u8, cmd_sn: u32, cdb: &[u8], expected: u32) -> [u8; 48] {
     header
 }
 
-fn logged_in(reactor: &mut Reactor, name: &str) -> (Key, TcpStream) {
+pub(super) fn logged_in(reactor: &mut Reactor, name: &str) -> (Key, TcpStream) {
     let (conn, mut peer) = connect(reactor);
     let key = reactor.names.find(conn).unwrap();
     let text = format!(

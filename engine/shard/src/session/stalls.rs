@@ -1,0 +1,100 @@
+//! Connections whose peers take or bring bytes, or nothing while others wait for the buffers that
+//! they hold.
+
+use crate::action::Progress;
+use crate::event::Ending;
+use crate::session::sessions::Sessions;
+use crate::turn::Turn;
+use units::{ConnId, Instant, limits};
+
+/// What is known of the bytes that a connection has moved.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moved {
+    /// How many there were at the last look.
+    bytes: Option<u64>,
+    /// Since when none have moved although some are due.
+    still_since: Option<Instant>,
+}
+
+/// What the look at a connection shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It has moved bytes since the last look.
+    Moves,
+    /// Nothing can be said yet, or nothing is to move.
+    Open,
+    /// It has moved nothing for too long.
+    Stalled,
+}
+
+impl Moved {
+    /// Nobody wants what the connection holds: from now on it has all the time again.
+    pub(crate) const fn excuse(&mut self) {
+        self.still_since = None;
+    }
+
+    fn look(&mut self, progress: Progress, now: Instant) -> Verdict {
+        let before = self.bytes.replace(progress.bytes);
+        let moves = before.is_some_and(|before| progress.bytes > before);
+        if moves || !progress.is_due {
+            self.still_since = progress.is_due.then_some(now);
+            return if moves { Verdict::Moves } else { Verdict::Open };
+        }
+        let since = *self.still_since.get_or_insert(now);
+        let is_over = now.since(since) >= limits::STALL_TIME_MAX_WANTED;
+        if is_over { Verdict::Stalled } else { Verdict::Open }
+    }
+}
+
+/// Notes that an initiator lives if its connection moves bytes, however slowly. Gives up a
+/// connection that holds what others wait for, and moves nothing.
+pub(crate) fn handle_progress(
+    conn: ConnId,
+    progress: Progress,
+    sessions: &mut Sessions,
+    turn: &mut Turn<'_>,
+) {
+    // The session may have ended since the reactor was asked.
+    let Some(session) = sessions.session_mut(conn) else { return };
+    match session.moved.look(progress, turn.now) {
+        Verdict::Moves => session.ping.alive_at = turn.now,
+        Verdict::Open => {}
+        Verdict::Stalled => {
+            sessions.blame(conn, Ending::Stalled);
+            sessions.abandon_connection(conn, turn);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn at(seconds: u64) -> Instant {
+        Instant(0).after(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_stall_lasts_as_long_as_nothing_moves() {
+        let mut moved = Moved::default();
+        for (now, bytes, verdict) in [
+            (0, 7, Verdict::Open),
+            (9, 7, Verdict::Open),
+            (9, 8, Verdict::Moves),
+            (18, 8, Verdict::Open),
+            (19, 8, Verdict::Stalled),
+        ] {
+            assert_eq!(moved.look(Progress { bytes, is_due: true }, at(now)), verdict, "at {now}");
+        }
+    }
+
+    #[test]
+    fn a_connection_with_nothing_to_move_never_stalls_and_lives_by_what_it_moves() {
+        let mut moved = Moved::default();
+        let idle = |bytes| Progress { bytes, is_due: false };
+        assert_eq!(moved.look(idle(7), at(0)), Verdict::Open);
+        assert_eq!(moved.look(idle(7), at(60)), Verdict::Open);
+        assert_eq!(moved.look(idle(8), at(61)), Verdict::Moves);
+    }
+}

@@ -1,0 +1,256 @@
+//! How much of a pool each session holds, and how much it may hold.
+//!
+//! A session may hold as many buffers of a class as it has returned in the last moments, so that
+//! who lets go of them soon gets all that the others leave. It never holds more than are still
+//! free: its share shrinks as others need more, and a newcomer finds buffers. One where any is
+//! free is everybody's right.
+
+use units::{ConnId, PoolLayout, limits};
+
+/// What the sessions hold of each class.
+#[derive(Debug)]
+pub(super) struct Shares {
+    /// Of each class, what a session may hold that has returned nothing lately.
+    first: Vec<u32>,
+    /// The session of each slot of connections, by its generation.
+    generations: Vec<u32>,
+    /// Of each slot, a share for each class.
+    shares: Vec<Share>,
+}
+
+/// What one session holds of one class.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    held: u32,
+    /// Those of them that were promised: nobody asked for their data.
+    promised: u32,
+    /// Buffers that have come back since the period began.
+    returned: u32,
+    /// Those of the period before.
+    returned_before: u32,
+}
+
+/// Where the shares of a session are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Account(u32);
+
+impl Account {
+    /// The slot of the session's connection.
+    pub(super) const fn slot(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The number of that slot.
+    pub(super) const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The account in a slot.
+    pub(super) const fn in_slot(slot: u32) -> Self {
+        Self(slot)
+    }
+}
+
+impl Shares {
+    /// Nobody holds anything.
+    pub(super) fn new(layout: &PoolLayout) -> Self {
+        let first = |count: u32| (count / limits::FIRST_SHARE_PARTS).max(FIRST_SHARE_MIN);
+        Self {
+            first: layout.classes().iter().map(|class| first(class.count)).collect(),
+            generations: Vec::new(),
+            shares: Vec::new(),
+        }
+    }
+
+    /// The account of a session that lends.
+    #[inline]
+    pub(super) fn account(&mut self, holder: ConnId) -> Account {
+        let slot = holder.0.index as usize;
+        if self.generations.get(slot) != Some(&holder.0.generation) {
+            self.open(holder);
+        }
+        Account(holder.0.index)
+    }
+
+    /// A session lends for the first time. What the one before it in its slot has not returned
+    /// yet is not charged to it.
+    #[cold]
+    fn open(&mut self, holder: ConnId) {
+        let slot = holder.0.index as usize;
+        if self.generations.len() <= slot {
+            self.generations.resize(slot + 1, 0);
+            self.shares.resize((slot + 1) * self.first.len(), Share::default());
+        }
+        self.generations[slot] = holder.0.generation;
+        let base = slot * self.first.len();
+        self.shares[base..base + self.first.len()].fill(Share::default());
+    }
+
+    /// The account of a session that has lent a buffer before; `None` where it has not, or is
+    /// gone and another one has its slot.
+    #[inline]
+    pub(super) fn account_of(&self, holder: ConnId) -> Option<Account> {
+        let slot = holder.0.index as usize;
+        let is_here = self.generations.get(slot) == Some(&holder.0.generation);
+        is_here.then_some(Account(holder.0.index))
+    }
+
+    #[inline]
+    fn share(&self, account: Account, class: usize) -> &Share {
+        &self.shares[account.slot() * self.first.len() + class]
+    }
+
+    #[inline]
+    fn share_mut(&mut self, account: Account, class: usize) -> &mut Share {
+        &mut self.shares[account.slot() * self.first.len() + class]
+    }
+
+    /// How many buffers of a class a session holds.
+    #[inline]
+    pub(super) fn held(&self, account: Account, class: usize) -> u32 {
+        self.share(account, class).held
+    }
+
+    /// Whether a session may hold one more buffer of a class, as far as it depends on itself.
+    #[inline]
+    pub(super) fn has_room(&self, account: Account, class: usize) -> bool {
+        let Share { held, promised, returned, returned_before } = *self.share(account, class);
+        let held = held - promised;
+        held < self.first[class] || held < returned / 2 || held < returned_before / 2
+    }
+
+    /// Whether a session holds less of a class than are free.
+    #[inline]
+    pub(super) fn leaves_as_many(&self, account: Account, class: usize, free: usize) -> bool {
+        (self.held(account, class) as usize) < free
+    }
+
+    /// Whether a session may hold one more buffer of a class, of which so many are free.
+    #[inline]
+    pub(super) fn may_hold(&self, account: Account, class: usize, free: usize) -> bool {
+        self.held(account, class) == 0
+            || (self.leaves_as_many(account, class, free) && self.has_room(account, class))
+    }
+
+    /// A session got a buffer.
+    #[inline]
+    pub(super) fn take(&mut self, account: Account, class: usize, is_promised: bool) {
+        let share = self.share_mut(account, class);
+        share.held += 1;
+        share.promised += u32::from(is_promised);
+    }
+
+    /// A session gave a buffer back as it got it.
+    #[inline]
+    pub(super) fn undo(&mut self, account: Account, class: usize, was_promised: bool) {
+        let share = self.share_mut(account, class);
+        assert!(share.held > 0, "a session returns what it holds");
+        share.held -= 1;
+        share.promised -= u32::from(was_promised);
+    }
+
+    /// A buffer of a session came back. One that was promised says nothing about the session: it
+    /// waited for the medium only.
+    #[inline]
+    pub(super) fn give_back(&mut self, account: Account, class: usize, was_promised: bool) {
+        self.undo(account, class, was_promised);
+        self.share_mut(account, class).returned += u32::from(!was_promised);
+    }
+
+    /// A period ends.
+    pub(super) fn end_period(&mut self) {
+        for share in &mut self.shares {
+            share.returned_before = std::mem::take(&mut share.returned);
+        }
+    }
+
+    /// How many buffers the sessions hold.
+    pub(super) fn held_count(&self) -> u32 {
+        self.shares.iter().map(|share| share.held).sum()
+    }
+}
+
+/// One task may keep all of its bursts at work.
+#[expect(clippy::cast_possible_truncation, reason = "four")]
+const FIRST_SHARE_MIN: u32 = limits::BURSTS_PER_TASK_MAX as u32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::parts::key;
+    use units::SizeClass;
+
+    fn shares(count: u32) -> Shares {
+        Shares::new(&PoolLayout::new(vec![SizeClass { bytes: 4096, count }]))
+    }
+
+    /// How many buffers a session gets that lends as many as it can.
+    fn fill(shares: &mut Shares, holder: ConnId, free: &mut usize) -> usize {
+        let account = shares.account(holder);
+        let before = *free;
+        while *free > 0 && shares.may_hold(account, 0, *free) {
+            shares.take(account, 0, false);
+            *free -= 1;
+        }
+        before - *free
+    }
+
+    #[test]
+    fn sessions_that_return_nothing_leave_buffers_for_a_newcomer() {
+        let (mut shares, mut free) = (shares(144), 144);
+        for session in 0..26 {
+            assert_eq!(fill(&mut shares, ConnId(key(session)), &mut free), 4);
+        }
+        assert_eq!(free, 40);
+    }
+
+    #[test]
+    fn a_session_that_returns_what_it_gets_comes_to_hold_as_many_as_are_free() {
+        let (mut shares, mut free) = (shares(144), 144);
+        let session = ConnId(key(0));
+        let account = shares.account(session);
+        let mut held = Vec::new();
+        for _ in 0..8 {
+            let filled = fill(&mut shares, session, &mut free);
+            held.push(filled);
+            for _ in 0..filled {
+                shares.give_back(account, 0, false);
+                free += 1;
+            }
+        }
+        assert_eq!(held, [4, 4, 4, 6, 9, 13, 20, 30]);
+        for _ in 0..100 {
+            shares.take(account, 0, false);
+            shares.give_back(account, 0, false);
+        }
+        assert_eq!(fill(&mut shares, session, &mut free), 72);
+    }
+
+    #[test]
+    fn what_a_session_has_returned_counts_for_two_periods() {
+        let mut shares = shares(144);
+        let account = shares.account(ConnId(key(0)));
+        for _ in 0..20 {
+            shares.take(account, 0, false);
+            shares.give_back(account, 0, false);
+        }
+        for room in [true, true, false] {
+            (0..9).for_each(|_| shares.take(account, 0, false));
+            assert_eq!(shares.has_room(account, 0), room);
+            (0..9).for_each(|_| shares.undo(account, 0, false));
+            shares.end_period();
+        }
+    }
+
+    #[test]
+    fn a_session_is_not_charged_for_the_one_before_it_in_its_slot() {
+        let mut shares = shares(144);
+        let gone = ConnId(key(3));
+        let account = shares.account(gone);
+        shares.take(account, 0, false);
+        let mut next = gone;
+        next.0.generation += 1;
+        let account = shares.account(next);
+        assert_eq!((shares.held(account, 0), shares.account_of(gone)), (0, None));
+    }
+}
