@@ -68,6 +68,8 @@ pub(crate) struct Wire {
     stalled_until: u64,
     /// How the initiator reads.
     pace: Pace,
+    /// Bytes that it has read.
+    read: u64,
 }
 
 /// How an initiator reads what comes.
@@ -117,6 +119,7 @@ impl Wires {
             down_closed: false,
             stalled_until: 0,
             pace: Pace::Normal,
+            read: 0,
         });
         let wire = self.list.len() - 1;
         let delay = run.short_delay();
@@ -193,6 +196,7 @@ impl Wires {
         let most = if state.pace == Pace::Slow { SLOW_BYTES } else { usize::MAX };
         let count = cut_of(state.down.len(), run).min(most);
         let bytes = state.down.take(count);
+        state.read += count as u64;
         let ends = state.down_closed && state.down.is_empty();
         let session = state.session;
         if !ends {
@@ -220,6 +224,11 @@ impl Wires {
     /// The initiator reads like this from now on.
     pub(crate) fn set_pace(&mut self, wire: usize, pace: Pace) {
         self.list[wire].pace = pace;
+    }
+
+    /// Bytes that the initiator has read.
+    pub(crate) fn bytes_read(&self, wire: usize) -> u64 {
+        self.list[wire].read
     }
 
     /// Whether a sender at the node's side has to wait until the initiator reads.

@@ -131,8 +131,9 @@ impl Node {
             NodeEvent::Probed { seat, conn } => {
                 let wire = self.seats[seat].conns.get(&conn);
                 let socket = wire.and_then(|wire| self.sockets.get(wire));
+                let wires = &out.scene.wires;
                 // It may have been closed meanwhile.
-                let Some(progress) = socket.map(Socket::progress) else { return };
+                let Some(progress) = socket.map(|socket| socket.progress(wires)) else { return };
                 self.call(seat, out, |shard, now, actions| {
                     shard.handle_progress(now, conn, progress, actions);
                 });

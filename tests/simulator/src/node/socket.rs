@@ -7,6 +7,7 @@ use crate::framing::{Digests, data_digest, head};
 use crate::rng::{size, word};
 use crate::run::Run;
 use crate::scene::Scene;
+use crate::wires::Wires;
 use iscsi::{Deframer, pad_bytes};
 use shard::wire::{Inbound, Meaning, Outbound, Whereabouts};
 use shard::{HandedOver, Progress, Sample, SendData};
@@ -95,7 +96,7 @@ pub(super) struct Socket {
     kernel: Option<Batch>,
     /// Batches begun and not yet taken by the kernel.
     waiting: usize,
-    /// What has moved in both directions.
+    /// Bytes that have come.
     moved: u64,
     pub(super) leave_due: bool,
     /// Since when its peer takes nothing, in nanoseconds.
@@ -136,10 +137,10 @@ impl Socket {
         self.deframer.set_max_data_segment_length(segment_max);
     }
 
-    /// What it has moved.
-    pub(super) const fn progress(&self) -> Progress {
-        let is_due = self.kernel.is_some() || self.inbound.is_filling();
-        Progress { bytes: self.moved, is_due }
+    /// What it has moved: what has come, and what the peer has read.
+    pub(super) fn progress(&self, wires: &Wires) -> Progress {
+        let is_due = !self.outbound.is_flushed() || self.inbound.is_filling();
+        Progress { bytes: self.moved + wires.bytes_read(self.wire), is_due }
     }
 
     /// Bytes have come in.
@@ -285,7 +286,6 @@ impl Socket {
             let chunk = self.kernel.as_mut().and_then(|batch| batch.chunks.pop_front());
             let Some(chunk) = chunk else { break };
             let bytes = bytes_of(chunk, seat, media, &mut scene.run);
-            self.moved += bytes.len() as u64;
             scene.wires.send_down(self.wire, &bytes, &mut scene.run);
         }
         if self.kernel.as_ref().is_some_and(|batch| !batch.chunks.is_empty()) {
@@ -299,7 +299,11 @@ impl Socket {
     /// connection up.
     pub(super) fn waits_too_long(&mut self, now: u64) -> bool {
         let since = *self.stuck_since.get_or_insert(now);
-        u128::from(now - since) >= limits::SEND_STALL_TIME_MAX.as_nanos()
+        let most = match self.fate {
+            Fate::Draining => limits::DRAIN_TIME_MAX,
+            Fate::Open | Fate::HandingOver { .. } | Fate::Moving => limits::SEND_STALL_TIME_MAX,
+        };
+        u128::from(now - since) >= most.as_nanos()
     }
 
     /// Nothing more can be sent: what waits is dropped. The next of what it meant.
