@@ -20,8 +20,6 @@ pub struct Campaign {
     pub jobs: usize,
     /// No seed begins later.
     pub until: Option<Instant>,
-    /// A fifth of the seeds have hostile initiators.
-    pub hostile: bool,
     /// A fault that is active in all of them. Only a build with `--cfg mutants` has one.
     pub mutant: Option<Mutant>,
 }
@@ -42,9 +40,8 @@ impl Campaign {
                 scope.spawn(move || {
                     activate(self.mutant);
                     while let Some(seed) = self.next_seed(next, stop) {
-                        let settings = Settings { hostile: self.hostile, ..Settings::default() };
                         // The other end lives as long as the threads.
-                        let _ = sender.send((seed, attempt(seed, settings)));
+                        let _ = sender.send((seed, attempt(seed, Settings::default())));
                     }
                 });
             }

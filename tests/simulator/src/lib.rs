@@ -44,8 +44,6 @@ pub enum Canary {
 pub struct Settings {
     /// A deliberate fault of the world.
     pub canary: Option<Canary>,
-    /// A fifth of the seeds have hostile initiators.
-    pub hostile: bool,
     /// Print everything that happens.
     pub trace: bool,
 }

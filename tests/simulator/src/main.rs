@@ -26,9 +26,6 @@ struct Arguments {
     /// Go on after a seed that fails
     #[arg(long)]
     keep_going: bool,
-    /// Draw hostile initiators in a fifth of the seeds
-    #[arg(long)]
-    hostile: bool,
     /// Run this many seeds at a time [default: one for each processor]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
@@ -38,11 +35,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let failed = match arguments.seed {
         Some(seed) => {
-            let Arguments { hostile, trace, .. } = arguments;
-            let outcome = attempt(seed, Settings { canary: None, hostile, trace });
+            let outcome = attempt(seed, Settings { canary: None, trace: arguments.trace });
             match &outcome {
                 Ok(report) => println!("{report:?}"),
-                Err(text) => tell(seed, text, hostile),
+                Err(text) => tell(seed, text),
             }
             u64::from(outcome.is_err())
         }
@@ -61,14 +57,13 @@ fn run(arguments: &Arguments) -> u64 {
     }
     let jobs = arguments.jobs.or_else(|| available_parallelism().ok()).map_or(1, NonZero::get);
     let (mut total, mut count, mut failed) = (Report::default(), 0_u64, 0_u64);
-    let hostile = arguments.hostile;
-    Campaign { seeds, jobs, until, hostile, mutant: None }.run(|seed, outcome| {
+    Campaign { seeds, jobs, until, mutant: None }.run(|seed, outcome| {
         count += 1;
         match outcome {
             Ok(report) => total += report,
             Err(text) => {
                 failed += 1;
-                tell(seed, &text, hostile);
+                tell(seed, &text);
             }
         }
         if failed > 0 && !arguments.keep_going {
@@ -87,10 +82,9 @@ fn run(arguments: &Arguments) -> u64 {
     failed
 }
 
-fn tell(seed: u64, text: &str, hostile: bool) {
+fn tell(seed: u64, text: &str) {
     println!("seed {seed} fails: {text}");
-    let hostile = if hostile { " --hostile" } else { "" };
-    println!("replay: cargo run -p simulator -- --seed {seed}{hostile} --trace");
+    println!("replay: cargo run -p simulator -- --seed {seed} --trace");
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {

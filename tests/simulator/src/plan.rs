@@ -285,9 +285,9 @@ const HOSTILITIES: [Hostility; 7] = [
     Hostility::SendsNoData,
 ];
 
-/// How long an initiator may wait while others attack: many times what its own data, the media
-/// and the other initiators that keep the rules take.
-const WAIT_NS_MAX: u64 = 5_000_000_000;
+/// How long an initiator may wait while others attack: its own data, the media and the other
+/// initiators that keep the rules took 35 ms at most in 600 seeds.
+const WAIT_NS_MAX: u64 = 1_000_000_000;
 
 /// Half of the seeds mix everything.
 const THEMES: [(u64, Theme); 5] = [

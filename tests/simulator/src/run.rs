@@ -72,7 +72,7 @@ impl Run {
         let mut plan = Plan::draw(&mut rng, settings.canary);
         // Chance of its own, so that the other seeds are what they are without it.
         let mut attacks = Rng::new(!seed);
-        if settings.hostile && settings.canary.is_none() && attacks.chance(HOSTILE_SEEDS) {
+        if settings.canary.is_none() && attacks.chance(HOSTILE_SEEDS) {
             plan.make_it_hostile(&mut attacks);
         }
         let run = Self {

@@ -20,7 +20,7 @@ fn a_second_answer_is_noticed() {
 #[test]
 fn an_answer_that_gets_lost_is_noticed() {
     let text = complaint(Canary::AnswerIsLost);
-    assert!(text.contains("waits longer than 5 s"), "{text}");
+    assert!(text.contains("waits longer than 1000 ms"), "{text}");
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn main() -> ExitCode {
 
 /// The first seeds, with or without a fault.
 const fn campaign(seeds: u64, jobs: usize, mutant: Option<Mutant>) -> Campaign {
-    Campaign { seeds: 0..seeds, jobs, until: None, hostile: false, mutant }
+    Campaign { seeds: 0..seeds, jobs, until: None, mutant }
 }
 
 /// Runs seeds until one kills the mutant.

@@ -40,9 +40,9 @@ pub(super) fn check(clients: &mut Clients, initiator: usize, scene: &mut Scene) 
     let waited = now - patience.since;
     scene.run.report.wait_ns_max = scene.run.report.wait_ns_max.max(waited);
     if waited > most {
-        let (attacks, seconds) = (scene.run.plan.hostile.clone(), most / 1_000_000_000);
+        let (attacks, ms) = (scene.run.plan.hostile.clone(), most / 1_000_000);
         scene.run.fail_stuck(|| {
-            let waiter = format!("initiator {initiator} waits longer than {seconds} s");
+            let waiter = format!("initiator {initiator} waits longer than {ms} ms");
             format!("{waiter} for {waits:?} while {attacks:?} attack")
         });
     }
