@@ -87,7 +87,10 @@ fn status_and_io_go_on_while_a_large_file_is_deleted_and_another_does_not_open()
     let slow = files.add("slow.img", 1 << 20);
     files.hold(Held::Open);
     let slow_path = slow.to_str().expect("a path in UTF-8");
-    perfctl_says(&daemon, &["volume", "create", "slow", "--path", slow_path, "--no-wait"]);
+    perfctl_says(
+        &daemon,
+        &["volume", "create", "slow", "--path", slow_path, "--adopt", "--no-wait"],
+    );
     files.wait_until_held();
     let begin = Instant::now();
     let words = ["volume", "delete", "old", "--remove-file", "--no-wait", "--json"];

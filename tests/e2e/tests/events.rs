@@ -48,7 +48,7 @@ fn full_volume(daemon: &Daemon, files: &HeldFiles) -> Disk {
     let path = files.add("full.img", VOLUME_BYTES);
     files.fill_up();
     let path = path.to_str().expect("a path in UTF-8");
-    asked(daemon, &["volume", "create", "full", "--path", path]);
+    asked(daemon, &["volume", "create", "full", "--path", path, "--adopt"]);
     asked(daemon, &["target", "create", FULL]);
     asked(daemon, &["target", "map", FULL, "full"]);
     disk(daemon, FULL)

@@ -25,7 +25,7 @@ fn disk(portal: SocketAddr, login: &Login) -> Disk {
 
 fn serve(daemon: &Daemon, file: &Path) {
     let path = file.to_str().expect("a path in UTF-8");
-    ask(daemon, &["volume", "create", "hung", "--path", path]);
+    ask(daemon, &["volume", "create", "hung", "--path", path, "--adopt"]);
     ask(daemon, &["target", "create", HUNG]);
     ask(daemon, &["target", "map", HUNG, "hung"]);
 }

@@ -158,7 +158,7 @@ fn aborts_and_pings_are_answered_while_immediate_commands_hang() {
     let files = HeldFiles::mount();
     let path = files.add("hung.img", 16 << 20);
     let path = path.to_str().expect("a path in UTF-8");
-    asked(&daemon, &["volume", "create", "hung", "--path", path]);
+    asked(&daemon, &["volume", "create", "hung", "--path", path, "--adopt"]);
     asked(&daemon, &["target", "create", TARGET]);
     asked(&daemon, &["target", "map", TARGET, "hung"]);
     let session = Session::open(daemon.portal(), &Login::normal(TARGET)).expect("a login");
