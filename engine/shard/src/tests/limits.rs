@@ -128,7 +128,8 @@ fn aborts_and_pings_find_places_beside_immediate_commands_of_a_hung_disk() {
     world.backend_is_held = true;
     let order = read_10(0, 1);
     let tags: Vec<_> = (0..64).map(|_| initiator.start_immediate(&mut world, &order)).collect();
-    assert_eq!(world.operations(), 16);
+    // As many as the first share of the session has buffers; the others wait for theirs.
+    assert_eq!(world.operations(), 4);
     assert_eq!(initiator.answer(&mut world).opcodes(), [REJECT; 48]);
     for &tag in &tags[..16] {
         initiator.manage(&mut world, Function::AbortTask, Some(tag));

@@ -12,7 +12,7 @@ use volume::{
     Access, Capabilities, Catalog, Geometry, LunMapping, Naa, TargetRecord, VolumeRecord, Wwid,
 };
 
-fn catalog() -> Arc<Catalog> {
+pub(super) fn catalog() -> Arc<Catalog> {
     let volume = VolumeRecord {
         id: VOLUME,
         name: "volume".into(),
