@@ -55,13 +55,14 @@ pub(crate) fn handle_progress(
     turn: &mut Turn<'_>,
 ) {
     // The session may have ended since the reactor was asked.
-    let Some(session) = sessions.session_mut(conn) else { return };
-    match session.moved.look(progress, turn.now) {
-        Verdict::Moves => session.ping.alive_at = turn.now,
-        Verdict::Open => {}
-        Verdict::Stalled => {
-            sessions.blame(conn, Ending::Stalled);
-            sessions.abandon_connection(conn, turn);
+    if let Some(session) = sessions.session_mut(conn) {
+        match session.moved.look(progress, turn.now) {
+            Verdict::Moves => session.ping.alive_at = turn.now,
+            Verdict::Open => {}
+            Verdict::Stalled => {
+                sessions.blame(conn, Ending::Stalled);
+                sessions.abandon_connection(conn, turn);
+            }
         }
     }
 }
