@@ -143,6 +143,7 @@ address = "PORTAL"
 name = "attacked"
 kind = "file"
 path = "HUNG"
+adopt = true
 size = "16MiB"
 
 [[volume]]

@@ -33,6 +33,7 @@ size = "16MiB"
 name = "crowded"
 kind = "file"
 path = "CROWDED"
+adopt = true
 size = "16MiB"
 
 [[target]]
