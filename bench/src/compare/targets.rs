@@ -62,6 +62,13 @@ impl Place {
 /// The name under which every target serves its LUN.
 pub(crate) const IQN: &str = "iqn.2026-11.local.pollux:bench";
 
+/// Whether a build of polluxd has no fault to find in a configuration.
+fn accepts(program: &Path, config: &Path) -> Result<bool> {
+    let mut command = Command::new(program);
+    command.arg("--check").arg("--config").arg(config);
+    Ok(command.stdout(Stdio::null()).stderr(Stdio::null()).status()?.success())
+}
+
 impl Target {
     /// polluxd with this configuration.
     pub(crate) fn polluxd(place: &Place, daemon: &Daemon) -> Result<Self> {
@@ -69,8 +76,13 @@ impl Target {
         let control = place.work.join(format!("{name}.sock"));
         let config = place.work.join(format!("{name}.toml"));
         let state = place.work.join(format!("{name}-state"));
-        fs::write(&config, daemon.config(port, &state, &control))?;
         let program = daemon.program.clone().unwrap_or_else(|| place.programs.join("polluxd"));
+        fs::write(&config, daemon.config(port, &state, &control))?;
+        if daemon.program.is_some() && !accepts(&program, &config)? {
+            // An older build takes over data without being told to, and does not know the key.
+            let text = fs::read_to_string(&config)?.replace("adopt = true\n", "");
+            fs::write(&config, text)?;
+        }
         // Another build may have another control protocol, and with it a perfctl of its own.
         let perfctl = program.with_file_name("perfctl");
         let perfctl = if perfctl.is_file() { perfctl } else { place.programs.join("perfctl") };
