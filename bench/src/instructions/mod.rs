@@ -281,7 +281,7 @@ const RECORDED_BLOCK: u64 = 4096;
 const VOLUME_BYTES: u64 = 16 << 20;
 
 /// When callgrind writes a profile: a pattern of names of functions.
-const DROPPED: &str = "--dump-before=*drop_in_place*onnection*";
+const DROPPED: &str = "--dump-before=*remove_closed*";
 
 const PROFILE: &str = "profile";
 
