@@ -125,7 +125,7 @@ pub(crate) fn memory_node(reactors: usize) -> Fixture {
 }
 
 pub(crate) fn memory() -> Store {
-    Store::Memory(MemoryStore::new(VOLUME_BYTES).unwrap().0)
+    Store::Memory { store: MemoryStore::new(VOLUME_BYTES).unwrap().0, whole_blocks: true }
 }
 
 /// A catalog of one target, with so many volumes as its LUNs.
