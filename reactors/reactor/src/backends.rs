@@ -22,9 +22,8 @@ use volume::BlockRequest;
 pub(crate) struct Backends {
     pub(crate) volumes: Volumes,
     pub(crate) files: FileIos,
-    /// Reads of memory volumes leave their bytes there until they are sent. Another reactor might
-    /// store to them while the kernel copies, in the middle of a block.
-    leaves_in_place: bool,
+    /// No other reactor stores to a memory volume while the kernel copies from it.
+    is_alone: bool,
 }
 
 /// The volumes by their places.
@@ -44,8 +43,17 @@ struct Entry {
 #[derive(Clone, Debug)]
 pub(crate) enum Backend {
     File(FileVolume),
-    Memory(Arc<MemoryStore>),
+    Memory(Memory),
     Null,
+}
+
+/// A memory volume on one reactor.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    store: Arc<MemoryStore>,
+    /// Its READs leave their bytes there until they are sent. Where there are other reactors, one
+    /// of them may store to a block while the kernel copies it.
+    leaves_in_place: bool,
 }
 
 /// A request of the shard.
@@ -60,7 +68,7 @@ impl Backends {
     /// No volumes, for a pool whose shard has this layout, in a node of so many reactors.
     pub(crate) fn new(layout: &PoolLayout, reactors: usize) -> Self {
         let files = FileIos::new(zero_buffer(layout));
-        Self { volumes: Volumes::default(), files, leaves_in_place: reactors == 1 }
+        Self { volumes: Volumes::default(), files, is_alone: reactors == 1 }
     }
 
     /// Begins a request, and returns how it ended if it has ended at once. Otherwise
@@ -68,8 +76,8 @@ impl Backends {
     pub(crate) fn submit(&mut self, request: Request, buffers: &mut Buffers) -> Option<IoResult> {
         let Request { op, volume, request } = request;
         match self.volumes.get(volume) {
-            Some(Backend::Memory(store)) => {
-                let request = if self.leaves_in_place { request } else { copying(request) };
+            Some(Backend::Memory(Memory { store, leaves_in_place })) => {
+                let request = if *leaves_in_place { request } else { copying(request) };
                 Some(memory::perform(request, volume, store, &self.volumes, buffers))
             }
             Some(Backend::File(file)) => {
@@ -131,7 +139,10 @@ impl Backends {
                         }
                     }
                 }
-                SharedStore::Memory(store) => Backend::Memory(store),
+                SharedStore::Memory { store, whole_blocks } => {
+                    let leaves_in_place = self.is_alone || !whole_blocks;
+                    Backend::Memory(Memory { store, leaves_in_place })
+                }
                 SharedStore::Null => Backend::Null,
             };
             self.volumes.insert(volume, backend);
@@ -162,7 +173,7 @@ impl Volumes {
     #[inline]
     pub(crate) fn memory(&self, volume: VolumeId) -> Option<&Arc<MemoryStore>> {
         match self.get(volume)? {
-            Backend::Memory(store) => Some(store),
+            Backend::Memory(memory) => Some(&memory.store),
             Backend::File(_) | Backend::Null => None,
         }
     }

@@ -72,6 +72,8 @@ pub(crate) struct VolumeConfig {
     pub(crate) write_cache: Option<bool>,
     /// A new volume serves the data that its file or device already holds.
     pub(crate) adopt: bool,
+    /// No READ of a memory volume sees a logical block in part, also with several reactors.
+    pub(crate) whole_blocks: bool,
 }
 
 /// One target as configured.

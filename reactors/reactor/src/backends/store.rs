@@ -14,7 +14,13 @@ pub enum Store {
     /// A file or block device.
     File(OpenFile),
     /// RAM of this process.
-    Memory(Arc<MemoryStore>),
+    Memory {
+        /// The RAM.
+        store: Arc<MemoryStore>,
+        /// No READ sees a logical block that another reactor has stored in part. Costs a copy of
+        /// each READ where there are several reactors.
+        whole_blocks: bool,
+    },
     /// Nothing: writes are dropped, reads return zeros.
     Null,
 }
@@ -31,7 +37,10 @@ pub(crate) enum SharedStore {
         never_waits_unasked: bool,
         trust: Arc<Trust>,
     },
-    Memory(Arc<MemoryStore>),
+    Memory {
+        store: Arc<MemoryStore>,
+        whole_blocks: bool,
+    },
     Null,
 }
 
@@ -61,7 +70,7 @@ impl SharedStore {
             Self::File { fd, size, .. } => {
                 Some(HeldFile { volume, fd: Arc::clone(fd), size: *size })
             }
-            Self::Memory(_) | Self::Null => None,
+            Self::Memory { .. } | Self::Null => None,
         }
     }
 }
@@ -74,7 +83,7 @@ impl From<Store> for SharedStore {
                 let OpenFile { fd, size, device, never_waits_unasked, .. } = file;
                 Self::File { fd: Arc::new(fd), size, device, never_waits_unasked, trust }
             }
-            Store::Memory(store) => Self::Memory(store),
+            Store::Memory { store, whole_blocks } => Self::Memory { store, whole_blocks },
             Store::Null => Self::Null,
         }
     }

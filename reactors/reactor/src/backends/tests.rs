@@ -29,9 +29,14 @@ struct Fixture {
 
 impl Fixture {
     fn new(store: &SharedStore) -> Self {
+        Self::of_reactors(1, store)
+    }
+
+    /// On one of so many reactors.
+    fn of_reactors(reactors: usize, store: &SharedStore) -> Self {
         let layout = PoolLayout::new(vec![SizeClass { bytes: 4096, count: 4 }]);
         let (driver, _) = Driver::new(&DriverOptions::new(with_zero_buffer(&layout))).unwrap();
-        let (backends, buffers) = (Backends::new(&layout, 1), Buffers::new(driver));
+        let (backends, buffers) = (Backends::new(&layout, reactors), Buffers::new(driver));
         let mut fixture = Self { backends, buffers, ended: 0 };
         fixture.take(FILE, store.clone());
         fixture
@@ -40,7 +45,7 @@ impl Fixture {
     fn with_memory(directory: &Path) -> (Self, Arc<MemoryStore>) {
         let mut fixture = Self::new(&file(directory, "volume"));
         let (store, _) = MemoryStore::new(1 << 20).unwrap();
-        fixture.take(MEMORY, SharedStore::Memory(Arc::clone(&store)));
+        fixture.take(MEMORY, memory(&store, true));
         (fixture, store)
     }
 
@@ -89,6 +94,10 @@ impl Fixture {
             }
         }
     }
+}
+
+fn memory(store: &Arc<MemoryStore>, whole_blocks: bool) -> SharedStore {
+    SharedStore::Memory { store: Arc::clone(store), whole_blocks }
 }
 
 fn file(directory: &Path, name: &str) -> SharedStore {
@@ -199,6 +208,32 @@ fn bytes_left_in_a_memory_volume_are_found_by_whatever_uses_their_buffer() {
     assert_eq!(fixture.compare(0, 1), IoResult::Differs { at: 0 });
 }
 
+/// Whether a READ of a memory volume left its bytes there: then its buffer has what the volume has
+/// by the time that it is looked at.
+fn stays_in_place(reactors: usize, whole_blocks: bool) -> bool {
+    let (store, _) = MemoryStore::new(1 << 20).unwrap();
+    let mut fixture = Fixture::of_reactors(reactors, &SharedStore::Null);
+    fixture.take(MEMORY, memory(&store, whole_blocks));
+    store.write_bytes(0, &[1; 4096]).unwrap();
+    assert_eq!(fixture.read(MEMORY, 0, true), DONE);
+    store.write_bytes(0, &[2; 4096]).unwrap();
+    let has = |fixture: &mut Fixture, byte| {
+        assert!(fixture.buffers.fill(slice(1), Payload::Bytes(&[byte; 4096])));
+        fixture.compare(0, 1) == IoResult::Done
+    };
+    let (early, late) = (has(&mut fixture, 1), has(&mut fixture, 2));
+    assert_ne!(early, late, "the bytes of one of the two");
+    late
+}
+
+#[test]
+fn reads_leave_a_memory_volume_where_no_other_reactor_can_tear_their_blocks_or_may() {
+    assert!(stays_in_place(1, true));
+    assert!(stays_in_place(1, false));
+    assert!(!stays_in_place(2, true), "another reactor may store to it meanwhile");
+    assert!(stays_in_place(2, false), "its owner has said that this is good enough");
+}
+
 #[test]
 fn what_a_combination_makes_is_in_the_second_buffer_wherever_its_bytes_were() {
     let directory = tempfile::tempdir().unwrap();
@@ -223,7 +258,7 @@ fn what_a_volume_held_that_is_gone_is_not_sent() {
     assert_eq!(fixture.read(MEMORY, 0, true), DONE);
     fixture.backends.retire(&[MEMORY], |_| {});
     // Nor is what the next volume at its place holds.
-    fixture.take(MEMORY.successor().unwrap(), SharedStore::Memory(store));
+    fixture.take(MEMORY.successor().unwrap(), memory(&store, true));
     let Fixture { backends, buffers, .. } = &mut fixture;
     assert!(buffers.sendable(slice(0), false, &backends.volumes).is_none());
 }
@@ -237,7 +272,7 @@ fn a_request_of_a_removed_volume_does_not_reach_the_next_one_at_its_place() {
     fixture.backends.retire(&[MEMORY], |volume| closed.push(volume));
     assert_eq!(closed, [MEMORY]);
     let next = MEMORY.successor().unwrap();
-    fixture.take(next, SharedStore::Memory(store));
+    fixture.take(next, memory(&store, true));
     assert_eq!(fixture.read(MEMORY, 0, true), Some(IoResult::Failed(5)));
     assert!(fixture.backends.volumes.memory(MEMORY).is_none());
     assert_eq!(fixture.read(next, 0, true), Some(IoResult::Done));

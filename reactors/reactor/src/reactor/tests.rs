@@ -198,7 +198,7 @@ fn accepting_is_tried_again_when_the_ring_has_room() {
 
 fn memory_volume(reactor: &mut Reactor) -> Arc<uring::MemoryStore> {
     let (store, _) = uring::MemoryStore::new(1 << 20).unwrap();
-    let shared = Store::Memory(Arc::clone(&store)).into();
+    let shared = Store::Memory { store: Arc::clone(&store), whole_blocks: true }.into();
     reactor.backends.take_stores(vec![(VOLUME, shared)], &mut reactor.buffers);
     store
 }

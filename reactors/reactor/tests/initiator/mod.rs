@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -94,8 +95,20 @@ pub(crate) fn options(reactors: usize, poll: PollMode) -> NodeOptions {
 
 /// A node of so many reactors with these volumes as LUNs 0, 1, ... of one target.
 pub(crate) fn node_with(options: NodeOptions, stores: Vec<Store>) -> Fixture {
-    let volumes = u16::try_from(stores.len()).unwrap();
     let listener = socket::listen("127.0.0.1:0".parse().unwrap(), 128).unwrap();
+    node_at(listener, options, stores)
+}
+
+/// A node with one reactor and a memory volume, whose sockets hold so little that the kernel takes
+/// a long READ in parts.
+pub(crate) fn narrow_node() -> Fixture {
+    let listener = socket::listen("127.0.0.1:0".parse().unwrap(), 128).unwrap();
+    socket::set_buffers(&listener, 16 << 10).unwrap();
+    node_at(listener, options(1, PollMode::Interrupt), vec![memory()])
+}
+
+fn node_at(listener: OwnedFd, options: NodeOptions, stores: Vec<Store>) -> Fixture {
+    let volumes = u16::try_from(stores.len()).unwrap();
     let address = socket::local_address(&listener).unwrap();
     let opened = (0..).map(VolumeId).zip(stores).collect();
     let (ring, alarm) = channel();
@@ -112,7 +125,7 @@ pub(crate) fn memory_node(reactors: usize) -> Fixture {
 }
 
 pub(crate) fn memory() -> Store {
-    Store::Memory(MemoryStore::new(VOLUME_BYTES).unwrap().0)
+    Store::Memory { store: MemoryStore::new(VOLUME_BYTES).unwrap().0, whole_blocks: true }
 }
 
 /// A catalog of one target, with so many volumes as its LUNs.

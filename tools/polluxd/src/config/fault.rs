@@ -102,6 +102,8 @@ pub(crate) enum Problem {
     TooMany { what: &'static str, most: usize },
     /// No such key.
     UnknownKey { known: Vec<&'static str> },
+    /// Whether READs of this kind of volume see whole blocks is not for the file to say.
+    WholeBlocksUnused { kind: &'static str },
     /// This kind of volume has no such key.
     WriteCacheUnused { kind: &'static str },
 }
@@ -140,6 +142,7 @@ impl Problem {
             | Self::SizeOutOfRange { .. }
             | Self::Syntax(_)
             | Self::TooMany { .. }
+            | Self::WholeBlocksUnused { .. }
             | Self::WriteCacheUnused { .. } => false,
         }
     }
@@ -280,6 +283,7 @@ impl fmt::Display for Problem {
             Self::Syntax(words) => f.write_str(words),
             Self::TooMany { what, most } => write!(f, "too many {what}; at most {most} are served"),
             Self::UnknownKey { known } => f.write_str(&unknown_key(known)),
+            Self::WholeBlocksUnused { kind } => f.write_str(&whole_blocks_unused(kind)),
             Self::WriteCacheUnused { kind } => f.write_str(&write_cache_unused(kind)),
         }
     }
@@ -293,6 +297,10 @@ const NO_INITIATORS: &str = "an empty list admits no initiator; list initiators,
 
 const SECRET_SHARED: &str = "the target and the initiators have the same secret, so whoever knows \
                              it can pose as either (RFC 7143 9.2.1); use different secrets";
+
+fn whole_blocks_unused(kind: &str) -> String {
+    format!("a {kind} volume has no such key; remove it, it is for memory volumes only")
+}
 
 fn write_cache_unused(kind: &str) -> String {
     format!(

@@ -23,7 +23,7 @@ use Applies::{AtOnce, AtRestart, Never};
 
 /// The keys of `[[volume]]`.
 #[rustfmt::skip]
-pub(crate) static VOLUME_KEYS: [ObjectKey<VolumeConfig>; 7] = [
+pub(crate) static VOLUME_KEYS: [ObjectKey<VolumeConfig>; 8] = [
     key("kind", Never, |old, new| old.kind != new.kind, |v| v.kind.name().into()),
     key("path", AtRestart, |old, new| old.path != new.path, path),
     key("size", Never, |old, new| old.size_bytes != new.size_bytes, size),
@@ -35,6 +35,8 @@ pub(crate) static VOLUME_KEYS: [ObjectKey<VolumeConfig>; 7] = [
         |v| v.write_cache.map_or_else(|| "detected".into(), |on| on.to_string())),
     // It decides whether a volume may begin; afterwards it means nothing.
     key("adopt", AtOnce, |old, new| old.adopt != new.adopt, |v| v.adopt.to_string()),
+    key("whole_blocks", AtRestart, |old, new| old.whole_blocks != new.whole_blocks,
+        |v| v.whole_blocks.to_string()),
 ];
 
 /// The keys of `[[target]]`.

@@ -101,6 +101,8 @@ pub(crate) struct RawVolume {
     pub(crate) write_cache: Option<Spanned<bool>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) adopt: Option<Spanned<bool>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) whole_blocks: Option<Spanned<bool>>,
 }
 
 impl RawVolume {
@@ -115,6 +117,7 @@ impl RawVolume {
             read_only: false,
             write_cache: None,
             adopt: None,
+            whole_blocks: None,
         }
     }
 }

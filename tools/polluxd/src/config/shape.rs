@@ -80,6 +80,7 @@ fn volume(mut section: Section<'_, '_, '_>) -> Option<RawVolume> {
         "read_only",
         "write_cache",
         "adopt",
+        "whole_blocks",
     ]);
     let kind = section.kind();
     let path = section.text("path", "a path, for example \"/srv/vm-01.img\"");
@@ -88,7 +89,18 @@ fn volume(mut section: Section<'_, '_, '_>) -> Option<RawVolume> {
     let read_only = section.boolean("read_only").is_some_and(|value| *value.get_ref());
     let write_cache = section.boolean("write_cache");
     let adopt = section.boolean("adopt");
-    Some(RawVolume { name: name?, kind, path, size, block_size, read_only, write_cache, adopt })
+    let whole_blocks = section.boolean("whole_blocks");
+    Some(RawVolume {
+        name: name?,
+        kind,
+        path,
+        size,
+        block_size,
+        read_only,
+        write_cache,
+        adopt,
+        whole_blocks,
+    })
 }
 
 fn target(mut section: Section<'_, '_, '_>) -> Option<RawTarget> {

@@ -1,6 +1,7 @@
 //! Configurations against their literal meaning, and faults against their literal sentences.
 
 mod example;
+mod memory_volumes;
 
 use super::*;
 use std::path::Path;
@@ -247,7 +248,7 @@ group = 70000
             &format!("5:8: volume.kind: invalid value \"tape\": use {kinds}"),
             &format!("6:1: volume \"a\".kind: missing key; set it to {kinds}"),
             "8:1: volume \"a\".sise: unknown key; the keys are name, kind, path, size, \
-             block_size, read_only, write_cache, adopt",
+             block_size, read_only, write_cache, adopt, whole_blocks",
             "9:14: volume \"a\".block_size: invalid block size 8192: use 512 or 4096",
             &format!("12:8: volume \"b\".kind: invalid value \"tape\": use {kinds}"),
             "13:8: volume \"b\".size: invalid value of type array: use a size, for example \

@@ -56,6 +56,13 @@ fn check_volume(faults: &mut Faults<'_>, raw: &RawVolume) -> VolumeConfig {
         let problem = Problem::AdoptUnused { kind: raw.kind.get_ref().name() };
         faults.add(adopt.span(), key(raw, "adopt"), problem);
     }
+    if let Some(whole_blocks) = &raw.whole_blocks
+        && !faults.has(&key(raw, "kind"))
+        && *raw.kind.get_ref() != VolumeKind::Memory
+    {
+        let problem = Problem::WholeBlocksUnused { kind: raw.kind.get_ref().name() };
+        faults.add(whole_blocks.span(), key(raw, "whole_blocks"), problem);
+    }
     VolumeConfig {
         name: raw.name.get_ref().clone(),
         kind: *raw.kind.get_ref(),
@@ -65,6 +72,7 @@ fn check_volume(faults: &mut Faults<'_>, raw: &RawVolume) -> VolumeConfig {
         read_only: raw.read_only,
         write_cache: raw.write_cache.as_ref().map(|w| *w.get_ref()),
         adopt: raw.adopt.as_ref().is_some_and(|adopt| *adopt.get_ref()),
+        whole_blocks: raw.whole_blocks.as_ref().is_none_or(|whole| *whole.get_ref()),
     }
 }
 

@@ -321,7 +321,7 @@ fn open_transient(config: &VolumeConfig, identity: Identity<'_>) -> Result<Opene
     let store = if config.kind == VolumeKind::Memory {
         let made = MemoryStore::new(bytes).map_err(|e| VolumeFault::Memory(e.to_string()))?;
         warnings.extend(made.1.map(|w| format!("volume {}: {w}", config.name)));
-        Store::Memory(made.0)
+        Store::Memory { store: made.0, whole_blocks: config.whole_blocks }
     } else {
         Store::Null
     };
@@ -365,6 +365,7 @@ mod tests {
             read_only: false,
             write_cache: None,
             adopt: false,
+            whole_blocks: true,
         };
         (open.is_direct, open.dio_offset_align, open.dio_mem_align) = (true, 4096, 512);
         check_open(&open, Path::new("/dev/x"), &config, None).unwrap();

@@ -59,6 +59,7 @@ fn file(name: &str) -> VolumeConfig {
         read_only: false,
         write_cache: None,
         adopt: false,
+        whole_blocks: true,
     }
 }
 
@@ -313,6 +314,19 @@ fn a_memory_volume_is_another_one_after_each_start() {
 }
 
 #[test]
+fn reactors_are_told_whether_reads_of_a_memory_volume_see_whole_blocks() {
+    let world = World::new();
+    for told in [true, false] {
+        let memory = VolumeConfig { kind: VolumeKind::Memory, whole_blocks: told, ..file("m") };
+        let planned = world.start(&[memory]);
+        let [(_, Store::Memory { whole_blocks, .. })] = planned.stores[..] else {
+            unreachable!("one memory volume")
+        };
+        assert_eq!(whole_blocks, told);
+    }
+}
+
+#[test]
 fn running_volumes_go_on_and_places_are_used_again_once_they_are_closed() {
     let world = World::new();
     let first = world.start(&[file("a"), file("b")]);
@@ -359,4 +373,12 @@ fn keys_that_need_a_start_are_named() {
     let config = VolumeConfig { read_only: true, ..file("a") };
     let planned = running.table.plan(&[config], &world.state, IDENTITY);
     assert_eq!(planned.warnings, ["volume a: read_only takes effect after a restart of polluxd"]);
+    let memory = VolumeConfig { kind: VolumeKind::Memory, ..file("m") };
+    let running = world.start(std::slice::from_ref(&memory));
+    let config = VolumeConfig { whole_blocks: false, ..memory };
+    let planned = running.table.plan(&[config], &world.state, IDENTITY);
+    assert_eq!(
+        planned.warnings,
+        ["volume m: whole_blocks takes effect after a restart of polluxd"]
+    );
 }

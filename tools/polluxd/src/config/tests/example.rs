@@ -97,7 +97,7 @@ fn the_defaults_in_the_example_are_those_of_the_parser() {
     let mut compared = Vec::new();
     for (table, required) in [
         ("[[portal]]", "address = \"[::1]:1\"\n"),
-        ("[[volume]]", "name = \"a\"\nkind = \"null\"\nsize = \"1GiB\"\n"),
+        ("[[volume]]", "name = \"a\"\nkind = \"memory\"\nsize = \"1GiB\"\n"),
         ("[[target]]", "name = \"iqn.2026-11.a\"\n"),
     ] {
         for key in keys_of(table) {
@@ -116,7 +116,10 @@ fn the_defaults_in_the_example_are_those_of_the_parser() {
             }
         }
     }
-    assert_eq!(compared, ["group", "adopt", "block_size", "read_only", "luns", "portal_group"]);
+    assert_eq!(
+        compared,
+        ["group", "adopt", "block_size", "read_only", "whole_blocks", "luns", "portal_group"]
+    );
 }
 
 #[test]
