@@ -251,10 +251,12 @@ impl Runs<'_> {
         Ok(sum)
     }
 
-    /// A profile of the reactor's thread, the second of the daemon.
+    /// A profile of the reactor's thread: only the one that drops a connection writes any.
     fn profile(&self, number: usize) -> Option<Profile> {
-        let path = self.place.work.join(format!("{PROFILE}.{number}-02"));
-        parse(&std::fs::read_to_string(path).ok()?)
+        let start = format!("{PROFILE}.{number}-");
+        let mut names = std::fs::read_dir(&self.place.work).ok()?.filter_map(Result::ok);
+        let file = names.find(|entry| entry.file_name().to_string_lossy().starts_with(&start))?;
+        parse(&std::fs::read_to_string(file.path()).ok()?)
     }
 }
 
@@ -281,7 +283,7 @@ const RECORDED_BLOCK: u64 = 4096;
 const VOLUME_BYTES: u64 = 16 << 20;
 
 /// When callgrind writes a profile: a pattern of names of functions.
-const DROPPED: &str = "--dump-before=*remove_closed*";
+const DROPPED: &str = "--dump-before=*drop_in_place*onnection*";
 
 const PROFILE: &str = "profile";
 

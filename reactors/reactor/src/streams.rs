@@ -155,7 +155,6 @@ impl<L> Streams<L> {
     }
 
     /// The ring is done with a socket.
-    #[inline(never)] // `bench/instructions` cuts its profiles here.
     pub(crate) fn remove_closed(&mut self, socket: SocketId) -> Option<Connection<L>> {
         let (key, _) = self.table.iter().find(|(_, c)| c.stream.socket == socket)?;
         self.table.remove(key)
