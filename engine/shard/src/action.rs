@@ -179,7 +179,7 @@ pub enum Action {
         into: BufSlice,
     },
     /// Let the operator know.
-    Report(Event),
+    Report(Box<Event>),
     /// Queue a PDU on a connection. The reactor adds padding and digests.
     Send {
         /// The connection.

@@ -246,6 +246,11 @@ impl Session {
         if !bhs.immediate() {
             return self.window.admit(cmd_sn) == CmdSnVerdict::InOrder;
         }
+        self.admit_immediate(bhs, turn)
+    }
+
+    #[cold]
+    fn admit_immediate(&mut self, bhs: &Bhs, turn: &mut Turn<'_>) -> bool {
         if self.immediate_in_flight >= immediate_places(bhs.opcode()) {
             self.reject(bhs, RejectReason::ImmediateCommandReject, turn);
             return false;

@@ -182,7 +182,7 @@ pub(crate) struct Who {
 pub(crate) fn report(who: Who, change: SessionChange, detail: Option<String>, turn: &mut Turn<'_>) {
     let Who { initiator, target, peer } = who;
     let event = SessionEvent { change, initiator, target, peer, detail };
-    turn.push(Action::Report(Event::Session(Box::new(event))));
+    turn.push(Action::Report(Box::new(Event::Session(Box::new(event)))));
 }
 
 /// Reports that a session has ended.

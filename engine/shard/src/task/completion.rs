@@ -46,13 +46,13 @@ fn report(task: &Task, part: usize, errno: i32, reach: &mut Reach<'_, '_>) {
     let burst = task.bursts.get(part).filter(|_| task.work.streams());
     let range = burst.map_or(task.range, |burst| task.range_of(burst));
     let size = unit.geometry.block_size;
-    reach.turn.push(Action::Report(Event::IoFailed(IoFailure {
+    reach.turn.push(Action::Report(Box::new(Event::IoFailed(IoFailure {
         volume: unit.volume,
         operation: task.operation,
         lba: size.blocks_in(range.offset).0,
         blocks: size.blocks_in(range.len).0,
         errno,
-    })));
+    }))));
 }
 
 /// What a failed operation means to the initiator (SBC-3 4.18).

@@ -116,7 +116,11 @@ impl Lender {
     #[inline]
     fn lend_one(&mut self, bytes: u32, borrower: Borrower) -> Option<BufId> {
         let smallest = self.layout.class_for(bytes)?;
-        let class = (smallest..self.free.len()).find(|&class| self.has_for(borrower, class))?;
+        // Most often nobody waits, and the smallest class has enough.
+        let free = self.free[smallest].len();
+        let may = free > 0 && self.shares.may_hold(borrower.account, smallest, free);
+        let class =
+            if may && !self.has_hungry() { smallest } else { self.class_for(borrower, smallest)? };
         let buf = self.free[class].pop()?;
         debug_assert!(self.lent[buf.0 as usize].is_none(), "a free buffer is not lent");
         let Borrower { holder, account, is_promised, .. } = borrower;
@@ -129,6 +133,12 @@ impl Lender {
         Some(buf)
     }
 
+    /// The smallest class from `smallest` on that has a buffer for a session.
+    #[cold]
+    fn class_for(&self, borrower: Borrower, smallest: usize) -> Option<usize> {
+        (smallest..self.free.len()).find(|&class| self.has_for(borrower, class))
+    }
+
     /// Whether a buffer of at least `bytes` would be lent of a class that is mostly free: those who
     /// take buffers only then cannot hold more than half of any class.
     pub(crate) fn has_spare(&self, bytes: u32) -> bool {
@@ -139,7 +149,6 @@ impl Lender {
     }
 
     /// Whether a session gets a buffer of a class now.
-    #[inline]
     fn has_for(&self, borrower: Borrower, class: usize) -> bool {
         let Borrower { account, fresh, is_promised, .. } = borrower;
         let free = self.free[class].len();

@@ -491,7 +491,7 @@ impl World {
                 let filled = bytes_of(buffers, into);
                 filled.chunks_mut(block.len()).for_each(|c| c.copy_from_slice(&block));
             }
-            Action::Report(event) => self.events.push(event),
+            Action::Report(event) => self.events.push(*event),
             Action::Return { conn, buf } => self.cores[core].on_wire.push_back((conn, buf)),
             Action::Send { conn, header, data, sample } => {
                 self.samples.extend(sample);

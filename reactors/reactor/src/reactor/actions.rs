@@ -89,7 +89,7 @@ impl Reactor {
                 debug_assert!(unknown.is_ok(), "a message to a reactor that does not exist");
             }
             Action::Probe(conn) => self.probes.push_back(conn),
-            Action::Report(event) => self.note(event),
+            Action::Report(event) => self.note(*event),
             Action::Return { conn, buf } => self.return_buffer(conn, buf),
         }
     }

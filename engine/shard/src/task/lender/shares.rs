@@ -153,8 +153,11 @@ impl Shares {
     /// waited for the medium only.
     #[inline]
     pub(super) fn give_back(&mut self, account: Account, class: usize, was_promised: bool) {
-        self.undo(account, class, was_promised);
-        self.share_mut(account, class).returned += u32::from(!was_promised);
+        let share = self.share_mut(account, class);
+        assert!(share.held > 0, "a session returns what it holds");
+        share.held -= 1;
+        share.promised -= u32::from(was_promised);
+        share.returned += u32::from(!was_promised);
     }
 
     /// A period ends.
