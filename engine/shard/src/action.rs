@@ -238,8 +238,8 @@ impl Actions {
     #[inline]
     pub fn pop_io(&mut self) -> Option<(OpId, VolumeId, BlockRequest)> {
         let Some(Action::Io { op, volume, request }) = self.first else { return None };
-        // Nothing of it is to be dropped, which the compiler sees here.
-        self.first = None;
+        // Nothing of it is to be dropped, which the compiler does not see any more.
+        std::mem::forget(self.first.take());
         if !self.rest.is_empty() {
             self.first = self.rest.pop_front();
         }
@@ -249,6 +249,12 @@ impl Actions {
     /// Drops the oldest action, which has been carried out.
     #[inline]
     pub fn drop_front(&mut self) {
+        if let Some(Action::Send { data: SendData::None | SendData::Buffer { .. }, .. }) =
+            self.first
+        {
+            // The same goes for what is sent most often.
+            std::mem::forget(self.first.take());
+        }
         if self.rest.is_empty() {
             self.first = None;
         } else {

@@ -122,14 +122,14 @@ fn discovery_logins_that_are_lost_on_their_way_leave_their_places() {
 /// were rejected, and initiators dropped the session.
 #[test]
 fn aborts_and_pings_find_places_beside_immediate_commands_of_a_hung_disk() {
-    let classes = vec![SizeClass { bytes: 4096, count: 64 }];
+    // The first share of a session is a 32nd.
+    let classes = vec![SizeClass { bytes: 4096, count: 512 }];
     let mut world = World::with_pool(1, classes);
     let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
     world.backend_is_held = true;
     let order = read_10(0, 1);
     let tags: Vec<_> = (0..64).map(|_| initiator.start_immediate(&mut world, &order)).collect();
-    // As many as the first share of the session has buffers; the others wait for theirs.
-    assert_eq!(world.operations(), 4);
+    assert_eq!(world.operations(), 16);
     assert_eq!(initiator.answer(&mut world).opcodes(), [REJECT; 48]);
     for &tag in &tags[..16] {
         initiator.manage(&mut world, Function::AbortTask, Some(tag));
