@@ -238,7 +238,7 @@ impl Repeated {
     fn add(&mut self, count: u64, now: Instant) -> Option<u64> {
         if self.lines.admit(now) {
             // The line shows one of them.
-            assert!(count > 0, "no event is no line");
+            assert!(count > 0, "a line reports at least one event");
             return Some(std::mem::replace(&mut self.suppressed, count - 1));
         }
         self.suppressed = self.suppressed.saturating_add(count);
