@@ -111,7 +111,7 @@ impl Shard {
         Self {
             cores: Cores { own: options.id, count: options.reactors },
             sessions,
-            tasks: Tasks::new(options.layout),
+            tasks: Tasks::new(&options.layout),
             units,
             wakes: Wakes::default(),
             next_tick: None,
@@ -366,7 +366,7 @@ impl Shard {
     }
 
     /// How many buffers of the pool are lent.
-    pub const fn buffers_in_use(&self) -> u32 {
+    pub fn buffers_in_use(&self) -> u32 {
         self.tasks.lender.lent_count()
     }
 

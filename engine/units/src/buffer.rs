@@ -57,11 +57,6 @@ impl PoolLayout {
         &self.classes
     }
 
-    /// The index of the smallest class whose buffers hold `bytes`.
-    pub fn class_for(&self, bytes: u32) -> Option<usize> {
-        self.classes.iter().position(|c| c.bytes >= bytes)
-    }
-
     /// The class of a buffer and the buffer's rank in it.
     pub fn locate(&self, buf: BufId) -> Option<(usize, u32)> {
         let mut rank = buf.0;
@@ -97,14 +92,6 @@ mod tests {
             SizeClass { bytes: 4096, count: 3 },
             SizeClass { bytes: 65536, count: 2 },
         ])
-    }
-
-    #[test]
-    fn the_smallest_class_that_fits_is_chosen() {
-        assert_eq!(layout().class_for(0), Some(0));
-        assert_eq!(layout().class_for(4096), Some(0));
-        assert_eq!(layout().class_for(4097), Some(1));
-        assert_eq!(layout().class_for(65537), None);
     }
 
     #[test]

@@ -15,16 +15,14 @@ use crate::wake::Wake;
 use queues::Queues;
 use shares::{Account, Shares};
 use std::collections::VecDeque;
-use units::{BufId, ConnId, Key, PoolLayout};
+use units::{BufId, ConnId, Key, PoolLayout, SizeClass, len_u32};
 
 /// The free lists of a pool, one for each size class, and who holds and wants the rest.
 #[derive(Debug)]
 pub(crate) struct Lender {
-    layout: PoolLayout,
-    free: Vec<Vec<BufId>>,
+    classes: Vec<Class>,
+    /// By buffer.
     lent: Vec<Option<Loan>>,
-    /// Of buffers whose bytes are on the wire: the task that may send more when they have left.
-    sender: Vec<Option<Key>>,
     shares: Shares,
     queues: Queues,
     /// Tasks whose data has come and waits for a buffer, oldest first.
@@ -34,13 +32,26 @@ pub(crate) struct Lender {
     kept: u32,
     /// A task is served that has waited for its turn.
     is_serving: bool,
-    lent_count: u32,
+}
+
+/// The buffers of one size.
+#[derive(Debug)]
+struct Class {
+    /// Bytes of each.
+    bytes: u32,
+    /// How many there are.
+    count: u32,
+    /// Those that are not lent. The last one goes first.
+    free: Vec<BufId>,
 }
 
 /// What is known of a buffer that is lent.
 #[derive(Clone, Copy, Debug)]
 struct Loan {
     holder: ConnId,
+    /// Its bytes are on the wire: the task that may send more when they have left.
+    sender: Option<Key>,
+    class: u8,
     is_promised: bool,
 }
 
@@ -62,39 +73,29 @@ struct Borrower {
     is_promised: bool,
 }
 
-/// A buffer that is free again.
-struct Released {
-    class: usize,
-    /// The session that held it, if it still lives.
-    account: Option<Account>,
-    was_promised: bool,
-}
-
 /// A pool with more buffers than this is not checked after every call of a debug build.
 const CHECKED_BUFFERS_MAX: usize = 512;
 
 impl Lender {
     /// All buffers free.
-    pub(crate) fn new(layout: PoolLayout) -> Self {
-        let mut free = Vec::with_capacity(layout.classes().len());
+    pub(crate) fn new(layout: &PoolLayout) -> Self {
+        let mut classes = Vec::with_capacity(layout.classes().len());
         let mut first = 0;
-        for class in layout.classes() {
+        for &SizeClass { bytes, count } in layout.classes() {
             // Low names are lent first, so that a lightly loaded pool stays in the cache.
-            free.push((first..first + class.count).rev().map(BufId).collect());
-            first += class.count;
+            let free = (first..first + count).rev().map(BufId).collect();
+            classes.push(Class { bytes, count, free });
+            first += count;
         }
-        assert!(free.len() <= u32::BITS as usize, "each class has a bit");
+        assert!(classes.len() <= u32::BITS as usize, "each class has a bit");
         Self {
             lent: vec![None; first as usize],
-            sender: vec![None; first as usize],
-            shares: Shares::new(&layout),
-            queues: Queues::new(free.len()),
+            shares: Shares::new(layout),
+            queues: Queues::new(classes.len()),
             unplaced: VecDeque::new(),
             kept: 0,
             is_serving: false,
-            lent_count: 0,
-            layout,
-            free,
+            classes,
         }
     }
 
@@ -115,46 +116,66 @@ impl Lender {
 
     #[inline]
     fn lend_one(&mut self, bytes: u32, borrower: Borrower) -> Option<BufId> {
-        let smallest = self.layout.class_for(bytes)?;
+        let smallest = self.smallest_class(bytes)?;
         // Most often nobody waits, and the smallest class has enough.
-        let free = self.free[smallest].len();
-        let may = free > 0 && self.shares.may_hold(borrower.account, smallest, free);
-        let class =
-            if may && !self.has_hungry() { smallest } else { self.class_for(borrower, smallest)? };
-        let buf = self.free[class].pop()?;
-        debug_assert!(self.lent[buf.0 as usize].is_none(), "a free buffer is not lent");
-        let Borrower { holder, account, is_promised, .. } = borrower;
-        self.lent[buf.0 as usize] = Some(Loan { holder, is_promised });
-        self.lent_count += 1;
-        self.shares.take(account, class, is_promised);
-        if self.has_hungry() {
-            self.rank(account, class);
+        if !self.has_hungry() {
+            let Class { free, .. } = &mut self.classes[smallest];
+            let share = self.shares.share_mut(borrower.account, smallest);
+            if share.may_hold(free.len())
+                && let Some(buf) = free.pop()
+            {
+                share.take(borrower.is_promised);
+                self.note_loan(buf, smallest, borrower);
+                return Some(buf);
+            }
         }
+        self.lend_of_any_class(smallest, borrower)
+    }
+
+    #[cold]
+    fn lend_of_any_class(&mut self, smallest: usize, borrower: Borrower) -> Option<BufId> {
+        let account = borrower.account;
+        let class = (smallest..self.classes.len()).find(|&class| self.has_for(borrower, class))?;
+        let buf = self.classes[class].free.pop()?;
+        self.shares.share_mut(account, class).take(borrower.is_promised);
+        self.note_loan(buf, class, borrower);
+        self.rank(account, class);
         Some(buf)
     }
 
-    /// The smallest class from `smallest` on that has a buffer for a session.
-    #[cold]
-    fn class_for(&self, borrower: Borrower, smallest: usize) -> Option<usize> {
-        (smallest..self.free.len()).find(|&class| self.has_for(borrower, class))
+    #[inline]
+    fn note_loan(&mut self, buf: BufId, class: usize, borrower: Borrower) {
+        let Borrower { holder, is_promised, .. } = borrower;
+        let loan = &mut self.lent[buf.0 as usize];
+        debug_assert!(loan.is_none(), "a free buffer is not lent");
+        // `new` has counted the classes.
+        #[expect(clippy::cast_possible_truncation, reason = "at most 32")]
+        let class = class as u8;
+        *loan = Some(Loan { holder, sender: None, class, is_promised });
+    }
+
+    /// The smallest class whose buffers hold `bytes`.
+    #[inline]
+    fn smallest_class(&self, bytes: u32) -> Option<usize> {
+        self.classes.iter().position(|class| class.bytes >= bytes)
     }
 
     /// Whether a buffer of at least `bytes` would be lent of a class that is mostly free: those who
     /// take buffers only then cannot hold more than half of any class.
     pub(crate) fn has_spare(&self, bytes: u32) -> bool {
-        let Some(smallest) = self.layout.class_for(bytes) else { return false };
-        let classes = self.free.iter().zip(self.layout.classes()).skip(smallest);
-        let mut with_free = classes.filter(|(free, _)| !free.is_empty());
-        with_free.next().is_some_and(|(free, class)| free.len() > class.count as usize / 2)
+        let mut classes = self.classes.iter().filter(|class| class.bytes >= bytes);
+        let with_free = classes.find(|class| !class.free.is_empty());
+        with_free.is_some_and(|class| class.free.len() > class.count as usize / 2)
     }
 
     /// Whether a session gets a buffer of a class now.
     fn has_for(&self, borrower: Borrower, class: usize) -> bool {
         let Borrower { account, fresh, is_promised, .. } = borrower;
-        let free = self.free[class].len();
-        let may = self.shares.may_hold(account, class, free)
+        let free = self.classes[class].free.len();
+        let share = self.shares.share(account, class);
+        let may = share.may_hold(free)
             || fresh & (1 << class) != 0
-            || (is_promised && self.shares.leaves_as_many(account, class, free));
+            || (is_promised && share.leaves_as_many(free));
         free > 0 && may && (!self.has_hungry() || self.is_next(borrower, class))
     }
 
@@ -177,8 +198,8 @@ impl Lender {
         is_promised: bool,
     ) -> Option<[Option<BufId>; N]> {
         let account = self.shares.account(holder);
-        let is_fresh = |&class: &usize| self.shares.held(account, class) == 0;
-        let fresh = (0..self.free.len()).filter(is_fresh).fold(0, |bits, class| bits | 1 << class);
+        let is_fresh = |&class: &usize| self.shares.share(account, class).held() == 0;
+        let fresh = (0..self.classes()).filter(is_fresh).fold(0, |bits, class| bits | 1 << class);
         let borrower = Borrower { holder, account, fresh, is_promised };
         let lent = lengths.map(|bytes| bytes.and_then(|bytes| self.lend_one(bytes, borrower)));
         let asked = lengths.iter().flatten().count();
@@ -191,42 +212,45 @@ impl Lender {
         None
     }
 
-    /// Takes a buffer back, and wakes the tasks that wait for one.
+    /// Takes a buffer back, and wakes the tasks that wait for one. Returns the task that may send
+    /// more, if the bytes of the buffer were on the wire.
     #[inline]
-    pub(crate) fn give_back(&mut self, buf: BufId, turn: &mut Turn<'_>) {
-        let Released { class, account, was_promised } = self.release(buf);
-        if let Some(account) = account {
-            self.shares.give_back(account, class, was_promised);
+    pub(crate) fn give_back(&mut self, buf: BufId, turn: &mut Turn<'_>) -> Option<Key> {
+        let loan = self.release(buf);
+        if let Some(share) = self.shares.share_of(loan.holder, loan.class.into()) {
+            share.give_back(loan.is_promised);
         }
         if self.has_hungry() {
-            if let Some(account) = account {
-                self.rank(account, class);
-            }
+            self.rank_holder(&loan);
             turn.wake(Wake::BufferFree);
         }
+        loan.sender
     }
 
     /// Takes a buffer back that nobody waits for, because it has just been lent.
     pub(crate) fn put_back(&mut self, buf: BufId) {
-        let Released { class, account, was_promised } = self.release(buf);
-        if let Some(account) = account {
-            self.shares.undo(account, class, was_promised);
-            self.rank(account, class);
+        let loan = self.release(buf);
+        if let Some(share) = self.shares.share_of(loan.holder, loan.class.into()) {
+            share.undo(loan.is_promised);
         }
+        self.rank_holder(&loan);
     }
 
     #[inline]
-    fn release(&mut self, buf: BufId) -> Released {
-        let Some(Loan { holder, is_promised }) = self.lent[buf.0 as usize].take() else {
+    fn release(&mut self, buf: BufId) -> Loan {
+        let Some(loan) = self.lent[buf.0 as usize].take() else {
             panic!("{buf:?} was given back twice")
         };
-        self.lent_count -= 1;
-        let Some((class, _)) = self.layout.locate(buf) else {
-            unreachable!("{buf:?} is none of this pool")
-        };
-        self.free[class].push(buf);
-        let account = self.shares.account_of(holder);
-        Released { class, account, was_promised: is_promised }
+        self.classes[usize::from(loan.class)].free.push(buf);
+        loan
+    }
+
+    /// Who held a buffer holds less.
+    #[cold]
+    fn rank_holder(&mut self, loan: &Loan) {
+        if let Some(account) = self.shares.account_of(loan.holder) {
+            self.rank(account, loan.class.into());
+        }
     }
 
     /// Puts a session where it belongs among those that wait for a buffer of `class` or a smaller
@@ -234,11 +258,12 @@ impl Lender {
     fn rank(&mut self, account: Account, class: usize) {
         for waited in 0..=class {
             if self.queues.has(account, waited) {
-                let mut classes = waited..self.free.len();
+                let mut classes = waited..self.classes();
                 let may = classes.any(|class| {
-                    self.shares.held(account, class) == 0 || self.shares.has_room(account, class)
+                    let share = self.shares.share(account, class);
+                    share.held() == 0 || share.has_room()
                 });
-                self.queues.rank(account, waited, self.shares.held(account, waited), may);
+                self.queues.rank(account, waited, self.held(account, waited), may);
             }
         }
     }
@@ -246,7 +271,7 @@ impl Lender {
     /// A task of a session waits for a buffer of at least `bytes`.
     pub(crate) fn wait(&mut self, key: Key, holder: ConnId, bytes: u32) -> Waiting {
         let account = self.shares.account(holder);
-        let class = self.layout.class_for(bytes).unwrap_or(self.free.len() - 1);
+        let class = self.smallest_class(bytes).unwrap_or(self.classes() - 1);
         self.queues.push(account, class, key);
         self.rank(account, class);
         Waiting { account, class }
@@ -257,7 +282,7 @@ impl Lender {
     pub(crate) fn forget(&mut self, key: Key, waiting: Waiting, turn: &mut Turn<'_>) {
         let Waiting { account, class } = waiting;
         self.queues.remove(account, class, key);
-        self.queues.rank(account, class, self.shares.held(account, class), true);
+        self.queues.rank(account, class, self.held(account, class), true);
         if self.has_hungry() {
             turn.wake(Wake::BufferFree);
         } else {
@@ -274,14 +299,14 @@ impl Lender {
     /// The task of a class that gets the next buffer, if there is one for it. It does not wait
     /// any more.
     pub(crate) fn next_hungry(&mut self, class: usize) -> Option<Key> {
-        if self.free[class..].iter().all(Vec::is_empty) {
+        if self.classes[class..].iter().all(|class| class.free.is_empty()) {
             return None;
         }
         let rank = self.queues.ranked(class).find(|rank| {
-            (class..self.free.len()).any(|class| {
-                let free = self.free[class].len();
+            (class..self.classes()).any(|class| {
+                let free = self.classes[class].free.len();
                 let is_kept = self.kept & (1 << class) != 0;
-                free > 0 && !is_kept && self.shares.may_hold(rank.account(), class, free)
+                free > 0 && !is_kept && self.shares.share(rank.account(), class).may_hold(free)
             })
         })?;
         let key = self.queues.pop(rank.account(), class)?;
@@ -299,9 +324,9 @@ impl Lender {
         if got_some {
             return;
         }
-        let mut larger = self.layout.classes()[class..].iter().zip(&self.free[class..]);
-        let may_come_back = larger.any(|(all, free)| free.len() < all.count as usize);
-        let held = self.shares.held(account, class);
+        let mut larger = self.classes[class..].iter();
+        let may_come_back = larger.any(|class| class.free.len() < class.count as usize);
+        let held = self.held(account, class);
         if held == 0 && may_come_back {
             self.kept |= u32::MAX << class;
         } else {
@@ -349,16 +374,20 @@ impl Lender {
 
     /// Whether a session that holds no buffer of the size that it needs waits for one.
     pub(crate) fn is_starved(&self) -> bool {
-        let mut first = (0..self.free.len()).filter_map(|class| self.queues.ranked(class).next());
+        let mut first = (0..self.classes()).filter_map(|class| self.queues.ranked(class).next());
         first.any(|rank| rank.held == 0)
     }
 
     /// Whether a session holds a buffer.
     pub(crate) fn holds_some(&self, holder: ConnId) -> bool {
         let account = self.shares.account_of(holder);
-        account.is_some_and(|account| {
-            (0..self.free.len()).any(|class| self.shares.held(account, class) > 0)
-        })
+        account
+            .is_some_and(|account| (0..self.classes()).any(|class| self.held(account, class) > 0))
+    }
+
+    /// How many buffers of a class a session holds.
+    fn held(&self, account: Account, class: usize) -> u32 {
+        self.shares.share(account, class).held()
     }
 
     /// A period of the shares ends: [`Shares::end_period`].
@@ -368,26 +397,22 @@ impl Lender {
 
     /// How many classes there are.
     pub(crate) const fn classes(&self) -> usize {
-        self.free.len()
+        self.classes.len()
     }
 
     /// The bytes of a buffer are on the wire for a task that has more to send.
     pub(crate) fn put_on_wire(&mut self, buf: BufId, sender: Key) {
-        debug_assert!(self.lent[buf.0 as usize].is_some(), "only a lent buffer is sent");
-        assert!(self.sender[buf.0 as usize].is_none(), "a buffer is on the wire once");
-        self.sender[buf.0 as usize] = Some(sender);
+        let Some(loan) = &mut self.lent[buf.0 as usize] else {
+            unreachable!("only a lent buffer is sent")
+        };
+        assert!(loan.sender.is_none(), "a buffer is on the wire once");
+        loan.sender = Some(sender);
     }
 
-    /// The bytes of a buffer have left, if they were on the wire: the task that sent them.
-    pub(crate) fn take_off_wire(&mut self, buf: BufId) -> Option<Key> {
-        self.sender[buf.0 as usize].take()
-    }
-
-    /// Whether a buffer has room for so many bytes.
+    /// Whether a lent buffer has room for so many bytes.
     pub(crate) fn has_room(&self, buf: BufId, bytes: u32) -> bool {
-        self.layout
-            .locate(buf)
-            .is_some_and(|(class, _)| self.layout.classes()[class].bytes >= bytes)
+        let loan = self.lent[buf.0 as usize].as_ref();
+        loan.is_some_and(|loan| self.classes[usize::from(loan.class)].bytes >= bytes)
     }
 
     /// Whether a task waits in its queue.
@@ -407,225 +432,19 @@ impl Lender {
             return;
         }
         let lent = self.lent.iter().flatten().count();
-        assert_eq!(lent, self.lent_count as usize, "lent buffers are counted");
-        let free: usize = self.free.iter().map(Vec::len).sum();
-        assert_eq!(free + lent, self.lent.len(), "a buffer is free or lent");
+        assert_eq!(lent, self.lent_count() as usize, "a buffer is free or lent");
         let is_free = |buf: &BufId| self.lent[buf.0 as usize].is_none();
-        assert!(self.free.iter().flatten().all(is_free), "a lent buffer is in a free list");
-        assert!(self.shares.held_count() <= self.lent_count, "what a session holds is lent");
+        let mut free = self.classes.iter().flat_map(|class| &class.free);
+        assert!(free.all(is_free), "a lent buffer is in a free list");
+        assert!(self.shares.held_count() <= self.lent_count(), "what a session holds is lent");
         self.queues.self_check();
-        let mut senders = self.sender.iter().zip(&self.lent);
-        let is_sound =
-            |(sender, lent): (&Option<Key>, &Option<Loan>)| sender.is_none() || lent.is_some();
-        assert!(senders.all(is_sound), "a free buffer is sent");
     }
 
     /// How many buffers are lent.
-    pub(crate) const fn lent_count(&self) -> u32 {
-        self.lent_count
+    pub(crate) fn lent_count(&self) -> u32 {
+        self.classes.iter().map(|class| class.count - len_u32(class.free.len())).sum()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tests::parts::{Queues as Turns, key};
-    use units::SizeClass;
-
-    fn lender() -> Lender {
-        pool(1, 8)
-    }
-
-    fn pool(small: u32, large: u32) -> Lender {
-        Lender::new(PoolLayout::new(vec![
-            SizeClass { bytes: 4096, count: small },
-            SizeClass { bytes: 65536, count: large },
-        ]))
-    }
-
-    const fn session(slot: u32) -> ConnId {
-        ConnId(key(slot))
-    }
-
-    /// Serves one task, which takes `wants` large buffers or waits again.
-    fn serve(lender: &mut Lender, holder: ConnId, wants: usize) -> Option<(Key, Vec<BufId>)> {
-        let served = lender.next_hungry(1)?;
-        let mut got = Vec::new();
-        if wants == 1 {
-            got.extend(lender.lend(65536, holder));
-        } else if let Some(lent) = lender.lend_all([Some(65536), Some(65536)], holder, false) {
-            got.extend(lent.into_iter().flatten());
-        }
-        if got.is_empty() {
-            let waiting = lender.wait(served, holder, 65536);
-            lender.keep_place(waiting, false);
-        }
-        lender.end_serving();
-        lender.self_check();
-        Some((served, got))
-    }
-
-    #[test]
-    fn an_empty_class_borrows_from_the_next_larger() {
-        let mut lender = lender();
-        assert_eq!(lender.lend(512, session(0)), Some(BufId(0)));
-        assert_eq!(lender.lend(512, session(0)), Some(BufId(1)));
-        lender.put_back(BufId(1));
-        assert_eq!(lender.lent_count(), 1);
-        assert_eq!(lender.lend(4097, session(0)), Some(BufId(1)));
-    }
-
-    #[test]
-    fn a_class_that_is_half_lent_has_nothing_to_spare() {
-        let layout = [(4096, 4), (65_536, 4)].map(|(bytes, count)| SizeClass { bytes, count });
-        let mut lender = Lender::new(PoolLayout::new(layout.into()));
-        assert!(lender.has_spare(512) && lender.has_spare(65_536));
-        assert!(!lender.has_spare(65_537));
-        assert!(lender.lend(512, session(0)).is_some());
-        assert!(lender.has_spare(512));
-        assert!(lender.lend(512, session(1)).is_some());
-        assert!(!lender.has_spare(512));
-        assert!(lender.has_spare(4097), "the next larger class is free");
-    }
-
-    #[test]
-    fn all_buffers_are_lent_or_none() {
-        let mut lender = pool(1, 2);
-        let three = [Some(65536), Some(65536), Some(65536)];
-        assert_eq!(lender.lend_all(three, session(0), false), None);
-        assert_eq!(lender.lent_count(), 0);
-        let lent = lender.lend_all([Some(65536), None, Some(65536)], session(0), false);
-        assert_eq!(lent, Some([Some(BufId(1)), None, Some(BufId(2))]));
-    }
-
-    #[test]
-    #[should_panic(expected = "given back twice")]
-    fn a_buffer_that_comes_back_twice_is_a_mistake_of_ours() {
-        let mut lender = lender();
-        let buf = lender.lend(1, session(0)).unwrap();
-        lender.put_back(buf);
-        lender.put_back(buf);
-    }
-
-    #[test]
-    fn a_returned_buffer_wakes_only_where_a_task_waits() {
-        let (mut lender, mut turns) = (lender(), Turns::new(0, 1));
-        let [first, second] = [0, 1].map(|_| lender.lend(1, session(0)).unwrap());
-        lender.give_back(first, &mut turns.turn());
-        assert_eq!(turns.wakes().len(), 0);
-        lender.wait(key(1), session(0), 1);
-        lender.give_back(second, &mut turns.turn());
-        assert!(matches!(turns.wakes()[..], [Wake::BufferFree]));
-    }
-
-    #[test]
-    fn a_session_waits_where_it_holds_its_share_and_others_do_not() {
-        let mut lender = lender();
-        let held: Vec<BufId> = std::iter::from_fn(|| lender.lend(65536, session(0))).collect();
-        assert_eq!(held.len(), 4);
-        assert!(lender.lend(65536, session(1)).is_some());
-    }
-
-    #[test]
-    fn the_tasks_of_a_session_are_served_oldest_first_and_never_without_a_buffer() {
-        let mut lender = pool(0, 1);
-        let buf = lender.lend(65536, session(9)).unwrap();
-        for task in [5, 3, 4] {
-            lender.wait(key(task), session(0), 65536);
-        }
-        assert_eq!(lender.next_hungry(1), None, "no buffer is free");
-        lender.put_back(buf);
-        for task in [5, 3, 4] {
-            let (served, got) = serve(&mut lender, session(0), 1).unwrap();
-            assert_eq!(served, key(task));
-            lender.put_back(got[0]);
-        }
-        assert!(!lender.has_hungry());
-    }
-
-    #[test]
-    fn the_session_that_holds_least_is_served_first_and_equal_ones_by_turns() {
-        let (mut lender, mut turns) = (pool(0, 9), Turns::new(0, 1));
-        let mut taken = Vec::new();
-        for slot in [0, 1, 2, 3, 0, 1, 2, 3] {
-            taken.push(lender.lend(65536, session(slot)).unwrap());
-        }
-        for number in 0..3 {
-            for slot in [0, 1, 5] {
-                lender.wait(key(slot * 10 + number), session(slot), 65536);
-            }
-        }
-        let mut order = Vec::new();
-        // One buffer is free; then what sessions 2, 3 and 0 held comes back.
-        for returned in [None, Some(2), Some(3), Some(6), Some(7), Some(0)] {
-            if let Some(place) = returned {
-                let buf: BufId = taken[place];
-                lender.give_back(buf, &mut turns.turn());
-            }
-            while let Some(next) = lender.next_hungry(1) {
-                lender.lend(65536, session(next.index / 10)).unwrap();
-                lender.end_serving();
-                order.push(next.index);
-            }
-        }
-        assert_eq!(order, [50, 51, 0, 10]);
-    }
-
-    #[test]
-    fn a_task_that_needs_two_buffers_gets_them_before_newcomers_take_one_by_one() {
-        let (mut lender, mut turns) = (pool(0, 2), Turns::new(0, 1));
-        let first = lender.lend(65536, session(0)).unwrap();
-        lender.wait(key(1), session(1), 65536);
-        assert_eq!(serve(&mut lender, session(1), 2), Some((key(1), vec![])));
-        assert_eq!(lender.lend(65536, session(2)), None, "it is kept");
-        lender.give_back(first, &mut turns.turn());
-        lender.begin_serving();
-        let (served, got) = serve(&mut lender, session(1), 2).unwrap();
-        assert_eq!((served, got.len()), (key(1), 2));
-    }
-
-    #[test]
-    fn small_needs_are_met_by_a_larger_buffer() {
-        let mut lender = pool(1, 1);
-        let [_, large] = [0, 1].map(|_| lender.lend(1, session(0)).unwrap());
-        lender.wait(key(1), session(1), 512);
-        lender.put_back(large);
-        assert_eq!(lender.next_hungry(1), None, "it waits in the class of small ones");
-        assert_eq!(lender.next_hungry(0), Some(key(1)));
-    }
-
-    #[test]
-    fn a_task_that_has_ended_is_forgotten() {
-        let (mut lender, mut turns) = (lender(), Turns::new(0, 1));
-        let first = lender.wait(key(1), session(0), 512);
-        let second = lender.wait(key(2), session(0), 65536);
-        lender.wait(key(3), session(0), 65536);
-        lender.forget(key(2), second, &mut turns.turn());
-        assert_eq!(lender.next_hungry(1), Some(key(3)));
-        lender.forget(key(1), first, &mut turns.turn());
-        assert!(!lender.has_hungry());
-        assert_eq!(lender.next_hungry(0), None);
-        lender.self_check();
-    }
-
-    #[test]
-    fn a_task_that_waits_again_keeps_its_place_in_its_session() {
-        let mut lender = lender();
-        for task in [1, 2] {
-            lender.wait(key(task), session(0), 65536);
-        }
-        assert_eq!(lender.next_hungry(1), Some(key(1)));
-        let waiting = lender.wait(key(1), session(0), 65536);
-        lender.keep_place(waiting, true);
-        assert_eq!(lender.next_hungry(1), Some(key(1)));
-    }
-
-    #[test]
-    fn a_buffer_on_the_wire_names_its_sender_once() {
-        let mut lender = lender();
-        let buf = lender.lend(1, session(0)).unwrap();
-        lender.put_on_wire(buf, key(1));
-        assert_eq!(lender.take_off_wire(buf), Some(key(1)));
-        assert_eq!(lender.take_off_wire(buf), None);
-    }
-}
+mod tests;

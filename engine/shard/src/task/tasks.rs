@@ -38,7 +38,7 @@ pub(crate) struct Neighbours<'a> {
 
 impl Tasks {
     /// No task, and all buffers of a pool.
-    pub(crate) fn new(layout: PoolLayout) -> Self {
+    pub(crate) fn new(layout: &PoolLayout) -> Self {
         Self {
             table: Slab::new(limits::TASKS_PER_REACTOR_MAX),
             lender: Lender::new(layout),
@@ -293,8 +293,7 @@ impl Tasks {
     /// The bytes of a buffer have left: it is free, and the task that sent them may read on.
     #[inline]
     pub(crate) fn handle_buffer_returned(&mut self, buf: BufId, turn: &mut Turn<'_>) {
-        let sender = self.lender.take_off_wire(buf);
-        self.lender.give_back(buf, turn);
+        let sender = self.lender.give_back(buf, turn);
         // The task may be gone: an aborted one does not wait for the wire.
         if let Some(key) = sender
             && let Some(task) = self.table.get_mut(key)

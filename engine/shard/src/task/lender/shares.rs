@@ -10,8 +10,8 @@ use units::{ConnId, PoolLayout, limits};
 /// What the sessions hold of each class.
 #[derive(Debug)]
 pub(super) struct Shares {
-    /// Of each class, what a session may hold that has returned nothing lately.
-    first: Vec<u32>,
+    /// Of each class, the share of a session that begins.
+    first: Vec<Share>,
     /// The session of each slot of connections, by its generation.
     generations: Vec<u32>,
     /// Of each slot, a share for each class.
@@ -19,8 +19,10 @@ pub(super) struct Shares {
 }
 
 /// What one session holds of one class.
-#[derive(Clone, Copy, Debug, Default)]
-struct Share {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    /// What it may hold if it has returned nothing lately.
+    first: u32,
     held: u32,
     /// Those of them that were promised: nobody asked for their data.
     promised: u32,
@@ -54,9 +56,8 @@ impl Account {
 impl Shares {
     /// Nobody holds anything.
     pub(super) fn new(layout: &PoolLayout) -> Self {
-        let first = |count: u32| (count / limits::FIRST_SHARE_PARTS).max(FIRST_SHARE_MIN);
         Self {
-            first: layout.classes().iter().map(|class| first(class.count)).collect(),
+            first: layout.classes().iter().map(|class| Share::first(class.count)).collect(),
             generations: Vec::new(),
             shares: Vec::new(),
         }
@@ -79,11 +80,13 @@ impl Shares {
         let slot = holder.0.index as usize;
         if self.generations.len() <= slot {
             self.generations.resize(slot + 1, 0);
-            self.shares.resize((slot + 1) * self.first.len(), Share::default());
+            for _ in self.shares.len() / self.first.len()..=slot {
+                self.shares.extend_from_slice(&self.first);
+            }
         }
         self.generations[slot] = holder.0.generation;
         let base = slot * self.first.len();
-        self.shares[base..base + self.first.len()].fill(Share::default());
+        self.shares[base..base + self.first.len()].copy_from_slice(&self.first);
     }
 
     /// The account of a session that has lent a buffer before; `None` where it has not, or is
@@ -95,69 +98,23 @@ impl Shares {
         is_here.then_some(Account(holder.0.index))
     }
 
+    /// What a session holds of a class.
     #[inline]
-    fn share(&self, account: Account, class: usize) -> &Share {
+    pub(super) fn share(&self, account: Account, class: usize) -> &Share {
         &self.shares[account.slot() * self.first.len() + class]
     }
 
+    /// The same, to change it.
     #[inline]
-    fn share_mut(&mut self, account: Account, class: usize) -> &mut Share {
+    pub(super) fn share_mut(&mut self, account: Account, class: usize) -> &mut Share {
         &mut self.shares[account.slot() * self.first.len() + class]
     }
 
-    /// How many buffers of a class a session holds.
+    /// What a session that has lent a buffer holds of a class; `None` where it is gone.
     #[inline]
-    pub(super) fn held(&self, account: Account, class: usize) -> u32 {
-        self.share(account, class).held
-    }
-
-    /// Whether a session may hold one more buffer of a class, as far as it depends on itself.
-    #[inline]
-    pub(super) fn has_room(&self, account: Account, class: usize) -> bool {
-        let Share { held, promised, returned, returned_before } = *self.share(account, class);
-        let held = held - promised;
-        held < self.first[class] || held < returned / 2 || held < returned_before / 2
-    }
-
-    /// Whether a session holds less of a class than are free.
-    #[inline]
-    pub(super) fn leaves_as_many(&self, account: Account, class: usize, free: usize) -> bool {
-        (self.held(account, class) as usize) < free
-    }
-
-    /// Whether a session may hold one more buffer of a class, of which so many are free.
-    #[inline]
-    pub(super) fn may_hold(&self, account: Account, class: usize, free: usize) -> bool {
-        self.held(account, class) == 0
-            || (self.leaves_as_many(account, class, free) && self.has_room(account, class))
-    }
-
-    /// A session got a buffer.
-    #[inline]
-    pub(super) fn take(&mut self, account: Account, class: usize, is_promised: bool) {
-        let share = self.share_mut(account, class);
-        share.held += 1;
-        share.promised += u32::from(is_promised);
-    }
-
-    /// A session gave a buffer back as it got it.
-    #[inline]
-    pub(super) fn undo(&mut self, account: Account, class: usize, was_promised: bool) {
-        let share = self.share_mut(account, class);
-        assert!(share.held > 0, "a session returns what it holds");
-        share.held -= 1;
-        share.promised -= u32::from(was_promised);
-    }
-
-    /// A buffer of a session came back. One that was promised says nothing about the session: it
-    /// waited for the medium only.
-    #[inline]
-    pub(super) fn give_back(&mut self, account: Account, class: usize, was_promised: bool) {
-        let share = self.share_mut(account, class);
-        assert!(share.held > 0, "a session returns what it holds");
-        share.held -= 1;
-        share.promised -= u32::from(was_promised);
-        share.returned += u32::from(!was_promised);
+    pub(super) fn share_of(&mut self, holder: ConnId, class: usize) -> Option<&mut Share> {
+        let account = self.account_of(holder)?;
+        Some(self.share_mut(account, class))
     }
 
     /// A period ends.
@@ -170,6 +127,62 @@ impl Shares {
     /// How many buffers the sessions hold.
     pub(super) fn held_count(&self) -> u32 {
         self.shares.iter().map(|share| share.held).sum()
+    }
+}
+
+impl Share {
+    /// That of a session which begins, of a class with so many buffers.
+    fn first(count: u32) -> Self {
+        let first = (count / limits::FIRST_SHARE_PARTS).max(FIRST_SHARE_MIN);
+        Self { first, held: 0, promised: 0, returned: 0, returned_before: 0 }
+    }
+
+    /// How many buffers the session holds.
+    #[inline]
+    pub(super) const fn held(&self) -> u32 {
+        self.held
+    }
+
+    /// Whether the session may hold one more buffer, as far as it depends on itself.
+    #[inline]
+    pub(super) const fn has_room(&self) -> bool {
+        let held = self.held - self.promised;
+        held < self.first || held < self.returned / 2 || held < self.returned_before / 2
+    }
+
+    /// Whether the session holds less than are free.
+    #[inline]
+    pub(super) const fn leaves_as_many(&self, free: usize) -> bool {
+        (self.held as usize) < free
+    }
+
+    /// Whether the session may hold one more buffer of its class, of which so many are free.
+    #[inline]
+    pub(super) const fn may_hold(&self, free: usize) -> bool {
+        self.held == 0 || (self.leaves_as_many(free) && self.has_room())
+    }
+
+    /// The session got a buffer.
+    #[inline]
+    pub(super) fn take(&mut self, is_promised: bool) {
+        self.held += 1;
+        self.promised += u32::from(is_promised);
+    }
+
+    /// The session gave a buffer back as it got it.
+    #[inline]
+    pub(super) fn undo(&mut self, was_promised: bool) {
+        assert!(self.held > 0, "a session returns what it holds");
+        self.held -= 1;
+        self.promised -= u32::from(was_promised);
+    }
+
+    /// A buffer of the session came back. One that was promised says nothing about the session: it
+    /// waited for the medium only.
+    #[inline]
+    pub(super) fn give_back(&mut self, was_promised: bool) {
+        self.undo(was_promised);
+        self.returned += u32::from(!was_promised);
     }
 }
 
@@ -191,8 +204,8 @@ mod tests {
     fn fill(shares: &mut Shares, holder: ConnId, free: &mut usize) -> usize {
         let account = shares.account(holder);
         let before = *free;
-        while *free > 0 && shares.may_hold(account, 0, *free) {
-            shares.take(account, 0, false);
+        while *free > 0 && shares.share(account, 0).may_hold(*free) {
+            shares.share_mut(account, 0).take(false);
             *free -= 1;
         }
         before - *free
@@ -217,14 +230,14 @@ mod tests {
             let filled = fill(&mut shares, session, &mut free);
             held.push(filled);
             for _ in 0..filled {
-                shares.give_back(account, 0, false);
+                shares.share_mut(account, 0).give_back(false);
                 free += 1;
             }
         }
         assert_eq!(held, [4, 4, 4, 6, 9, 13, 20, 30]);
         for _ in 0..100 {
-            shares.take(account, 0, false);
-            shares.give_back(account, 0, false);
+            shares.share_mut(account, 0).take(false);
+            shares.share_mut(account, 0).give_back(false);
         }
         assert_eq!(fill(&mut shares, session, &mut free), 72);
     }
@@ -234,13 +247,13 @@ mod tests {
         let mut shares = shares(144);
         let account = shares.account(ConnId(key(0)));
         for _ in 0..20 {
-            shares.take(account, 0, false);
-            shares.give_back(account, 0, false);
+            shares.share_mut(account, 0).take(false);
+            shares.share_mut(account, 0).give_back(false);
         }
         for room in [true, true, false] {
-            (0..9).for_each(|_| shares.take(account, 0, false));
-            assert_eq!(shares.has_room(account, 0), room);
-            (0..9).for_each(|_| shares.undo(account, 0, false));
+            (0..9).for_each(|_| shares.share_mut(account, 0).take(false));
+            assert_eq!(shares.share(account, 0).has_room(), room);
+            (0..9).for_each(|_| shares.share_mut(account, 0).undo(false));
             shares.end_period();
         }
     }
@@ -250,10 +263,10 @@ mod tests {
         let mut shares = shares(144);
         let gone = ConnId(key(3));
         let account = shares.account(gone);
-        shares.take(account, 0, false);
+        shares.share_mut(account, 0).take(false);
         let mut next = gone;
         next.0.generation += 1;
         let account = shares.account(next);
-        assert_eq!((shares.held(account, 0), shares.account_of(gone)), (0, None));
+        assert_eq!((shares.share(account, 0).held(), shares.account_of(gone)), (0, None));
     }
 }
