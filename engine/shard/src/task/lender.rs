@@ -15,7 +15,7 @@ use crate::wake::Wake;
 use queues::Queues;
 use shares::{Account, Shares};
 use std::collections::VecDeque;
-use units::{BufId, ConnId, Key, PoolLayout};
+use units::{BufId, ConnId, Instant, Key, PoolLayout, limits};
 
 /// The free lists of a pool, one for each size class, and who holds and wants the rest.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(crate) struct Lender {
     /// A task is served that has waited for its turn.
     is_serving: bool,
     lent_count: u32,
+    /// When a buffer came back the last time while a task waited for one.
+    returned_at: Instant,
 }
 
 /// What is known of a buffer that is lent.
@@ -93,6 +95,7 @@ impl Lender {
             kept: 0,
             is_serving: false,
             lent_count: 0,
+            returned_at: Instant(0),
             layout,
             free,
         }
@@ -118,7 +121,8 @@ impl Lender {
         let smallest = self.layout.class_for(bytes)?;
         // Most often nobody waits, and the smallest class has enough.
         let free = self.free[smallest].len();
-        let may = free > 0 && self.shares.may_hold(borrower.account, smallest, free);
+        let may = free > self.kept_for_newcomers(borrower, smallest)
+            && self.shares.may_hold(borrower.account, smallest, free);
         let class =
             if may && !self.has_hungry() { smallest } else { self.class_for(borrower, smallest)? };
         let buf = self.free[class].pop()?;
@@ -152,10 +156,22 @@ impl Lender {
     fn has_for(&self, borrower: Borrower, class: usize) -> bool {
         let Borrower { account, fresh, is_promised, .. } = borrower;
         let free = self.free[class].len();
-        let may = self.shares.may_hold(account, class, free)
-            || fresh & (1 << class) != 0
-            || (is_promised && self.shares.leaves_as_many(account, class, free));
+        let is_new = self.shares.held(account, class) == 0 || fresh & (1 << class) != 0;
+        let may = is_new
+            || free > self.kept_for_newcomers(borrower, class)
+                && (self.shares.may_hold(account, class, free)
+                    || (is_promised && self.shares.leaves_as_many(account, class, free)));
         free > 0 && may && (!self.has_hungry() || self.is_next(borrower, class))
+    }
+
+    /// Free buffers of a class that data which nobody asked for leaves to sessions that hold none:
+    /// disks that hang may keep all others.
+    #[inline]
+    fn kept_for_newcomers(&self, borrower: Borrower, class: usize) -> usize {
+        if !borrower.is_promised {
+            return 0;
+        }
+        (self.layout.classes()[class].count / limits::PLACES_KEPT_PARTS) as usize
     }
 
     /// Whether a session may take a buffer while tasks wait: none that is kept for another one,
@@ -199,10 +215,21 @@ impl Lender {
             self.shares.give_back(account, class, was_promised);
         }
         if self.has_hungry() {
+            self.returned_at = turn.now;
             if let Some(account) = account {
+                self.shares.note_return(account, turn.now);
                 self.rank(account, class);
             }
             turn.wake(Wake::BufferFree);
+        }
+    }
+
+    /// When a buffer came back the last time, while tasks waited, that a session could hope for:
+    /// one of its own, or any where it holds none.
+    pub(crate) fn last_return_to(&self, holder: ConnId) -> Instant {
+        match self.shares.account_of(holder).filter(|_| self.held_by(holder) > 0) {
+            Some(account) => self.shares.returned_at(account),
+            None => self.returned_at,
         }
     }
 
@@ -353,11 +380,11 @@ impl Lender {
         first.any(|rank| rank.held == 0)
     }
 
-    /// Whether a session holds a buffer.
-    pub(crate) fn holds_some(&self, holder: ConnId) -> bool {
+    /// How many buffers a session holds.
+    pub(crate) fn held_by(&self, holder: ConnId) -> u32 {
         let account = self.shares.account_of(holder);
-        account.is_some_and(|account| {
-            (0..self.free.len()).any(|class| self.shares.held(account, class) > 0)
+        account.map_or(0, |account| {
+            (0..self.free.len()).map(|class| self.shares.held(account, class)).sum()
         })
     }
 

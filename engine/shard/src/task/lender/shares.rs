@@ -5,7 +5,7 @@
 //! free: its share shrinks as others need more, and a newcomer finds buffers. One where any is
 //! free is everybody's right.
 
-use units::{ConnId, PoolLayout, limits};
+use units::{ConnId, Instant, PoolLayout, limits};
 
 /// What the sessions hold of each class.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(super) struct Shares {
     generations: Vec<u32>,
     /// Of each slot, a share for each class.
     shares: Vec<Share>,
+    /// Of each slot, when a buffer came back the last time while a task waited for one.
+    returned_at: Vec<Instant>,
 }
 
 /// What one session holds of one class.
@@ -59,6 +61,7 @@ impl Shares {
             first: layout.classes().iter().map(|class| first(class.count)).collect(),
             generations: Vec::new(),
             shares: Vec::new(),
+            returned_at: Vec::new(),
         }
     }
 
@@ -79,6 +82,7 @@ impl Shares {
         let slot = holder.0.index as usize;
         if self.generations.len() <= slot {
             self.generations.resize(slot + 1, 0);
+            self.returned_at.resize(slot + 1, Instant(0));
             self.shares.resize((slot + 1) * self.first.len(), Share::default());
         }
         self.generations[slot] = holder.0.generation;
@@ -158,6 +162,17 @@ impl Shares {
         share.held -= 1;
         share.promised -= u32::from(was_promised);
         share.returned += u32::from(!was_promised);
+    }
+
+    /// A buffer of a session came back while a task waited for one.
+    #[cold]
+    pub(super) fn note_return(&mut self, account: Account, now: Instant) {
+        self.returned_at[account.slot()] = now;
+    }
+
+    /// When that happened the last time.
+    pub(super) fn returned_at(&self, account: Account) -> Instant {
+        self.returned_at[account.slot()]
     }
 
     /// A period ends.
