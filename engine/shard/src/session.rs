@@ -73,9 +73,9 @@ pub(crate) struct Session {
     pub(crate) data_heard_at: Option<Instant>,
     /// What is known of the bytes that its connection moves.
     pub(crate) moved: Moved,
-    /// Data that nobody asked for has waited for a buffer in vain. Until there are some again, it
-    /// is refused at once.
-    pub(crate) gave_up_on_buffers: bool,
+    /// Data that nobody asked for has waited for a buffer in vain, while the session held so many.
+    /// As long as it holds them it is refused at once.
+    pub(crate) gave_up_on_buffers: Option<u32>,
     /// The initiator has asked for the end of the session.
     pub(crate) logging_out: bool,
     /// An async message has asked the initiator to log out.
@@ -166,7 +166,7 @@ impl Session {
             ping: Ping { alive_at: now, outstanding: None },
             data_heard_at: None,
             moved: Moved::default(),
-            gave_up_on_buffers: false,
+            gave_up_on_buffers: None,
             logging_out: false,
             logout_requested: false,
             next_transfer_tag: 0,
@@ -271,6 +271,31 @@ impl Session {
         if Mutant::WindowRetiredTwice.is_active() && self.window.in_flight() > 0 {
             self.window.retire();
         }
+    }
+
+    /// Data of a command waits for a buffer: the window does not open meanwhile.
+    pub(crate) fn hold_window(&mut self) {
+        self.window.hold();
+    }
+
+    /// The data that waited has its place, or is not wanted any more.
+    pub(crate) const fn release_window(&mut self) {
+        self.window.release();
+    }
+
+    /// A command is refused for want of buffers.
+    pub(crate) fn narrow_window(&mut self) {
+        self.window.refuse();
+    }
+
+    /// How many commands the window has room for.
+    pub(crate) const fn window_size(&self) -> u32 {
+        self.window.size()
+    }
+
+    /// Whether the initiator may send no command that takes part in the window.
+    pub(crate) fn window_is_closed(&self) -> bool {
+        self.window.is_closed()
     }
 
     /// Asserts what holds between two calls: for debug builds and tests.

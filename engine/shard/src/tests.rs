@@ -16,4 +16,5 @@ mod sessions;
 mod shares;
 mod task_management;
 mod task_order;
+mod window;
 mod world;

@@ -44,7 +44,8 @@ pub const DISCOVERY_IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a connection may stay in the login phase: open-iscsi gives up after 15 s itself.
 pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(15);
 
-/// Commands in flight per session: the CmdSN window that is announced when it is all free.
+/// Commands in flight per session: the CmdSN window that is announced when it is all free, unless
+/// data of the session has found no buffer.
 /// 128 is open-iscsi's default queue depth (node.session.queue_depth 32, cmds_max 128).
 pub const COMMAND_WINDOW_MAX: u32 = 128;
 
@@ -86,10 +87,16 @@ pub const DATA_OUT_TIME_MAX: Duration = Duration::from_secs(30);
 /// from lost packets needs.
 pub const DATA_OUT_TIME_MAX_WANTED: Duration = Duration::from_secs(5);
 
-/// How long data that nobody asked for may wait for a buffer, and all that its connection sends
-/// behind it: a disk that works returns one within milliseconds. Then the command is refused, so
-/// that requests to abort what hangs are heard long before Linux gives up on them (15 s).
+/// How long data that nobody asked for waits for a buffer, and all that its connection sends behind
+/// it, while no buffer of its session comes back: a disk that works returns one within
+/// milliseconds. Then the command is refused, so that requests to abort what hangs are heard long
+/// before Linux gives up on them (15 s).
 pub const PLACE_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Of the free buffers of each size, data that nobody asked for leaves one in so many to sessions
+/// that hold none: 36 of 256 KiB in the default pool. Eight sessions on a disk that hangs held all
+/// of them before.
+pub const PLACES_KEPT_PARTS: u32 = 4;
 
 /// Of the buffers of each size, a session that has returned none lately may hold one in so many: 4
 /// of 256 KiB and 64 of 4 KiB in the default pool. So 26 sessions that never return any leave more

@@ -37,6 +37,10 @@ pub enum Mutant {
     TaskQuietTooEarly,
     /// A session counts as over while requests of its tasks are at the medium.
     SessionOverTooEarly,
+    /// The command window does not follow the buffers: it opens further while data waits for one.
+    WindowIgnoresBuffers,
+    /// A command window that was narrowed stays so.
+    WindowNeverReopens,
     /// A command gives its place in the command window back twice.
     WindowRetiredTwice,
     /// The second burst of a transfer starts at the offset of the first.
@@ -71,7 +75,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::ReservationIgnored,
         Self::AttentionDropped,
         Self::BufferReturnedBeforeLastSend,
@@ -86,6 +90,8 @@ impl Mutant {
         Self::WaiterForgotten,
         Self::TaskQuietTooEarly,
         Self::SessionOverTooEarly,
+        Self::WindowIgnoresBuffers,
+        Self::WindowNeverReopens,
         Self::WindowRetiredTwice,
         Self::BurstOffsetRepeated,
         Self::DataOutOffsetIgnored,

@@ -265,8 +265,12 @@ impl Plan {
     /// with those that it has, or they are so few that they all wait for data behind it.
     pub(crate) fn may_run_out_of_buffers(&self) -> bool {
         let Faults { hang, stall, .. } = self.faults;
-        let count: u32 = self.classes.iter().map(|class| class.count).sum();
-        hang > 0 || stall > 0 || count < 16
+        hang > 0 || stall > 0 || self.has_tiny_pool()
+    }
+
+    /// Whether all buffers may wait for data at the same time.
+    pub(crate) fn has_tiny_pool(&self) -> bool {
+        self.classes.iter().map(|class| class.count).sum::<u32>() < 16
     }
 
     pub(crate) fn layout(&self) -> PoolLayout {

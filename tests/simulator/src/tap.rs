@@ -98,6 +98,24 @@ impl Outside {
         }
     }
 
+    /// TASK SET FULL within the window is for a medium that stands still: `oldest_ns` is how long
+    /// the oldest operation has been under way. It is for small pools, too, whose buffers all wait
+    /// for data that stands behind what waits for a buffer, and for connections that stall.
+    pub(crate) fn check_refusal(&mut self, session: usize, bhs: &Bhs, oldest_ns: u64) {
+        let is_refusal = bhs.opcode() == Opcode::ScsiResponse && bhs.raw()[3] == TASK_SET_FULL;
+        if !is_refusal || self.clients.session(session).wild {
+            return;
+        }
+        self.clients.session_mut(session).was_short = true;
+        let plan = &self.scene.run.plan;
+        let stands_still = oldest_ns >= STILL_NS || plan.faults.stall > 0 || plan.has_tiny_pool();
+        if !stands_still {
+            let tag = bhs.initiator_task_tag().0;
+            let text = format!("session {session}: TASK SET FULL for {tag:x} while media work");
+            self.scene.run.fail(|| text);
+        }
+    }
+
     /// Each command that reaches a volume has exactly one sample: with the PDU that ends it, and
     /// its moments in order.
     pub(crate) fn check_sample(&mut self, session: usize, bhs: &Bhs, sample: Option<&Sample>) {
@@ -177,6 +195,12 @@ impl Outside {
         if opens { self.clients.ops_before(session, &self.scene) } else { Vec::new() }
     }
 }
+
+/// A status code (SAM-5 5.3.1).
+const TASK_SET_FULL: u8 = 0x28;
+
+/// A medium that has ended nothing for so long stands still.
+const STILL_NS: u64 = 1_000_000_000;
 
 /// Whether a PDU ends a SCSI command: a SCSI Response, or the Data-In that carries the status.
 fn carries_status(bhs: &Bhs) -> bool {

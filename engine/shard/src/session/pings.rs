@@ -2,8 +2,8 @@
 
 use crate::session::{Ping, Session};
 use crate::turn::Turn;
-use iscsi::InitiatorTaskTag;
 use iscsi::pdu::NopIn;
+use iscsi::{InitiatorTaskTag, TargetTransferTag};
 use units::{Instant, Lun, limits};
 
 /// What the silence of an initiator calls for.
@@ -39,6 +39,17 @@ pub(crate) fn send(session: &mut Session, turn: &mut Turn<'_>) {
     debug_assert!(session.ping.outstanding.is_none(), "one ping at a time");
     let tag = session.new_transfer_tag();
     session.ping.outstanding = Some((tag, turn.now));
+    send_nop_in(session, tag, turn);
+}
+
+/// Sends a NOP-In that asks for no answer: the command window was closed, and no response says that
+/// it is open again (RFC 7143 11.19).
+#[cold]
+pub(crate) fn announce_window(session: &Session, turn: &mut Turn<'_>) {
+    send_nop_in(session, TargetTransferTag::RESERVED, turn);
+}
+
+fn send_nop_in(session: &Session, tag: TargetTransferTag, turn: &mut Turn<'_>) {
     let stamp = session.stamp_without_status();
     let mut header = [0; 48];
     NopIn {
@@ -57,7 +68,6 @@ pub(crate) fn send(session: &mut Session, turn: &mut Turn<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use iscsi::TargetTransferTag;
     use std::time::Duration;
 
     fn at(seconds: u64) -> Instant {

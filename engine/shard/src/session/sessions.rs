@@ -196,6 +196,9 @@ impl Sessions {
             if let Placement::Buffer(slice) = placement {
                 connection.filling = Some(slice.buf);
             }
+            if let Some(session) = connection.phase.session_mut() {
+                session.release_window();
+            }
             turn.push(Action::Place { conn, placement });
         }
     }
@@ -333,7 +336,7 @@ impl Sessions {
                 header_digest: session.parameters.header_digest,
                 data_digest: session.parameters.data_digest,
                 commands: session.tags.count(),
-                window: limits::COMMAND_WINDOW_MAX,
+                window: session.window_size(),
             })
         };
         self.connections.iter().filter_map(info).collect()

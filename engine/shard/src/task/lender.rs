@@ -15,7 +15,7 @@ use crate::wake::Wake;
 use queues::Queues;
 use shares::{Account, Shares};
 use std::collections::VecDeque;
-use units::{BufId, ConnId, Key, PoolLayout, SizeClass, len_u32};
+use units::{BufId, ConnId, Instant, Key, PoolLayout, SizeClass, len_u32, limits};
 
 /// The free lists of a pool, one for each size class, and who holds and wants the rest.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Lender {
     kept: u32,
     /// A task is served that has waited for its turn.
     is_serving: bool,
+    /// When a buffer came back the last time while a task waited for one.
+    returned_at: Instant,
 }
 
 /// The buffers of one size.
@@ -73,6 +75,15 @@ struct Borrower {
     is_promised: bool,
 }
 
+impl Borrower {
+    /// Free buffers of a class with so many that it leaves to sessions which hold none, if it is for
+    /// data that nobody asked for: disks that hang may keep all others.
+    #[inline]
+    const fn leaves(&self, count: u32) -> usize {
+        if self.is_promised { (count / limits::PLACES_KEPT_PARTS) as usize } else { 0 }
+    }
+}
+
 /// A pool with more buffers than this is not checked after every call of a debug build.
 const CHECKED_BUFFERS_MAX: usize = 512;
 
@@ -95,6 +106,7 @@ impl Lender {
             unplaced: VecDeque::new(),
             kept: 0,
             is_serving: false,
+            returned_at: Instant(0),
             classes,
         }
     }
@@ -119,9 +131,10 @@ impl Lender {
         let smallest = self.smallest_class(bytes)?;
         // Most often nobody waits, and the smallest class has enough.
         if !self.has_hungry() {
-            let Class { free, .. } = &mut self.classes[smallest];
+            let Class { free, count, .. } = &mut self.classes[smallest];
             let share = self.shares.share_mut(borrower.account, smallest);
-            if share.may_hold(free.len())
+            if free.len() > borrower.leaves(*count)
+                && share.may_hold(free.len())
                 && let Some(buf) = free.pop()
             {
                 share.take(borrower.is_promised);
@@ -171,11 +184,13 @@ impl Lender {
     /// Whether a session gets a buffer of a class now.
     fn has_for(&self, borrower: Borrower, class: usize) -> bool {
         let Borrower { account, fresh, is_promised, .. } = borrower;
-        let free = self.classes[class].free.len();
+        let Class { count, ref free, .. } = self.classes[class];
+        let free = free.len();
         let share = self.shares.share(account, class);
-        let may = share.may_hold(free)
-            || fresh & (1 << class) != 0
-            || (is_promised && share.leaves_as_many(free));
+        let is_new = share.held() == 0 || fresh & (1 << class) != 0;
+        let may = is_new
+            || free > borrower.leaves(count)
+                && (share.may_hold(free) || (is_promised && share.leaves_as_many(free)));
         free > 0 && may && (!self.has_hungry() || self.is_next(borrower, class))
     }
 
@@ -221,10 +236,23 @@ impl Lender {
             share.give_back(loan.is_promised);
         }
         if self.has_hungry() {
-            self.rank_holder(&loan);
+            self.returned_at = turn.now;
+            if let Some(account) = self.shares.account_of(loan.holder) {
+                self.shares.note_return(account, turn.now);
+                self.rank(account, loan.class.into());
+            }
             turn.wake(Wake::BufferFree);
         }
         loan.sender
+    }
+
+    /// When a buffer came back the last time, while tasks waited, that a session could hope for:
+    /// one of its own, or any where it holds none.
+    pub(crate) fn last_return_to(&self, holder: ConnId) -> Instant {
+        match self.shares.account_of(holder).filter(|_| self.held_by(holder) > 0) {
+            Some(account) => self.shares.returned_at(account),
+            None => self.returned_at,
+        }
     }
 
     /// Takes a buffer back that nobody waits for, because it has just been lent.
@@ -378,11 +406,11 @@ impl Lender {
         first.any(|rank| rank.held == 0)
     }
 
-    /// Whether a session holds a buffer.
-    pub(crate) fn holds_some(&self, holder: ConnId) -> bool {
+    /// How many buffers a session holds.
+    pub(crate) fn held_by(&self, holder: ConnId) -> u32 {
         let account = self.shares.account_of(holder);
         account
-            .is_some_and(|account| (0..self.classes()).any(|class| self.held(account, class) > 0))
+            .map_or(0, |account| (0..self.classes()).map(|class| self.held(account, class)).sum())
     }
 
     /// How many buffers of a class a session holds.

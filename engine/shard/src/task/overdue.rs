@@ -13,7 +13,7 @@ use units::{ConnId, Instant, Key, limits};
 /// Has the reactor look whether a connection moves anything, if its session holds buffers while
 /// another one without any waits.
 pub(crate) fn probe(conn: ConnId, tasks: &Tasks, sessions: &mut Sessions, turn: &mut Turn<'_>) {
-    if tasks.lender.is_starved() && tasks.lender.holds_some(conn) {
+    if tasks.lender.is_starved() && tasks.lender.held_by(conn) > 0 {
         turn.push(Action::Probe(conn));
     } else if let Some(session) = sessions.session_mut(conn) {
         session.moved.excuse();

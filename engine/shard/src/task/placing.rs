@@ -2,7 +2,8 @@
 //! nobody asked for it, into one that is lent when it comes.
 //!
 //! The command window is a promise that such data has a place. So where no buffer is free, its PDU
-//! waits: nothing more of its connection is looked at until there is one.
+//! waits: nothing more of its connection is looked at until there is one. The window is narrowed
+//! ([`iscsi::CommandWindow`]), so that the initiator sends no more than what finds buffers.
 
 use crate::action::Placement;
 use crate::task::burst::{Burst, Step};
@@ -48,14 +49,13 @@ pub(super) fn place(
     }
     if task.burst_at(offset).is_none() {
         if task.is_dormant && !has_spare(task, offset, len, reach) {
-            task.fail(Fault::TaskSetFull);
-            return Placement::Discard;
+            return refuse(task, reach);
         }
         if !open_burst(task, offset, len, reach) {
             return wait(task, offset, len, reach);
         }
         if let Some(session) = reach.session.as_deref_mut() {
-            session.gave_up_on_buffers = false;
+            session.gave_up_on_buffers = None;
         }
     }
     Placement::Buffer(slice_at(task, offset, len, reach))
@@ -87,14 +87,28 @@ fn slice_at(task: &mut Task, offset: u32, len: u32, reach: &Reach<'_, '_>) -> Bu
 /// No buffer is free for data that has come.
 #[cold]
 fn wait(task: &mut Task, offset: u32, len: u32, reach: &mut Reach<'_, '_>) -> Placement {
-    let gave_up = reach.session.as_deref().is_some_and(|session| session.gave_up_on_buffers);
-    if gave_up {
-        task.fail(Fault::TaskSetFull);
-        return Placement::Discard;
+    let held = reach.lender.held_by(task.holder());
+    let gave_up = reach.session.as_deref().and_then(|session| session.gave_up_on_buffers);
+    if gave_up.is_some_and(|before| held >= before) {
+        return refuse(task, reach);
     }
     task.unplaced = Some(Unplaced { offset, len, since: reach.turn.now });
     reach.lender.wait_for_place(reach.key);
+    if let Some(session) = reach.session.as_deref_mut() {
+        session.gave_up_on_buffers = None;
+        session.hold_window();
+    }
     Placement::Wait
+}
+
+/// A command is refused for want of buffers.
+#[cold]
+fn refuse(task: &mut Task, reach: &mut Reach<'_, '_>) -> Placement {
+    task.fail(Fault::TaskSetFull);
+    if let Some(session) = reach.session.as_deref_mut() {
+        session.narrow_window();
+    }
+    Placement::Discard
 }
 
 /// The burst that holds `offset` of a task's data, of which `len` bytes come now; 0 where they are
@@ -198,24 +212,29 @@ pub(super) fn serve_waiting(
     }
 }
 
-/// Refuses data that has waited for too long: where buffers do not come back, as from a disk that
-/// hangs, the initiator must still be heard, to abort what it waits for.
+/// Refuses data that has waited for too long while no buffer came back that it could hope for:
+/// where a disk hangs, the initiator must still be heard, to abort what it waits for.
 pub(crate) fn refuse_overdue(
     tasks: &mut Tasks,
     neighbours: &mut Neighbours<'_>,
     turn: &mut Turn<'_>,
 ) {
     let is_overdue = |tasks: &Tasks, key: Key| {
-        let since = tasks.get(key).and_then(|task| task.unplaced).map(|unplaced| unplaced.since);
-        since.is_some_and(|at| turn.now.since(at) >= limits::PLACE_TIME_MAX)
+        let Some((task, unplaced)) = tasks.get(key).and_then(|task| Some((task, task.unplaced?)))
+        else {
+            unreachable!("a task that ends drops its data")
+        };
+        let since = unplaced.since.max(tasks.lender.last_return_to(task.holder()));
+        turn.now.since(since) >= limits::PLACE_TIME_MAX
     };
     let overdue: Vec<Key> =
         tasks.lender.places_waited_for().filter(|&key| is_overdue(tasks, key)).collect();
     for key in overdue {
         tasks.visit(key, neighbours, turn, |task, reach| {
-            task.fail(Fault::TaskSetFull);
+            refuse(task, reach);
+            let held = reach.lender.held_by(task.holder());
             if let Some(session) = reach.session.as_deref_mut() {
-                session.gave_up_on_buffers = true;
+                session.gave_up_on_buffers = Some(held);
             }
             drop_waiting(task, reach);
         });

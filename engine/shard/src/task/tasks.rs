@@ -5,6 +5,7 @@ use crate::message::{Note, Outcome};
 use crate::operation::OpId;
 use crate::session::connection::{Connection, Incoming, Inlet};
 use crate::session::sessions::Sessions;
+use crate::session::{Session, pings};
 use crate::task::admission::{self, Admitted};
 use crate::task::completion::operation_ended;
 use crate::task::data_out::{self, Part, Stray};
@@ -470,7 +471,16 @@ fn abort_one(task: &mut Task, reach: &mut Reach<'_, '_>) {
     }
     task.aborted = true;
     task.phase = Phase::Finished;
+    let window_was_closed = reach.session.as_deref().is_some_and(Session::window_is_closed);
     task.untag(reach);
+    if window_was_closed
+        && let Some(session) = reach.session.as_deref()
+        && !session.window_is_closed()
+        && !session.logging_out
+    {
+        // No response comes, and what answers the abort may wait for a disk that hangs.
+        pings::announce_window(session, reach.turn);
+    }
     // It may live on until its operations end.
     task.stop_waiting_for_buffer(reach);
     placing::drop_waiting(task, reach);

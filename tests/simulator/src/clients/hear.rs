@@ -198,7 +198,7 @@ impl Session {
             return Ok(());
         }
         self.settled = true;
-        let free = self.max_cmd_sn.wrapping_sub(self.exp_cmd_sn).wrapping_add(1);
+        let free = self.window_free();
         let right = free == limits::COMMAND_WINDOW_MAX
             && self.exp_cmd_sn == self.cmd_sn
             && self.rejects_due == 0;

@@ -28,6 +28,7 @@ use offer::transfer_max;
 use patience::Patience;
 use send::Wish;
 use session::Phase;
+use units::limits;
 
 /// One initiator port.
 #[derive(Debug)]
@@ -122,6 +123,11 @@ impl Clients {
     /// The session of a number.
     pub(crate) fn session(&self, session: usize) -> &Session {
         &self.sessions[session]
+    }
+
+    /// The session of a number, to change it.
+    pub(crate) fn session_mut(&mut self, session: usize) -> &mut Session {
+        &mut self.sessions[session]
     }
 
     /// A request of a session that has no answer yet.
@@ -354,6 +360,9 @@ impl Clients {
         if state.settled {
             return false;
         }
+        if state.pending.is_empty() && state.was_short && has_narrow_window(state) {
+            return widen_window(state, scene);
+        }
         if state.pending.is_empty() {
             // Its answer shows the whole window.
             let sent = state.send_nop(scene);
@@ -465,6 +474,24 @@ fn try_command(session: &mut Session, kind: Kind, scene: &mut Scene) -> bool {
         return false;
     }
     let command = Composer { terms: &session.terms, scene }.compose(kind);
+    session.send_command(command, scene);
+    true
+}
+
+fn has_narrow_window(session: &Session) -> bool {
+    session.window_free() < limits::COMMAND_WINDOW_MAX
+}
+
+/// Sends a command that needs no buffer: each that ends must open a window that was narrowed.
+fn widen_window(session: &mut Session, scene: &mut Scene) -> bool {
+    session.widening += 1;
+    // At first what was granted before is used up, and then one place more is granted each time.
+    if session.widening > 2 * limits::COMMAND_WINDOW_MAX {
+        let (number, free) = (session.number, session.window_free());
+        scene.run.fail(|| format!("session {number}: the window of {free} does not open again"));
+    }
+    let mut command = Composer { terms: &session.terms, scene }.compose(Kind::TestUnitReady);
+    command.immediate = false;
     session.send_command(command, scene);
     true
 }

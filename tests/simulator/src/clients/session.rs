@@ -91,6 +91,10 @@ pub(crate) struct Session {
     pub(crate) last_ping: Option<u32>,
     /// All that it had under way has ended, and the window is whole.
     pub(crate) settled: bool,
+    /// Data that nobody asked for has waited for a buffer, or was refused: its window was narrowed.
+    pub(crate) was_short: bool,
+    /// Commands that it has sent only to have its window widened again.
+    pub(crate) widening: u32,
     pub(crate) ignored_shutdown: bool,
 }
 
@@ -134,6 +138,8 @@ impl Session {
             logout_asked: false,
             last_ping: None,
             settled: false,
+            was_short: false,
+            widening: 0,
             ignored_shutdown: false,
         }
     }
@@ -156,6 +162,11 @@ impl Session {
     /// Whether one more command may be sent (RFC 7143 4.2.2.1).
     pub(crate) const fn window_is_open(&self) -> bool {
         self.max_cmd_sn.wrapping_sub(self.cmd_sn) < 1 << 31
+    }
+
+    /// Commands that may follow those that have reached the target.
+    pub(crate) const fn window_free(&self) -> u32 {
+        self.max_cmd_sn.wrapping_sub(self.exp_cmd_sn).wrapping_add(1)
     }
 
     /// Requests outside of the window that have no answer.

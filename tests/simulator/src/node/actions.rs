@@ -11,7 +11,7 @@ use crate::scene::Outside;
 use iscsi::Bhs;
 use shard::wire::Whereabouts;
 use shard::{Action, Closing, IoResult, OpId, Placement, Sample, SendData};
-use units::{BufId, BufSlice, ConnId, VolumeId};
+use units::{BufId, BufSlice, ConnId, Serial32, VolumeId};
 use volume::{BlockRequest, ByteRange};
 
 /// An access of a shard to a medium.
@@ -290,6 +290,7 @@ impl Node {
         let socket = self.sockets.get_mut(&wire).expect("a connection has a socket");
         let session = socket.session;
         self.inspect(session, &pdu, out);
+        self.check_window(wire, &pdu.header, out);
         let Outgoing { header, data, sample } = pdu;
         let run = &mut out.scene.run;
         let socket = self.sockets.get_mut(&wire).expect("a connection has a socket");
@@ -314,6 +315,28 @@ impl Node {
         self.schedule_leave(wire, &mut out.scene);
     }
 
+    /// The command window follows the buffers: it does not open while data of a command waits for
+    /// one. The window does not know of immediate commands.
+    fn check_window(&mut self, wire: usize, header: &[u8; 48], out: &mut Outside) {
+        let socket = self.sockets.get_mut(&wire).expect("a connection has a socket");
+        if !socket.inbound.is_waiting() {
+            return;
+        }
+        let tag = socket.deframer.header().initiator_task_tag().0;
+        let session = out.clients.session(socket.session);
+        if session.wild || session.command(tag).is_none_or(|command| command.immediate) {
+            return;
+        }
+        let max = Serial32(u32::from_be_bytes([header[32], header[33], header[34], header[35]]));
+        let held = *socket.held_max.get_or_insert(max);
+        if max != held {
+            let (from, to) = (held.0, max.0);
+            out.scene.run.fail(|| {
+                format!("the window opens from {from:x} to {to:x} while data of {tag:x} waits")
+            });
+        }
+    }
+
     /// What must hold of a PDU that is about to be sent.
     fn inspect(&self, session: usize, pdu: &Outgoing, out: &mut Outside) {
         let bhs = &Bhs::new(pdu.header);
@@ -331,6 +354,7 @@ impl Node {
             out.scene.run.fail(|| format!("{bhs:?} announces {announced} bytes and has {len}"));
         }
         out.check_sample(session, bhs, pdu.sample.as_ref());
+        out.check_refusal(session, bhs, self.media.oldest_ns(out.scene.run.now));
         out.reset_is_answered(session, bhs);
         for op in out.ended_by(session, bhs) {
             if let Some(busy) = self.media.write_of(op) {

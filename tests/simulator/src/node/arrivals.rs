@@ -191,6 +191,9 @@ impl Node {
             shard.handle_header(now, conn, bhs, actions)
         };
         let placement = self.seats[seat].call(now, call);
+        if placement == Placement::Wait {
+            out.clients.session_mut(session).was_short = true;
+        }
         self.place(wire, placement, &mut out.scene.run);
         self.call(seat, out, |_, _, _| ());
     }
@@ -199,6 +202,7 @@ impl Node {
     pub(super) fn place(&mut self, wire: usize, placement: Placement, run: &mut Run) {
         let Some(socket) = self.sockets.get_mut(&wire) else { return };
         socket.inbound.begin(placement);
+        socket.held_max = None;
         let Placement::Buffer(slice) = placement else { return };
         let bhs = socket.deframer.header();
         if slice.len != bhs.data_segment_length() {

@@ -58,6 +58,8 @@ struct Io {
     /// Bytes that have taken effect.
     applied: u64,
     claim: u64,
+    /// In nanoseconds.
+    begun: u64,
 }
 
 /// What an operation does.
@@ -219,7 +221,7 @@ impl Media {
     pub(super) fn start(&mut self, new: NewIo, seats: &mut [Seat], run: &mut Run) -> Started {
         let NewIo { seat, op, work } = new;
         let drawn = self.draw_fate(&work, run);
-        let claim = run.tick();
+        let (claim, begun) = (run.tick(), run.now);
         if self.ios.values().any(|io| io.seat == seat && io.op == op) {
             run.fail(|| format!("{op:?} names two operations at once"));
         }
@@ -228,7 +230,7 @@ impl Media {
         let half = run.rng.below(len / SECTOR_BYTES + 1) * SECTOR_BYTES;
         let fate = if self.is_inside(&work) { drawn } else { Fate::Failed };
         run.trace(|| format!("seat {seat}: {op:?} begins: {} ({fate:?})", work.describe()));
-        self.ios.insert(claim, Io { seat, op, work, fate, half, applied: 0, claim });
+        self.ios.insert(claim, Io { seat, op, work, fate, half, applied: 0, claim, begun });
         let hangs = run.is_chaos() && run.rng.chance(run.plan.faults.hang);
         let most = if hangs { HANG_NS } else { run.rng.pick(&[5_000, 100_000, 1_000_000]) };
         let end = run.rng.below(most);
@@ -354,6 +356,11 @@ impl Media {
 
     pub(super) fn is_idle(&self) -> bool {
         self.ios.is_empty()
+    }
+
+    /// How long the oldest operation has been under way.
+    pub(super) fn oldest_ns(&self, now: u64) -> u64 {
+        self.ios.values().map(|io| now - io.begun).max().unwrap_or(0)
     }
 
     /// What has not ended.

@@ -12,7 +12,7 @@ use iscsi::{Deframer, pad_bytes};
 use shard::wire::{Inbound, Meaning, Outbound, Whereabouts};
 use shard::{HandedOver, Progress, Sample, SendData};
 use std::collections::VecDeque;
-use units::{BufSlice, ConnId, ReactorId, limits};
+use units::{BufSlice, ConnId, ReactorId, Serial32, limits};
 
 /// What is to become of a connection.
 #[derive(Debug)]
@@ -102,6 +102,8 @@ pub(super) struct Socket {
     /// Since when its peer takes nothing, in nanoseconds.
     stuck_since: Option<u64>,
     pub(super) parse_due: bool,
+    /// MaxCmdSN of what was sent while data waits for a place.
+    pub(super) held_max: Option<Serial32>,
     pub(super) digests: Digests,
 }
 
@@ -126,6 +128,7 @@ impl Socket {
             leave_due: false,
             stuck_since: None,
             parse_due: false,
+            held_max: None,
             digests: Digests::default(),
         }
     }

@@ -5,7 +5,7 @@
 //! free: its share shrinks as others need more, and a newcomer finds buffers. One where any is
 //! free is everybody's right.
 
-use units::{ConnId, PoolLayout, limits};
+use units::{ConnId, Instant, PoolLayout, limits};
 
 /// What the sessions hold of each class.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(super) struct Shares {
     generations: Vec<u32>,
     /// Of each slot, a share for each class.
     shares: Vec<Share>,
+    /// Of each slot, when a buffer came back the last time while a task waited for one.
+    returned_at: Vec<Instant>,
 }
 
 /// What one session holds of one class.
@@ -60,6 +62,7 @@ impl Shares {
             first: layout.classes().iter().map(|class| Share::first(class.count)).collect(),
             generations: Vec::new(),
             shares: Vec::new(),
+            returned_at: Vec::new(),
         }
     }
 
@@ -83,6 +86,7 @@ impl Shares {
             for _ in self.shares.len() / self.first.len()..=slot {
                 self.shares.extend_from_slice(&self.first);
             }
+            self.returned_at.resize(slot + 1, Instant(0));
         }
         self.generations[slot] = holder.0.generation;
         let base = slot * self.first.len();
@@ -115,6 +119,17 @@ impl Shares {
     pub(super) fn share_of(&mut self, holder: ConnId, class: usize) -> Option<&mut Share> {
         let account = self.account_of(holder)?;
         Some(self.share_mut(account, class))
+    }
+
+    /// A buffer of a session came back while a task waited for one.
+    #[cold]
+    pub(super) fn note_return(&mut self, account: Account, now: Instant) {
+        self.returned_at[account.slot()] = now;
+    }
+
+    /// When that happened the last time.
+    pub(super) fn returned_at(&self, account: Account) -> Instant {
+        self.returned_at[account.slot()]
     }
 
     /// A period ends.
