@@ -273,9 +273,25 @@ impl Daemon {
         }
     }
 
-    /// Stops it in its tracks, as a debugger or a host without CPU time does (SIGSTOP).
+    /// Stops it in its tracks, as a debugger or a host without CPU time does (SIGSTOP), and waits
+    /// until its last thread stands still.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        let until = Instant::now() + DAEMON_TIME_MAX;
+        while !self.stands_still() {
+            assert!(Instant::now() < until, "a thread of polluxd does not stop");
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether all of its threads are stopped.
+    fn stands_still(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("its threads");
+        tasks.filter_map(Result::ok).all(|task| {
+            let status = std::fs::read_to_string(task.path().join("status"));
+            // One that has ended runs no more.
+            status.is_ok_and(|status| status.contains("State:\tT")) || !task.path().exists()
+        })
     }
 
     /// Lets it go on after [`Self::pause`].
