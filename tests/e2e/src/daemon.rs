@@ -1,11 +1,13 @@
 //! The daemon under test: start, output, shutdown.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,6 +16,9 @@ use crate::random::Random;
 
 /// Timeout for starting and stopping a daemon on a slow machine.
 const DAEMON_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Starts a program that is killed when the thread ends that has started it.
+const SETPRIV: &str = "/usr/bin/setpriv";
 
 /// Tries to start on a free port: between choosing and binding another process may take it.
 const START_TRIES_MAX: usize = 5;
@@ -26,6 +31,7 @@ pub struct Setup {
     config: Option<PathBuf>,
     arguments: Vec<String>,
     has_unread_log: bool,
+    open_files: Option<u64>,
 }
 
 /// A running daemon.
@@ -71,6 +77,7 @@ impl Setup {
             config: None,
             arguments: Vec::new(),
             has_unread_log: false,
+            open_files: None,
         }
     }
 
@@ -83,6 +90,12 @@ impl Setup {
     /// Leaves its log in a pipe that nobody reads.
     pub fn with_unread_log(mut self) -> Self {
         self.has_unread_log = true;
+        self
+    }
+
+    /// Lets it have so many open files and no more.
+    pub fn with_open_files(mut self, count: u64) -> Self {
+        self.open_files = Some(count);
         self
     }
 
@@ -99,6 +112,7 @@ impl Setup {
         self.config = Some(path);
         self
     }
+
     /// Listens at this portal instead of a free one.
     pub fn at(mut self, portal: SocketAddr) -> Self {
         self.portal = portal;
@@ -159,7 +173,7 @@ impl Setup {
              one in POLLUXD",
             binary.display()
         );
-        let mut command = ended_with_its_test(&binary);
+        let mut command = self.launcher(&binary);
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         } else {
@@ -179,6 +193,23 @@ impl Setup {
             .unwrap_or_else(|cause| panic!("cannot start {}: {cause}", binary.display()));
         let output = Output::listen(&mut child);
         Daemon { setup: self, child, output, unread, has_ended: false }
+    }
+
+    /// A command that dies with the thread of its test, where setpriv exists: a test run that is
+    /// killed leaves no daemon behind.
+    fn launcher(&self, binary: &Path) -> Command {
+        let mut words: Vec<OsString> = Vec::new();
+        if let Some(count) = self.open_files {
+            let script = format!("ulimit -n {count} && exec \"$@\"");
+            words.extend(["/bin/sh", "-c", &script, "sh"].map(OsString::from));
+        }
+        if Path::new(SETPRIV).exists() {
+            words.extend([SETPRIV, "--pdeathsig", "KILL", "--"].map(OsString::from));
+        }
+        words.push(binary.into());
+        let mut command = Command::new(words.remove(0));
+        command.args(words);
+        command
     }
 }
 
@@ -389,27 +420,17 @@ fn read_lines(
     });
 }
 
-/// A command that dies with the thread of its test, where setpriv exists: a test run that is
-/// killed leaves no daemon behind.
-fn ended_with_its_test(binary: &Path) -> Command {
-    let setpriv = Path::new("/usr/bin/setpriv");
-    if setpriv.exists() {
-        let mut command = Command::new(setpriv);
-        command.args(["--pdeathsig", "KILL", "--"]).arg(binary);
-        command
-    } else {
-        Command::new(binary)
-    }
-}
-
-/// A portal on loopback that is currently free. Its port lies below those that the
-/// kernel gives to clients: one of theirs would be gone between two lives of a daemon.
+/// A portal on loopback that is currently free, and that no other test of this process gets. Its
+/// port lies below those that the kernel gives to clients: either of them would take it between
+/// two lives of a daemon.
 fn free_portal() -> SocketAddr {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut random = Random::new(u64::from(clock.subsec_nanos()) << 32 | u64::from(process::id()));
     let mut ports = (0..1000).map(|_| 20_000 + random.next_u64() % 10_000);
     let free = ports.find_map(|port| {
-        let port = u16::try_from(port).ok()?;
+        let port = u16::try_from(port).ok().filter(|port| given.insert(*port))?;
         TcpListener::bind(("127.0.0.1", port)).and_then(|listener| listener.local_addr()).ok()
     });
     // Where a thousand ports are taken no test can run.

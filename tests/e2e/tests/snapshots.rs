@@ -68,7 +68,7 @@ fn record(setup: Setup, snapshot: &str) {
     ] {
         std::fs::write(place.join(file), text).expect("a file");
     }
-    // The only test of this binary, so no other thread depends on the working directory. Relative
+    // The only test of this program, so no other thread depends on the working directory. Relative
     // paths keep the snapshots independent of the machine.
     std::env::set_current_dir(place).expect("the directory exists");
     let cases = trycmd::TestCases::new();

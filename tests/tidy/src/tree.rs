@@ -129,7 +129,7 @@ mod tests {
         let is_test_only = |path| File::text_file(path, "").is_test_only();
         assert!(is_test_only("engine/units/src/slab/tests.rs"));
         assert!(is_test_only("engine/units/tests/slab.rs"));
-        assert!(is_test_only("tests/e2e/tests/login.rs"));
+        assert!(is_test_only("tests/e2e/tests/e2e/login.rs"));
         assert!(is_test_only("reactors/uring/src/ring/tests/read.rs"));
         assert!(!is_test_only("tests/initiator/src/login.rs"));
         assert!(!is_test_only("engine/units/src/slab.rs"));

@@ -7,9 +7,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use initiator::{Connection, Disk, Error, Login, Session};
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::net::{bind, connect};
 
 use super::lives::HostileLife;
+use crate::process::tcp_socket;
 
 /// How long an attack may take to begin on a slow machine.
 const BEGIN_TIME_MAX: Duration = Duration::from_secs(60);
@@ -34,8 +35,7 @@ pub struct Place {
 impl Place {
     /// A connection from the address of the initiator.
     pub fn connect(&self) -> Result<Connection, Error> {
-        let stream = socket(AddressFamily::INET, SocketType::STREAM, None);
-        let stream = stream.map_err(std::io::Error::from)?;
+        let stream = tcp_socket()?;
         let address = SocketAddrV4::new(self.from, 0);
         bind(&stream, &address).map_err(std::io::Error::from)?;
         connect(&stream, &self.portal).map_err(std::io::Error::from)?;

@@ -20,7 +20,6 @@ pub use lives::{
 pub use memory::memory_of;
 pub use neighbour::{Neighbour, Service};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,17 +60,6 @@ impl Scale {
     /// The full figure, or the small one.
     pub fn pick(&self, full: usize, small: usize) -> usize {
         if self.is_full { full } else { small }
-    }
-}
-
-/// Lets this process, and the daemons that it starts, have so many files open.
-pub fn allow_open_files(count: usize) {
-    let limit = getrlimit(Resource::Nofile);
-    let count = count as u64;
-    if limit.current.is_some_and(|current| current < count) {
-        let raised = Rlimit { current: Some(count), ..limit };
-        let result = setrlimit(Resource::Nofile, raised);
-        result.unwrap_or_else(|cause| panic!("{count} open files, of {limit:?}: {cause}"));
     }
 }
 

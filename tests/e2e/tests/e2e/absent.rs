@@ -6,11 +6,11 @@ use std::net::TcpStream;
 use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
-use e2e::{Daemon, Held, HeldFiles, Setup, Subject, perfctl};
+use e2e::{Daemon, Held, HeldFiles, Setup, Subject, perfctl, tcp_socket};
 use initiator::pdu::{self, TAG_NONE, opcode};
 use initiator::{Command, Connection, Disk, Login, Session, cdb};
+use rustix::net::connect;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
-use rustix::net::{AddressFamily, SocketType, connect, socket};
 
 /// How long anything may take on a slow machine.
 const TIME_MAX: Duration = Duration::from_secs(60);
@@ -77,7 +77,7 @@ fn connections_that_send_and_never_read_take_bounded_memory_and_give_it_back() {
 
 /// A connection with a small receive buffer, and its stream.
 fn narrow_connection(subject: &Subject) -> (Connection, TcpStream) {
-    let stream = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    let stream = tcp_socket().expect("a socket");
     set_socket_recv_buffer_size(&stream, 32 << 10).expect("a small buffer");
     connect(&stream, &subject.portal).expect("a connection");
     let stream = TcpStream::from(stream);

@@ -1,5 +1,4 @@
-//! A daemon that has no file descriptor left. It inherits the limit of this process, which
-//! therefore has only this test.
+//! A daemon that has no file descriptor left.
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -7,7 +6,6 @@ use std::time::Duration;
 
 use e2e::{Daemon, Setup, pattern};
 use initiator::{Disk, Login, Session};
-use rustix::process::{Resource, Rlimit, setrlimit};
 
 const TARGET: &str = "iqn.2026-11.local.pollux:memory";
 
@@ -29,7 +27,7 @@ name = "iqn.2026-11.local.pollux:memory"
 luns = { 0 = "memory" }
 "#;
 
-/// Enough for the daemon to start, and for this process to have a connection for each of its.
+/// Enough for the daemon to start, and fewer than the test opens connections.
 const DESCRIPTORS: u64 = 64;
 
 /// How long anything may take on a slow machine.
@@ -43,9 +41,7 @@ fn login(daemon: &Daemon, number: usize) -> Option<Session> {
 /// They hung, and so did perfctl.
 #[test]
 fn clients_are_answered_and_sessions_go_on_when_no_descriptor_is_left() {
-    let limit = Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) };
-    setrlimit(Resource::Nofile, limit).expect("a lower limit");
-    let daemon = Setup::demo().with_config(CONFIG).start();
+    let daemon = Setup::demo().with_config(CONFIG).with_open_files(DESCRIPTORS).start();
     // A login that meets the shortage is answered: its connection is closed.
     let mut sessions: Vec<Session> = (0..64).map_while(|n| login(&daemon, n)).collect();
     assert!((1..64).contains(&sessions.len()), "{} sessions", sessions.len());

@@ -2,10 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 
-use e2e::{Setup, Subject, inquiry_is_answered};
+use e2e::{Setup, Subject, allow_open_files, inquiry_is_answered, tcp_socket};
 use initiator::{Connection, Login, Session, Stage, encode_keys};
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::net::{bind, connect};
 
 /// Connections of one address that may be half open: the cap of the daemon.
 const HALF_OPEN_MAX: usize = 512;
@@ -41,7 +40,7 @@ luns = { 0 = "one" }
 
 /// A connection from another address of loopback.
 fn connect_from(address: Ipv4Addr, portal: SocketAddr) -> Connection {
-    let stream = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    let stream = tcp_socket().expect("a socket");
     bind(&stream, &SocketAddrV4::new(address, 0)).expect("an address of loopback");
     connect(&stream, &portal).expect("a connection");
     Connection::over(TcpStream::from(stream)).expect("a connection")
@@ -55,16 +54,9 @@ fn login_status(connection: &mut Connection, login: &Login) -> u16 {
     login.round(connection, &request).expect("a login response").status
 }
 
-/// Raises the limit of this process on descriptors as far as it goes.
-fn open_many_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised).expect("a limit up to the hard one");
-}
-
 #[test]
 fn half_open_logins_are_capped_for_each_address() {
-    open_many_files();
+    allow_open_files((HALF_OPEN_MAX + REFUSED_MAX) as u64 + 256);
     let Some(subject) = Subject::start_own(Setup::demo().with_config(PATIENT)) else { return };
     let mut established = subject.session();
     let mut connections = (0..HALF_OPEN_MAX).map(|_| subject.connect()).collect::<Vec<_>>();
@@ -91,7 +83,7 @@ fn half_open_logins_are_capped_for_each_address() {
 /// at once did not get them back.
 #[test]
 fn logins_of_one_address_that_come_all_at_once_all_succeed() {
-    open_many_files();
+    allow_open_files(512);
     let Some(subject) = Subject::start_own(Setup::demo().with_config(PATIENT)) else { return };
     let mut connections = (0..256).map(|_| subject.connect()).collect::<Vec<_>>();
     for connection in connections.iter_mut().rev() {

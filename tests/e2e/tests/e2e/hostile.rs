@@ -8,11 +8,10 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use e2e::hostile::{
-    Attack, HostileLife, Neighbour, Place, Scale, Service, allow_open_files, alone,
-    discovery_sessions, memory_of, pings_never_read, reads_at, reads_never_read, writes_held,
-    writes_without_data,
+    Attack, HostileLife, Neighbour, Place, Scale, Service, alone, discovery_sessions, memory_of,
+    pings_never_read, reads_at, reads_never_read, writes_held, writes_without_data,
 };
-use e2e::{Daemon, Held, HeldFiles, Setup, Subject};
+use e2e::{Daemon, Held, HeldFiles, Setup, Subject, allow_open_files};
 use initiator::{Command, CommandResult, Disk, Error, cdb};
 
 /// Two volumes on one reactor, so that the attack and the neighbour share all that there is.
@@ -120,7 +119,7 @@ fn writes_whose_data_never_come_are_not_noticed() {
 #[test]
 fn discovery_sessions_without_end_are_not_noticed() {
     let _one = alone();
-    allow_open_files(DISCOVERY_SESSIONS + 256);
+    allow_open_files(DISCOVERY_SESSIONS as u64 + 256);
     let Some(scene) = Scene::start(TWO_VOLUMES) else { return };
     scene.assert_is_not_noticed(1, discovery_sessions(DISCOVERY_SESSIONS));
 }
