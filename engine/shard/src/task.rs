@@ -40,7 +40,7 @@ use data_out::DataOut;
 use iscsi::InitiatorTaskTag;
 use lender::{Lender, Waiting};
 use placing::Unplaced;
-use scsi::Sense;
+use scsi::{Sense, SenseKey};
 use units::{BufId, BufSlice, ConnId, Instant, Key, Lun, Mutant, Serial32, VolumeId, limits};
 use volume::{BlockRequest, ByteRange};
 use work::{Planned, Work};
@@ -273,6 +273,29 @@ impl Task {
     /// Keeps the first fault.
     pub(crate) fn fail(&mut self, fault: Fault) {
         self.fault.get_or_insert(fault);
+    }
+
+    /// Keeps the first fault, and of several medium errors that of the lowest block: what is before
+    /// the block that a medium error names counts as good.
+    pub(crate) fn fail_at_medium(&mut self, sense: Sense) {
+        if let Some(Fault::Check(first)) = &mut self.fault
+            && first.key == SenseKey::MediumError
+            && sense.information < first.information
+        {
+            *first = sense;
+        }
+        self.fail(Fault::Check(sense));
+    }
+
+    /// Keeps the first fault. One that names a block names none any more: this one may be before
+    /// it.
+    pub(crate) fn fail_without_place(&mut self, sense: Sense) {
+        if let Some(Fault::Check(first)) = &mut self.fault
+            && first.key == SenseKey::MediumError
+        {
+            first.information = None;
+        }
+        self.fail(Fault::Check(sense));
     }
 
     /// Whether an operation is under way.

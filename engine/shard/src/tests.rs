@@ -9,6 +9,7 @@ mod hostile;
 mod initiator;
 mod limits;
 mod logical_units;
+mod medium_errors;
 pub(crate) mod parts;
 mod placing;
 mod registration;

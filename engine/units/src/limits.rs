@@ -181,6 +181,14 @@ pub const START_OPEN_TIME_MAX: Duration = Duration::from_secs(3);
 /// How long the start waits for volumes without a word.
 pub const START_OPEN_SILENT_TIME: Duration = Duration::from_millis(500);
 
+/// How often a volume that is not served is tried again: an administrator who has attached a disk
+/// or mounted a file system waits that long at most, and an attempt costs some system calls.
+pub const OPEN_RETRY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Volumes that are tried again at once. A device that hangs keeps one of the
+/// [`CONTROL_WORKERS_MAX`] workers, and most of them are for what the administrator asks for.
+pub const OPEN_RETRIES_AT_ONCE_MAX: usize = 8;
+
 /// Operations that follow the volumes which do not open at the start; they share them out. All of
 /// them leave room for the administrator's.
 pub const LATE_OPERATIONS_MAX: usize = 64;

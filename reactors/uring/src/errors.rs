@@ -224,7 +224,8 @@ impl fmt::Display for Warning {
             Self::NoHugePages { what, bytes } => write!(
                 f,
                 "no huge pages available for {what} ({bytes} bytes): using normal pages, which \
-                 is slower. Reserve {} pages of 2 MiB with `sysctl -w vm.nr_hugepages=...`",
+                 is slower. Reserve {} pages of 2 MiB with `sysctl -w vm.nr_hugepages=...`, then \
+                 restart polluxd",
                 bytes.div_ceil(2 << 20)
             ),
             Self::NoNapi { source } => write!(

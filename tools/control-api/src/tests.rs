@@ -143,7 +143,10 @@ fn a_failed_volume_says_why_in_its_own_fields() {
     let json = r#"{"name":"a","kind":"file","path":"/a","size_bytes":512,"block_size":512,
         "read_only":false,"wwid":null,"serial":null,"state":"failed","reason":"gone","luns":[]}"#;
     let info: VolumeInfo = serde_json::from_str(json).unwrap();
-    assert_eq!(info.state, VolumeState::Failed { reason: "gone".into() });
+    assert_eq!(
+        info.state,
+        VolumeState::Failed { reason: "gone".into(), for_s: 0, retry_in_s: None }
+    );
     let again = serde_json::to_value(&info).unwrap();
     assert_eq!(again["state"], "failed");
     assert_eq!(again["reason"], "gone");

@@ -98,6 +98,13 @@ pub enum VolumeState {
     Failed {
         /// The reason.
         reason: String,
+        /// For how many seconds.
+        #[serde(default)]
+        for_s: u64,
+        /// Seconds until it is tried again; 0 while it is being opened. Absent where the
+        /// configuration has to change first.
+        #[serde(default)]
+        retry_in_s: Option<u64>,
     },
     /// It is served.
     Served,

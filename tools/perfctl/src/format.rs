@@ -70,6 +70,17 @@ fn hundredths(dividend: u64, divisor: u64, decimals: u32) -> String {
     format!("{}.{:0width$}", scaled / scale, scaled % scale)
 }
 
+/// A time as days, hours, minutes and seconds.
+pub(crate) fn clock(seconds: u64) -> String {
+    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
+    let (minutes, seconds) = (seconds / 60 % 60, seconds % 60);
+    if days > 0 {
+        format!("{days}d {hours:02}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{hours:02}:{minutes:02}:{seconds:02}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

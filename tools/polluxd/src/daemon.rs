@@ -17,6 +17,7 @@ mod events;
 mod followed;
 mod opening;
 mod operations;
+mod retries;
 mod secrets;
 mod sessions;
 mod start;
@@ -54,7 +55,7 @@ pub(crate) struct Daemon {
     cores: Vec<usize>,
     node: Node,
     started_at: Instant,
-    /// What was less than it could be at the start.
+    /// What was less than it could be at the start, and stays so until the end.
     start_warnings: Vec<String>,
     /// The changes of what is served.
     operations: Operations,
@@ -88,6 +89,7 @@ impl Daemon {
         let now = Instant::now();
         self.report_of_checked(now);
         self.operations.look_at_files(&self.node, now);
+        self.operations.retry_volumes(now);
         self.handle_reports(now);
         let catalog = &self.operations.followed().catalog;
         for events in self.node.take_events() {
@@ -98,7 +100,7 @@ impl Daemon {
 
     /// The daemon as a whole.
     fn status(&self, reports: &[&ReactorReport]) -> Status {
-        let followed = self.operations.followed();
+        let (followed, now) = (self.operations.followed(), Instant::now());
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -121,27 +123,20 @@ impl Daemon {
                 .collect(),
             sessions: sessions::count(reports),
             operations: self.operations.table.under_way().len() as u64,
-            volumes: followed.volume_list().volumes,
+            volumes: self.operations.volume_list(now).volumes,
             targets: followed.loaded.config.targets.len() as u64,
-            warnings: self
-                .warnings()
-                .cloned()
-                .chain(self.operations.damage())
-                .chain(self.io_warnings())
-                .collect(),
+            warnings: self.warnings(now),
             log_lines_dropped: crate::log::lines_dropped(),
         }
     }
 
-    /// What is slower or less than configured.
-    fn warnings(&self) -> impl Iterator<Item = &String> {
-        self.start_warnings.iter().chain(&self.operations.followed().warnings)
-    }
-
-    /// Volumes with I/O errors.
-    fn io_warnings(&self) -> Vec<String> {
-        let catalog = &self.operations.followed().catalog;
-        self.events.warnings(Instant::now(), |id| Some(catalog.volume(id)?.name.clone()))
+    /// What is slower or less than configured, or fails. Each warning goes with its cause.
+    fn warnings(&self, now: Instant) -> Vec<String> {
+        let followed = self.operations.followed();
+        let name = |id| Some(followed.catalog.volume(id)?.name.clone());
+        let lasting = self.start_warnings.iter().chain(&followed.warnings).cloned();
+        let volumes = self.operations.not_served().into_iter().chain(self.operations.damage());
+        lasting.chain(volumes).chain(self.events.warnings(now, name)).collect()
     }
 
     /// The startup message.
@@ -154,7 +149,7 @@ impl Daemon {
         };
         Greeting {
             state_dir: self.ground.state.path(),
-            volumes: &followed.volume_list().volumes,
+            volumes: &self.operations.volume_list(Instant::now()).volumes,
             targets: &followed.targets().targets,
             portals: &self.ground.portals,
             perfctl: &perfctl,

@@ -93,7 +93,8 @@ fn buffers_of(socket: &OwnedFd, bytes: u32) -> Option<String> {
     (send < wanted || receive < wanted).then(|| {
         format!(
             "socket buffers limited by the kernel: requested {bytes} bytes, got {send} for sending \
-             and {receive} for receiving; raise net.core.wmem_max and net.core.rmem_max"
+             and {receive} for receiving; raise net.core.wmem_max and net.core.rmem_max, then \
+             restart polluxd"
         )
     })
 }
@@ -149,7 +150,7 @@ mod tests {
         listen_on(&[wish(free, false)], Some(1 << 30), &mut warnings).unwrap();
         let limited = "socket buffers limited by the kernel: requested 1073741824 bytes, got ";
         assert!(warnings[0].starts_with(limited), "{warnings:?}");
-        assert!(warnings[0].ends_with("raise net.core.wmem_max and net.core.rmem_max"));
+        assert!(warnings[0].ends_with("net.core.rmem_max, then restart polluxd"));
     }
 
     #[test]

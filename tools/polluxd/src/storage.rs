@@ -8,9 +8,9 @@ mod fault;
 mod open;
 mod table;
 
-pub(crate) use fault::VolumeFault;
+pub(crate) use fault::{NotServed, Retry, VolumeFault};
 pub(crate) use open::{IN_USE_TIME_MAX, Identity, path_of};
-pub(crate) use table::{Outcome, Planned, Volume, VolumeTable, try_open};
+pub(crate) use table::{Outcome, Planned, Volume, VolumeTable, not_served, try_open};
 
 #[cfg(test)]
 mod tests;

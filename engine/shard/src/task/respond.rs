@@ -4,6 +4,7 @@ use crate::action::{Action, Sample, SendData};
 use crate::event::CommandFault;
 use crate::session::{Session, Stamp};
 use crate::task::bursts::send_answer;
+use crate::task::completion::closing_sense;
 use crate::task::work::Work;
 use crate::task::{Fault, Phase, Reach, Task};
 use crate::turn::Turn;
@@ -52,15 +53,20 @@ fn finish_specially(task: &mut Task, reach: &mut Reach<'_, '_>) {
     if answers && task.fault.is_none() && task.expected_data_transfer_length > 0 {
         return send_answer(task, reach);
     }
-    let format = reach.unit.as_deref().map_or(SenseFormat::Fixed, |u| u.model.sense_format());
+    let unit = reach.unit.as_deref();
+    let format = unit.map_or(SenseFormat::Fixed, |u| u.model.sense_format());
+    let fault = task.fault.map(|fault| match fault {
+        Fault::Check(sense) => Fault::Check(closing_sense(task, sense, unit)),
+        Fault::ReservationConflict | Fault::TaskSetFull => fault,
+    });
     let Some(session) = reach.session.as_deref_mut() else {
         unreachable!("the end of a session aborts its tasks")
     };
-    let closing = match task.fault {
+    let closing = match fault {
         Some(fault) => closing_fault(task, fault, format),
         None => Closing { status: status::GOOD, residual: residual(task), data: Vec::new() },
     };
-    let sample = sample(task, task.fault.map(command_fault));
+    let sample = sample(task, fault.map(command_fault));
     send_response(task, closing, sample, session, reach.turn);
 }
 

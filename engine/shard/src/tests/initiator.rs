@@ -404,6 +404,14 @@ impl Answer {
         (data[4] & 0x0f, data[14], data[15])
     }
 
+    /// INFORMATION of fixed format sense, if it is valid.
+    pub(super) fn information(&self) -> Option<u32> {
+        let data = &self.last().data;
+        let information = u32::from_be_bytes(data[5..9].try_into().unwrap());
+        assert!(data[2] & 0x80 != 0 || information == 0, "{self:?}");
+        (data[2] & 0x80 != 0).then_some(information)
+    }
+
     /// The data of all Data-In.
     pub(super) fn data(&self) -> Vec<u8> {
         self.sent.iter().filter(|s| s.opcode() == DATA_IN).flat_map(|s| s.data.clone()).collect()

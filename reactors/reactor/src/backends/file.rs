@@ -48,13 +48,12 @@ impl Trust {
     }
 
     /// Whether a flush has failed since the volume was opened.
-    fn is_lost(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
     }
 
-    /// An operation has failed. Returns whether data of others may be lost by that, and nobody
-    /// knew.
-    fn lose(&self, work: &Work) -> bool {
+    /// An operation has failed, and data of others may be lost by that.
+    fn lose(&self, work: &Work) {
         let loses = match work {
             Work::Flush => true,
             // It flushes the page cache too, and is told what an earlier write of that met.
@@ -63,7 +62,9 @@ impl Trust {
                 false
             }
         };
-        loses && !self.is_lost.swap(true, Ordering::Relaxed)
+        if loses {
+            self.is_lost.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -431,13 +432,8 @@ impl FileIos {
 fn failed(io: Io, errno: Errno, volumes: &Volumes) -> IoResult {
     if let Some(Backend::File(file)) = volumes.get(io.volume)
         && file.id == io.file
-        && file.trust.lose(&io.work)
     {
-        tracing::error!(
-            volume = io.volume.0,
-            "a flush has failed: writes that were answered before may be lost. Flushes and durable \
-             writes of this volume fail from now on; check the disk, then restart the daemon"
-        );
+        file.trust.lose(&io.work);
     }
     io_result(errno)
 }

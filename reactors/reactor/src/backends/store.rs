@@ -51,9 +51,16 @@ pub struct HeldFile {
     pub volume: VolumeId,
     fd: Arc<OwnedFd>,
     size: u64,
+    trust: Arc<Trust>,
 }
 
 impl HeldFile {
+    /// Whether a flush has failed since it was opened: writes that were answered before may be
+    /// lost, and flushes and durable writes fail from then on.
+    pub fn has_lost_writes(&self) -> bool {
+        self.trust.is_lost()
+    }
+
     /// What became of it since it was opened. May block.
     ///
     /// # Errors
@@ -67,8 +74,9 @@ impl SharedStore {
     /// Its file, where it has one.
     pub(crate) fn file(&self, volume: VolumeId) -> Option<HeldFile> {
         match self {
-            Self::File { fd, size, .. } => {
-                Some(HeldFile { volume, fd: Arc::clone(fd), size: *size })
+            Self::File { fd, size, trust, .. } => {
+                let (fd, trust) = (Arc::clone(fd), Arc::clone(trust));
+                Some(HeldFile { volume, fd, size: *size, trust })
             }
             Self::Memory { .. } | Self::Null => None,
         }

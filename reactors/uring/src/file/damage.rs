@@ -1,5 +1,6 @@
 //! What becomes of the file of a volume while it is open.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
@@ -11,6 +12,13 @@ use rustix::fs::{FileType, SeekFrom, fstat, seek};
 pub enum Damage {
     /// The file has no name any more: its space is freed when it is closed.
     Deleted,
+    /// It has more bytes than the volume.
+    Grown {
+        /// Its bytes.
+        size: u64,
+        /// Those of the volume.
+        served: u64,
+    },
     /// It has only so many bytes left.
     Truncated {
         /// The bytes.
@@ -25,6 +33,9 @@ impl fmt::Display for Damage {
                 "was deleted while it is served. Its data is lost when polluxd ends; copy it to \
                  another volume before",
             ),
+            Self::Grown { size, served } => {
+                write!(f, "has grown to {size} bytes; the volume keeps its size of {served} bytes")
+            }
             Self::Truncated { size } => write!(
                 f,
                 "was truncated to {size} bytes while it is served, and the data behind that is \
@@ -34,7 +45,7 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Looks at an open file or device that had `size` bytes.
+/// Looks at an open file or device of a volume of `size` bytes.
 pub fn damage_of(file: impl AsFd, size: u64) -> io::Result<Option<Damage>> {
     let stat = fstat(&file)?;
     let found = match FileType::from_raw_mode(stat.st_mode) {
@@ -54,7 +65,11 @@ pub fn damage_of(file: impl AsFd, size: u64) -> io::Result<Option<Damage>> {
             u64::try_from(stat.st_size).unwrap_or(0)
         }
     };
-    Ok((found < size).then_some(Damage::Truncated { size: found }))
+    Ok(match found.cmp(&size) {
+        Ordering::Less => Some(Damage::Truncated { size: found }),
+        Ordering::Equal => None,
+        Ordering::Greater => Some(Damage::Grown { size: found, served: size }),
+    })
 }
 
 #[cfg(test)]
@@ -69,7 +84,8 @@ mod tests {
         file.set_len(8192).unwrap();
         assert_eq!(damage_of(&file, 8192).unwrap(), None);
         file.set_len(16_384).unwrap();
-        assert_eq!(damage_of(&file, 8192).unwrap(), None);
+        let grown = Damage::Grown { size: 16_384, served: 8192 };
+        assert_eq!(damage_of(&file, 8192).unwrap(), Some(grown));
         file.set_len(4096).unwrap();
         assert_eq!(damage_of(&file, 8192).unwrap(), Some(Damage::Truncated { size: 4096 }));
         std::fs::rename(&path, directory.path().join("moved")).unwrap();

@@ -3,6 +3,7 @@
 use super::volume::volumes;
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::format::clock;
 use crate::output::Output;
 use control_api::{Status, StatusQuery};
 
@@ -26,7 +27,7 @@ fn render(status: &Status) -> String {
     let mut rows = vec![
         ("version", status.version.clone()),
         ("pid", status.pid.to_string()),
-        ("uptime", uptime(status.uptime_s)),
+        ("uptime", clock(status.uptime_s)),
         ("state", status.state_dir.clone()),
         ("configuration", config),
         ("generation", status.generation.to_string()),
@@ -59,16 +60,6 @@ fn operations(in_progress: u64) -> String {
     match in_progress {
         0 => "none in progress".into(),
         count => format!("{count} in progress; run \"perfctl operation list\" to see them"),
-    }
-}
-
-fn uptime(seconds: u64) -> String {
-    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
-    let (minutes, seconds) = (seconds / 60 % 60, seconds % 60);
-    if days > 0 {
-        format!("{days}d {hours:02}:{minutes:02}:{seconds:02}")
-    } else {
-        format!("{hours:02}:{minutes:02}:{seconds:02}")
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{absolute, lun_names};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::format::{bytes, lines, table};
+use crate::format::{bytes, clock, lines, table};
 use crate::output::Output;
 use clap::{Args, Subcommand};
 use control_api::{
@@ -133,8 +133,9 @@ pub(super) fn volumes(volumes: &[VolumeInfo]) -> String {
     for v in volumes {
         let state = match &v.state {
             VolumeState::Served => "served",
-            VolumeState::Failed { reason } => {
-                reasons += &format!("volume {} failed: {reason}\n", v.name);
+            VolumeState::Failed { reason, for_s, retry_in_s } => {
+                let (name, ago, next) = (&v.name, clock(*for_s), next_attempt(*retry_in_s));
+                reasons += &format!("volume {name} failed {ago} ago ({next}): {reason}\n");
                 "failed"
             }
         };
@@ -150,6 +151,14 @@ pub(super) fn volumes(volumes: &[VolumeInfo]) -> String {
         ]);
     }
     lines(&table) + &reasons
+}
+
+fn next_attempt(in_s: Option<u64>) -> String {
+    match in_s {
+        None => "no further attempt before \"perfctl apply\"".into(),
+        Some(0) => "polluxd is trying to open it".into(),
+        Some(seconds) => format!("next attempt in {seconds} s"),
+    }
 }
 
 #[cfg(test)]
@@ -177,17 +186,31 @@ mod tests {
             size_bytes: None,
             wwid: None,
             read_only: true,
-            state: VolumeState::Failed { reason: "its device /dev/sdz is gone".into() },
+            state: VolumeState::Failed {
+                reason: "its device /dev/sdz is gone".into(),
+                for_s: 93_784,
+                retry_in_s: Some(8),
+            },
             luns: vec![],
             ..served.clone()
         };
+        let state = |for_s, retry_in_s| {
+            let reason = "wrong size".into();
+            VolumeState::Failed { reason, for_s, retry_in_s }
+        };
+        let wrong = VolumeInfo { name: "wrong".into(), state: state(7, None), ..failed.clone() };
+        let late = VolumeInfo { name: "late".into(), state: state(3, Some(0)), ..failed.clone() };
         assert_eq!(
-            volumes(&[served, failed]),
+            volumes(&[served, failed, wrong, late]),
             "\
 volume  kind   state   access     size  block  WWID              mapped as
 demo    file   served  rw      1.00GiB    512  30f1f2f3f4f5f6f7  iqn.2026-11.local.pollux:demo LUN 0
 gone    block  failed  ro            -    512  -                 -
-volume gone failed: its device /dev/sdz is gone
+wrong   block  failed  ro            -    512  -                 -
+late    block  failed  ro            -    512  -                 -
+volume gone failed 1d 02:03:04 ago (next attempt in 8 s): its device /dev/sdz is gone
+volume wrong failed 00:00:07 ago (no further attempt before \"perfctl apply\"): wrong size
+volume late failed 00:00:03 ago (polluxd is trying to open it): wrong size
 "
         );
     }

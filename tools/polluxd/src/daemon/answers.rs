@@ -1,22 +1,30 @@
 //! The volumes and targets of the configuration in force, as the control interface shows them.
 
 use super::followed::Followed;
+use super::retries::{Retries, State};
 use crate::storage::Volume;
 use control_api::{LunInfo, TargetInfo, Targets, VolumeInfo, VolumeState, Volumes};
+use std::time::{Duration, Instant};
 use volume::Access;
 
 impl Followed {
     /// All volumes.
-    pub(super) fn volume_list(&self) -> Volumes {
-        Volumes { volumes: self.volumes.iter().map(|v| self.describe(v)).collect() }
+    pub(super) fn volume_list(&self, retries: &Retries, now: Instant) -> Volumes {
+        let describe = |volume| self.describe(volume, retries, now);
+        Volumes { volumes: self.volumes.iter().map(describe).collect() }
     }
 
     /// The volume of a name.
-    pub(super) fn volume_info(&self, name: &str) -> Option<VolumeInfo> {
-        self.volumes.find(name).map(|v| self.describe(v))
+    pub(super) fn volume_info(
+        &self,
+        name: &str,
+        retries: &Retries,
+        now: Instant,
+    ) -> Option<VolumeInfo> {
+        self.volumes.find(name).map(|volume| self.describe(volume, retries, now))
     }
 
-    fn describe(&self, volume: &Volume) -> VolumeInfo {
+    fn describe(&self, volume: &Volume, retries: &Retries, now: Instant) -> VolumeInfo {
         let known = volume.known.as_ref();
         let (wwid, size_bytes, block_size, state) = match &volume.served {
             Ok(record) => (
@@ -25,11 +33,11 @@ impl Followed {
                 record.geometry.block_size,
                 VolumeState::Served,
             ),
-            Err(reason) => (
+            Err(_) => (
                 known.map(|r| &r.wwid),
                 known.map(|r| r.size_bytes),
                 known.map_or(volume.config.block_size, |r| r.block_size),
-                VolumeState::Failed { reason: reason.clone() },
+                failed(retries.state(&volume.config.name, now)),
             ),
         };
         VolumeInfo {
@@ -73,5 +81,18 @@ impl Followed {
             mutual_chap: target.chap.as_ref().is_some_and(|c| c.target.is_some()),
             luns: luns.collect(),
         })
+    }
+}
+
+fn failed(state: Option<State<'_>>) -> VolumeState {
+    let Some(State { reason, since, next }) = state else {
+        unreachable!("every volume that is not served is followed as such")
+    };
+    // The second that has begun, so that 0 means that it is being tried.
+    let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    VolumeState::Failed {
+        reason: reason.to_owned(),
+        for_s: since.as_secs(),
+        retry_in_s: next.map(seconds),
     }
 }

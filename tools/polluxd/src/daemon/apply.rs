@@ -10,7 +10,7 @@ use crate::config::{Config, Fault, TargetConfig, VolumeConfig, difference, node_
 use crate::settings::{Loaded, load_text, load_text_with, read_secret};
 use crate::start_fault::StartFault;
 use crate::state::Removal;
-use crate::storage::{Outcome, Volume};
+use crate::storage::{Outcome, Volume, not_served};
 use control_api::{ConfigApplied, ErrorCode, RpcError, VolumeDelete, VolumeKind};
 use reactor::Store;
 use std::collections::BTreeMap;
@@ -245,6 +245,8 @@ impl Attempt {
         }
         warnings.append(&mut planned.warnings);
         planned.warnings.clone_from(&warnings);
+        let failed = planned.table.not_served();
+        warnings.extend(failed.map(|(name, reason)| not_served(name, reason)));
         let generation = before.catalog.generation() + 1;
         let (followed, stores) =
             Followed::new(generation, loaded, planned, before.ports.clone(), &ground)

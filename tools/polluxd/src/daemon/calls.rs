@@ -104,7 +104,8 @@ impl Daemon {
             Call::VolumeCreate(params) => self.operations.begin_edit(Edit::VolumeCreate(params)),
             Call::VolumeDelete(params) => self.operations.begin_edit(Edit::VolumeDelete(params)),
             Call::VolumeList(_) => {
-                return self.now(method, json(&self.operations.followed().volume_list()));
+                let volumes = self.operations.volume_list(Instant::now());
+                return self.now(method, json(&volumes));
             }
         };
         match begun {

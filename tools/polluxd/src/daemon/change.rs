@@ -14,7 +14,7 @@ pub(super) enum Change {
     Apply(Apply),
     /// Change a part of the node's own catalog.
     Edit(Edit),
-    /// Serve these volumes of the configuration in force, which were not open at the start.
+    /// Serve these volumes of the configuration in force, which could not be opened before.
     Late(Vec<String>),
 }
 

@@ -286,6 +286,8 @@ impl Line {
             Self::Io { volume, failure, suppressed } => {
                 let IoFailure { operation, lba, blocks, errno, volume: _ } = failure;
                 let (operation, error) = (operation.name(), io::Error::from_raw_os_error(errno));
+                // A flush is about no block.
+                let (lba, blocks) = ((blocks > 0).then_some(lba), (blocks > 0).then_some(blocks));
                 tracing::warn!(volume, operation, lba, blocks, suppressed, "I/O error: {error}");
             }
             Self::Missed(count) => {

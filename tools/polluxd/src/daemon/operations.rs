@@ -4,22 +4,24 @@
 //! before has written. Volumes are opened and files removed on the other workers, so that a
 //! device that hangs holds up nothing but what needs it.
 
+mod deleting;
 mod late;
 
-use super::apply::{Attempt, Checked, Deleted, Step, Wanted, Written, master_refusal};
+use super::apply::{Attempt, Checked, Step, Wanted, Written, master_refusal};
 use super::change::{Apply, Change, Edit};
-use super::deletion::{Deletions, Next};
+use super::deletion::Deletions;
 use super::followed::{Followed, Ground};
+use super::retries::{Look, Retries};
 use super::watch::{self, Seen, Watch};
 use super::{identity, json};
 use crate::config::VolumeConfig;
-use crate::operation::{Claims, OperationId, OperationTable, Progress};
+use crate::operation::{OperationId, OperationTable, Progress};
 use crate::settings::Settings;
 use crate::state::Removal;
-use crate::storage::{IN_USE_TIME_MAX, Outcome, try_open};
+use crate::storage::{IN_USE_TIME_MAX, Outcome, not_served, try_open};
 use crate::workers::Workers;
 use control_api::{ConfigApply, ErrorCode, RpcError, TargetDeleted};
-use reactor::{ClosedVolume, Node};
+use reactor::Node;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -65,6 +67,14 @@ pub(super) enum Completion {
         id: OperationId,
         result: io::Result<()>,
     },
+    /// A volume that is not served was tried again.
+    Retried {
+        id: OperationId,
+        volume: String,
+        outcome: Box<Outcome>,
+        /// What its file looked like.
+        seen: Option<Look>,
+    },
 }
 
 /// The operations, and what only they change: the configuration in force.
@@ -91,6 +101,8 @@ pub(super) struct Operations {
     watch: Watch,
     /// The operations that wait for volumes which were not open at the start.
     late: BTreeMap<String, OperationId>,
+    /// The volumes that are not served.
+    retries: Retries,
     workers: OperationWorkers,
 }
 
@@ -112,8 +124,12 @@ struct Work {
     /// Volumes that are being opened, as they are shown.
     opening: BTreeMap<String, String>,
     opened: BTreeMap<String, Outcome>,
+    /// Somebody asked for it, and its end is a line of the log.
+    is_asked_for: bool,
     /// SIGHUP began it, and the service manager is to hear of its end.
     is_reload: bool,
+    /// It tries this volume again.
+    retries: Option<String>,
     /// It follows the node's own file again: its faults stay in the status until they are gone.
     is_own_file: bool,
 }
@@ -125,10 +141,12 @@ impl Work {
             Some(Change::Edit(_) | Change::Late(_)) | None => false,
         };
         Self {
+            is_asked_for: !matches!(change, Some(Change::Late(_))),
             change,
             opening: BTreeMap::new(),
             opened: BTreeMap::new(),
             is_reload: false,
+            retries: None,
             is_own_file,
         }
     }
@@ -141,6 +159,8 @@ impl Operations {
         followed: Arc<Followed>,
         workers: OperationWorkers,
     ) -> Self {
+        let (mut retries, now) = (Retries::default(), Instant::now());
+        retries.follow(&followed.volumes, now);
         Self {
             table: OperationTable::default(),
             followed,
@@ -153,8 +173,9 @@ impl Operations {
             is_ending: false,
             deletions: Deletions::default(),
             closed: Vec::new(),
-            watch: Watch::new(Instant::now()),
+            watch: Watch::new(now),
             late: BTreeMap::new(),
+            retries,
             workers,
         }
     }
@@ -219,6 +240,10 @@ impl Operations {
             return self.abandon();
         }
         for id in self.table.startable() {
+            if !self.table.is_waiting(id) {
+                // One that came before it had nothing to do, and has started it.
+                continue;
+            }
             let Some(work) = self.work.get(&id) else {
                 unreachable!("operation {} waits without anything to do", id.0)
             };
@@ -236,9 +261,8 @@ impl Operations {
                     self.table.run(id, "checking the change");
                     self.turns.insert(id);
                 }
-                Some(Change::Late(_)) | None => {
-                    unreachable!("operation {} has begun already", id.0)
-                }
+                Some(Change::Late(_)) => self.retry(id),
+                None => unreachable!("operation {} has begun already", id.0),
             }
         }
         self.take_turn();
@@ -287,7 +311,10 @@ impl Operations {
                             settings.follow(&written.followed.loaded.config);
                             self.bring_into_force(id, *written, node);
                         }
-                        Err(error) => self.end(id, Err(error)),
+                        Err(error) => match self.work(id).retries.take() {
+                            Some(volume) => self.retry_failed(id, &volume, &error),
+                            None => self.end(id, Err(error)),
+                        },
                     }
                     self.take_turn();
                 }
@@ -309,6 +336,9 @@ impl Operations {
                 Completion::Read { id, text } => self.read(id, text),
                 Completion::Released { id, removal, result } => self.released(id, removal, result),
                 Completion::Removed { id, result } => self.removed(id, result),
+                Completion::Retried { id, volume, outcome, seen } => {
+                    self.retried(id, volume, *outcome, seen);
+                }
             }
         }
     }
@@ -385,19 +415,20 @@ impl Operations {
         let Written { change, followed, stores, applied, deleted, freed } = written;
         self.closed.drain(..freed);
         node.apply(Arc::clone(&followed.catalog), stores);
-        self.followed = Arc::new(followed);
+        let before = std::mem::replace(&mut self.followed, Arc::new(followed));
+        self.retries.follow(&self.followed.volumes, Instant::now());
         // What runs is what the next start would serve.
         self.refused.clear();
         for change in &applied.changes {
             tracing::info!("{change}");
         }
-        for warning in &applied.warnings {
-            tracing::warn!("{warning}");
-        }
+        log_new_warnings(&before, &self.followed);
         match change {
             Change::Apply(_) => self.end(id, json(&applied)),
             Change::Edit(Edit::VolumeCreate(params)) => {
-                self.end(id, json(&self.followed.volume_info(&params.name)));
+                let now = Instant::now();
+                let info = self.followed.volume_info(&params.name, &self.retries, now);
+                self.end(id, json(&info));
             }
             Change::Edit(Edit::VolumeDelete(params)) => {
                 let Some(deleted) = deleted else {
@@ -420,67 +451,6 @@ impl Operations {
         self.end(id, json(&self.followed.target_info(name)));
     }
 
-    /// Goes on with the deletion of a volume that an earlier daemon began.
-    pub(super) fn resume_removal(&mut self, removal: Removal) {
-        let (claims, now) = (Claims::Nothing, Instant::now());
-        let volume = removal.volume.clone();
-        // At the start there are no others.
-        let Some(id) = self.table.accept("volume.delete", volume, claims, now) else { return };
-        self.work.insert(id, Work::new(None, &self.followed));
-        self.deletions.resume(id, &removal);
-        self.remove(id, removal);
-    }
-
-    fn delete(&mut self, id: OperationId, name: String, deleted: Deleted) {
-        if let Some(removal) = self.deletions.begin(id, name, deleted) {
-            let ground = Arc::clone(&self.ground);
-            self.workers.files.run(move || {
-                let result = removal.release(&ground.state);
-                Completion::Released { id, removal, result }
-            });
-        }
-        self.go_on_deleting(id);
-    }
-
-    fn released(&mut self, id: OperationId, removal: Removal, result: io::Result<()>) {
-        if let Err(error) = result {
-            return self.removed(id, Err(error));
-        }
-        // A new volume may have the name now.
-        self.table.release(id);
-        self.remove(id, removal);
-        self.start();
-    }
-
-    fn remove(&mut self, id: OperationId, removal: Removal) {
-        let ground = Arc::clone(&self.ground);
-        let job = move || Completion::Removed { id, result: removal.finish(&ground.state) };
-        self.workers.files.run(job);
-        self.go_on_deleting(id);
-    }
-
-    fn removed(&mut self, id: OperationId, result: io::Result<()>) {
-        self.deletions.removed(id, result);
-        self.go_on_deleting(id);
-    }
-
-    fn go_on_deleting(&mut self, id: OperationId) {
-        match self.deletions.next(id) {
-            Next::Wait(step) => self.table.run(id, step),
-            Next::End(result) => self.end(id, result),
-        }
-    }
-
-    /// Closes a volume that no reactor has open any more. The last close of a removed file frees
-    /// its blocks, and that of a device writes its caches: both may take seconds.
-    pub(super) fn close(&mut self, closed: ClosedVolume) {
-        self.workers.files.run(move || {
-            let id = closed.id;
-            drop(closed);
-            Completion::Closed(id)
-        });
-    }
-
     /// Has the files of the volumes looked at, where it is time for that.
     pub(super) fn look_at_files(&mut self, node: &Node, now: Instant) {
         if !self.is_ending && self.watch.begin(now) {
@@ -496,7 +466,8 @@ impl Operations {
 
     /// When something is to be done although nothing happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.watch.deadline().filter(|_| !self.is_ending)
+        let deadlines = [self.watch.deadline(), self.retries.deadline()];
+        deadlines.into_iter().flatten().min().filter(|_| !self.is_ending)
     }
 
     /// The daemon ends: no change begins any more.
@@ -525,6 +496,7 @@ impl Operations {
         };
         if let Err(error) = &result
             && let Some(operation) = self.table.get(id)
+            && work.is_asked_for
         {
             tracing::info!(method = operation.method, operation = id.0, %error, "rejected");
         }
@@ -543,6 +515,19 @@ impl Operations {
             });
         }
         self.table.end(id, result, Instant::now());
+    }
+}
+
+/// Logs what was not known before: a warning that stays is one line.
+fn log_new_warnings(before: &Followed, followed: &Followed) {
+    for warning in followed.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
+        tracing::warn!("{warning}");
+    }
+    for (name, reason) in followed.volumes.not_served() {
+        let known = before.volumes.not_served().any(|known| known == (name, reason));
+        if !known {
+            tracing::warn!("{}", not_served(name, reason));
+        }
     }
 }
 

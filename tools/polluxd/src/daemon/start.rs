@@ -76,7 +76,7 @@ impl Daemon {
             reporting: BTreeMap::new(),
             ends_at: None,
         };
-        for warning in daemon.warnings() {
+        for warning in daemon.warnings(daemon.started_at) {
             tracing::warn!("{warning}");
         }
         for removal in removals {

@@ -14,28 +14,36 @@ use units::limits::VOLUME_LOOK_INTERVAL;
 pub(super) struct Watch {
     /// `None` while a worker looks: a device that hangs holds up one worker only.
     next_at: Option<Instant>,
-    damaged: BTreeMap<VolumeId, Damage>,
+    found: Seen,
 }
 
 /// What a worker has seen.
-pub(super) type Seen = BTreeMap<VolumeId, Damage>;
+pub(super) type Seen = BTreeMap<VolumeId, Findings>;
+
+/// What is wrong with the file or device of a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Findings {
+    damage: Option<Damage>,
+    has_lost_writes: bool,
+}
 
 /// Looks at files. May block.
 pub(super) fn look(files: Vec<HeldFile>) -> Seen {
-    let damage = |file: HeldFile| match file.damage() {
-        Ok(damage) => damage.map(|damage| (file.volume, damage)),
-        Err(error) => {
+    let findings = |file: HeldFile| {
+        let damage = file.damage().unwrap_or_else(|error| {
             tracing::debug!(volume = file.volume.0, %error, "cannot look at the file of a volume");
             None
-        }
+        });
+        let findings = Findings { damage, has_lost_writes: file.has_lost_writes() };
+        (findings != Findings::default()).then_some((file.volume, findings))
     };
-    files.into_iter().filter_map(damage).collect()
+    files.into_iter().filter_map(findings).collect()
 }
 
 impl Watch {
     /// Nothing was looked at yet.
     pub(super) fn new(now: Instant) -> Self {
-        Self { next_at: Some(now + VOLUME_LOOK_INTERVAL), damaged: BTreeMap::new() }
+        Self { next_at: Some(now), found: Seen::new() }
     }
 
     /// When [`Self::begin`] has something to do.
@@ -53,25 +61,44 @@ impl Watch {
         self.next_at = Some(now + VOLUME_LOOK_INTERVAL);
         // A volume that was deleted meanwhile may well have lost its file.
         seen.retain(|&volume, _| followed.catalog.volume(volume).is_some());
-        let before = std::mem::replace(&mut self.damaged, seen);
-        for (&volume, damage) in &self.damaged {
-            if before.get(&volume) != Some(damage) {
-                tracing::warn!("{}", sentence(volume, damage, followed));
+        let before = std::mem::replace(&mut self.found, seen);
+        for (volume, findings) in &self.found {
+            let known = before.get(volume).copied().unwrap_or_default();
+            for warning in findings.without(known).sentences(*volume, followed) {
+                tracing::warn!("{warning}");
             }
         }
     }
 
     /// What is wrong, for people.
     pub(super) fn warnings(&self, followed: &Followed) -> Vec<String> {
-        let served = self.damaged.iter().filter(|(id, _)| followed.catalog.volume(**id).is_some());
-        served.map(|(&volume, damage)| sentence(volume, damage, followed)).collect()
+        let served = self.found.iter().filter(|(id, _)| followed.catalog.volume(**id).is_some());
+        served.flat_map(|(&volume, findings)| findings.sentences(volume, followed)).collect()
     }
 }
 
-fn sentence(id: VolumeId, damage: &Damage, followed: &Followed) -> String {
-    let mut volumes = followed.volumes.iter();
-    let found = volumes.find(|v| v.served.as_ref().is_ok_and(|record| record.id == id));
-    let path = found.and_then(|v| v.path.as_ref()).map(|path| path.display().to_string());
-    let name = found.map_or_else(String::new, |v| v.config.name.clone());
-    format!("volume {name}: {} {damage}", path.unwrap_or_default())
+impl Findings {
+    /// What was not known before.
+    fn without(self, known: Self) -> Self {
+        Self {
+            damage: self.damage.filter(|_| self.damage != known.damage),
+            has_lost_writes: self.has_lost_writes && !known.has_lost_writes,
+        }
+    }
+
+    fn sentences(self, id: VolumeId, followed: &Followed) -> Vec<String> {
+        let mut volumes = followed.volumes.iter();
+        let found = volumes.find(|v| v.served.as_ref().is_ok_and(|record| record.id == id));
+        let path = found.and_then(|v| v.path.as_ref()).map(|path| path.display().to_string());
+        let (path, name) = (path.unwrap_or_default(), found.map_or("", |v| &v.config.name));
+        let damage = self.damage.map(|damage| format!("volume {name}: {path} {damage}"));
+        let lost = self.has_lost_writes.then(|| {
+            format!(
+                "volume {name}: a flush of {path} failed, so that writes which were answered \
+                 before may be lost. Flushes and durable writes of the volume fail until polluxd \
+                 is restarted; check the disk first"
+            )
+        });
+        damage.into_iter().chain(lost).collect()
+    }
 }

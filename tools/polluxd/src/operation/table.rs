@@ -109,6 +109,11 @@ impl OperationTable {
         waiting.filter(|(id, o)| is_free(**id, &o.claims)).map(|(id, _)| *id).collect()
     }
 
+    /// Whether an operation waits for others.
+    pub(crate) fn is_waiting(&self, id: OperationId) -> bool {
+        self.under_way.get(&id).is_some_and(|operation| operation.progress == Progress::Waiting)
+    }
+
     /// Notes what an operation does now.
     pub(crate) fn run(&mut self, id: OperationId, step: impl Into<String>) {
         self.under_way_mut(id).progress = Progress::Running(step.into());
@@ -133,6 +138,13 @@ impl OperationTable {
         {
             self.ended.remove(&first);
         }
+    }
+
+    /// Drops an operation whose end concerns nobody.
+    pub(crate) fn forget(&mut self, id: OperationId) {
+        let Some(_) = self.under_way.remove(&id) else {
+            unreachable!("operation {} is dropped, but is not under way", id.0)
+        };
     }
 
     /// An operation; `None` for one that never was, or that ended long ago.

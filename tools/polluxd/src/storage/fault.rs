@@ -6,6 +6,30 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use units::HEAD_ROOM;
+use units::limits::OPEN_RETRY_INTERVAL;
+
+/// Why a volume is not served, as the table of volumes keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NotServed {
+    /// The reason.
+    pub(crate) reason: String,
+    /// Whether it may be served later without a change of the configuration.
+    pub(crate) retry: Retry,
+}
+
+/// Whether a volume that is not served is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// It is being opened since the start.
+    BeingOpened,
+    /// The configuration has to change.
+    Never,
+    /// Its cause may go at any time.
+    Soon,
+    /// The same, but a file that comes back may be a backup that is only partly restored: it is
+    /// opened once it has stopped changing.
+    WhenSettled,
+}
 
 /// A volume that is not served, and why.
 #[derive(Debug)]
@@ -42,10 +66,52 @@ pub(crate) enum VolumeFault {
     Step { step: &'static str, path: PathBuf, source: io::Error },
     /// It is smaller than it was made.
     Truncated { path: PathBuf, recorded: u64, found: u64 },
+    /// It was missing or too small, and is being written now.
+    Unsettled { path: PathBuf },
     /// What exists is of another size than the configuration says.
     WrongSizeFound { path: PathBuf, configured: u64, found: u64 },
     /// The path is a device where a file is expected, or the other way round.
     WrongType { path: PathBuf, configured: VolumeKind },
+}
+
+impl VolumeFault {
+    /// Whether it may go without a change of the configuration.
+    pub(crate) const fn retry(&self) -> Retry {
+        match self {
+            Self::Late => Retry::BeingOpened,
+            Self::Memory(_)
+            | Self::NoPlace
+            | Self::Open(_)
+            | Self::Record(_)
+            | Self::RecordMissing { .. }
+            | Self::Step { .. } => Retry::Soon,
+            Self::Missing { .. } | Self::Truncated { .. } | Self::Unsettled { .. } => {
+                Retry::WhenSettled
+            }
+            // Data that is there is taken over only where the administrator says so.
+            Self::BlockTooSmall { .. }
+            | Self::BlockSizeChanged { .. }
+            | Self::BuffersUnaligned { .. }
+            | Self::HoldsData { .. }
+            | Self::KindChanged { .. }
+            | Self::NoSize { .. }
+            | Self::SizeChanged { .. }
+            | Self::WrongSizeFound { .. }
+            | Self::WrongType { .. } => Retry::Never,
+        }
+    }
+}
+
+impl From<&VolumeFault> for NotServed {
+    fn from(fault: &VolumeFault) -> Self {
+        Self { reason: fault.to_string(), retry: fault.retry() }
+    }
+}
+
+impl fmt::Display for NotServed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
 }
 
 impl From<RecordFault> for VolumeFault {
@@ -115,6 +181,7 @@ impl fmt::Display for VolumeFault {
                  {recorded}; restore it from a backup",
                 path.display()
             ),
+            Self::Unsettled { path } => f.write_str(&unsettled(path)),
             Self::WrongSizeFound { path, configured, found } => write!(
                 f,
                 "{} exists with {found} bytes, but size is {configured}; remove the key size to \
@@ -141,6 +208,15 @@ fn record_missing(record: &Path, mark: &Path) -> String {
          volume again, remove {}",
         record.display(),
         mark.display()
+    )
+}
+
+fn unsettled(path: &Path) -> String {
+    format!(
+        "{} is being written, as a backup that is being restored; it is opened when it has not \
+         changed for {} s",
+        path.display(),
+        OPEN_RETRY_INTERVAL.as_secs()
     )
 }
 

@@ -106,21 +106,17 @@ fn open_file(
         refuse_data(&open, &path, config)?;
     }
     let mut warnings = Vec::new();
-    if let Some(recorded) = record.as_ref().map(|r| r.size_bytes).filter(|&size| size < open.size) {
-        warnings.push(format!(
-            "volume {}: {} has grown to {} bytes; the volume keeps its size of {recorded} bytes",
-            config.name,
-            path.display(),
-            open.size
-        ));
-        open.size = recorded;
+    // What has grown keeps the size that initiators know. The watch of open files warns of it.
+    if let Some(record) = &record {
+        open.size = record.size_bytes;
     }
     let new = || new_record(config, &path, open.size, identity);
     let record = keep(record, new, &path, state)?;
-    // Also for what an earlier version made. It is served without the mark too.
+    // Also for what an earlier version made. It is served without the mark too, and the next start
+    // makes it, so this is a line of the log and no state to warn of.
     if let Err(error) = state.mark_made(&config.name) {
-        let (name, mark) = (&config.name, state.mark_path(&config.name));
-        warnings.push(format!("volume {name}: cannot create {}: {error}", mark.display()));
+        let (volume, mark) = (&config.name, state.mark_path(&config.name));
+        tracing::warn!(volume, %error, "cannot create {}", mark.display());
     }
     if !open.is_direct {
         warnings.push(format!(

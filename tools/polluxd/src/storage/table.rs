@@ -1,7 +1,7 @@
 //! All volumes of the node, served or not, as they run.
 
 use super::open::{Opened, contradiction, open_volume, path_of};
-use super::{Identity, VolumeFault};
+use super::{Identity, NotServed, VolumeFault};
 use crate::config::{Applies, VOLUME_KEYS, VolumeConfig};
 use crate::state::{Record, StateDir};
 use control_api::VolumeKind;
@@ -20,7 +20,7 @@ pub(crate) struct Volume {
     /// The file or device.
     pub(crate) path: Option<PathBuf>,
     /// What initiators see of it, or why they do not.
-    pub(crate) served: Result<VolumeRecord, String>,
+    pub(crate) served: Result<VolumeRecord, NotServed>,
     /// What was recorded when it was made, for one that is not served.
     pub(crate) known: Option<Record>,
     /// What is slower or less than it could be while it is served.
@@ -45,7 +45,8 @@ pub(crate) struct Planned {
     pub(crate) table: VolumeTable,
     /// What the reactors do not have yet.
     pub(crate) stores: Vec<(VolumeId, Store)>,
-    /// What is less than it could be, and what takes effect only at the next start.
+    /// What of the served volumes is less than it could be, and what takes effect only at the next
+    /// start.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -58,6 +59,11 @@ impl VolumeTable {
     /// The volume of a name.
     pub(crate) fn find(&self, name: &str) -> Option<&Volume> {
         self.volumes.iter().find(|v| v.config.name == name)
+    }
+
+    /// The volumes that are not served, with their reasons.
+    pub(crate) fn not_served(&self) -> impl Iterator<Item = (&str, &NotServed)> {
+        self.iter().filter_map(|v| Some((&*v.config.name, v.served.as_ref().err()?)))
     }
 
     /// The served volumes by their places in the catalog.
@@ -181,6 +187,16 @@ impl Outcome {
     pub(crate) fn late(name: &str, state: &StateDir) -> Self {
         Self { opened: Err(VolumeFault::Late), known: state.record(name).ok().flatten() }
     }
+
+    /// A volume that is not to be opened yet.
+    pub(crate) const fn failed(fault: VolumeFault) -> Self {
+        Self { opened: Err(fault), known: None }
+    }
+
+    /// Why it was not opened.
+    pub(crate) fn fault(&self) -> Option<NotServed> {
+        self.opened.as_ref().err().map(NotServed::from)
+    }
 }
 
 /// Opens or makes a volume. May block for long, and waits until `patience` for one that is in
@@ -210,9 +226,6 @@ impl Planned {
             ));
         }
         self.warnings.extend(running.warnings.iter().cloned());
-        if let Err(reason) = &running.served {
-            self.warnings.push(not_served(&config.name, reason));
-        }
         self.table.volumes.push(running.clone());
     }
 
@@ -232,10 +245,7 @@ impl Planned {
                 self.warnings.extend(warnings.iter().cloned());
                 Ok(VolumeRecord { id, ..opened.record })
             }
-            Err(fault) => {
-                self.warnings.push(not_served(&config.name, &fault.to_string()));
-                Err(fault.to_string())
-            }
+            Err(fault) => Err(NotServed::from(&fault)),
         };
         let known = outcome.known;
         let config = config.clone();
@@ -243,6 +253,7 @@ impl Planned {
     }
 }
 
-fn not_served(name: &str, reason: &str) -> String {
+/// A volume that is not served, for people.
+pub(crate) fn not_served(name: &str, reason: impl std::fmt::Display) -> String {
     format!("volume {name} is not served: {reason}")
 }

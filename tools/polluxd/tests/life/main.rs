@@ -3,6 +3,7 @@
 
 mod changes;
 mod process;
+mod retries;
 mod sessions;
 mod start;
 

@@ -2,7 +2,9 @@
 
 use crate::format::{per_second, percent, time};
 use clap::ValueEnum;
-use control_api::{OperationStats, Percentiles, ReactorStats, Stats, Status};
+use control_api::{
+    ErrorCount, OperationStats, Percentiles, ReactorStats, Stats, Status, VolumeStats,
+};
 use std::cmp::Reverse;
 
 /// Sort order of volumes.
@@ -14,6 +16,8 @@ pub(crate) enum Sort {
     Bandwidth,
     /// Highest p99 latency of reads or writes first
     Latency,
+    /// Most failed commands first
+    Errors,
     /// By name
     Name,
 }
@@ -24,7 +28,8 @@ impl Sort {
         match self {
             Self::Iops => Self::Bandwidth,
             Self::Bandwidth => Self::Latency,
-            Self::Latency => Self::Name,
+            Self::Latency => Self::Errors,
+            Self::Errors => Self::Name,
             Self::Name => Self::Iops,
         }
     }
@@ -34,6 +39,7 @@ impl Sort {
             Self::Iops => "IOPS",
             Self::Bandwidth => "bandwidth",
             Self::Latency => "p99",
+            Self::Errors => "errors",
             Self::Name => "name",
         }
     }
@@ -90,18 +96,19 @@ const REACTORS: [Column; 9] = [
     column("calls/s", 7, 4),
 ];
 
-const VOLUMES: [Column; 11] = [
+const VOLUMES: [Column; 12] = [
     column("volume", 8, 0),
     column("read/s", 7, 0),
-    column("MiB/s", 7, 2),
-    column("p50", 7, 3),
+    column("MiB/s", 7, 3),
+    column("p50", 7, 4),
     column("p99", 7, 1),
     column("write/s", 7, 0),
-    column("MiB/s", 7, 2),
-    column("p50", 7, 3),
+    column("MiB/s", 7, 3),
+    column("p50", 7, 4),
     column("p99", 7, 1),
-    column("other/s", 7, 4),
-    column("LUNs", 4, 5),
+    column("other/s", 7, 5),
+    column("errors/s", 8, 2),
+    column("LUNs", 4, 6),
 ];
 
 /// The lines of one screen.
@@ -152,10 +159,15 @@ fn totals(stats: &Stats) -> String {
         (per_second(count, stats.period_ns), mebibytes(bytes, stats.period_ns))
     };
     let (reads, writes) = (of("read"), of("write"));
+    let errors = stats.volumes.iter().map(|v| failed(&v.errors)).sum();
+    let errors = match failed_per_second(errors, stats.period_ns) {
+        0 => String::new(),
+        rate => format!("{rate} errors/s; "),
+    };
     let used: u64 = stats.reactors.iter().map(|r| u64::from(r.buffers_in_use)).sum();
     let all: u64 = stats.reactors.iter().map(|r| u64::from(r.buffers_total)).sum();
     format!(
-        "{} reads/s, {} MiB/s; {} writes/s, {} MiB/s; buffers {used}/{all}",
+        "{} reads/s, {} MiB/s; {} writes/s, {} MiB/s; {errors}buffers {used}/{all}",
         reads.0, reads.1, writes.0, writes.1
     )
 }
@@ -180,53 +192,68 @@ struct VolumeRow {
     count: u64,
     bytes: u64,
     p99_ns: u64,
+    errors: u64,
     cells: Vec<String>,
 }
 
 /// All volumes with statistics and all mapped idle volumes, in sort order.
 fn volumes(view: &View<'_>) -> Vec<VolumeRow> {
     let (stats, period_ns) = (view.stats, view.stats.period_ns);
-    let busy = stats.volumes.iter().map(|v| (&v.volume, &v.luns, v.operations.as_slice()));
     let is_idle = |name: &String| stats.volumes.iter().all(|v| v.volume != *name);
     let idle = view.status.volumes.iter().filter(|v| is_idle(&v.name) && !v.luns.is_empty());
-    let idle = idle.map(|v| (&v.name, &v.luns, &[][..]));
-    let mut rows: Vec<_> = busy
-        .chain(idle)
-        .map(|(name, luns, operations)| {
-            let luns: Vec<_> = luns.iter().map(|l| format!("{}/{}", l.target, l.lun)).collect();
-            volume(name, &luns.join(" "), operations, period_ns)
-        })
-        .collect();
+    let idle = idle.map(|v| VolumeStats {
+        volume: v.name.clone(),
+        luns: v.luns.clone(),
+        ..VolumeStats::default()
+    });
+    let busy = stats.volumes.iter().map(|v| volume(v, period_ns));
+    let mut rows: Vec<_> = busy.chain(idle.map(|v| volume(&v, period_ns))).collect();
     // Ties are sorted by name, so that idle volumes keep their position.
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     match view.sort {
         Sort::Iops => rows.sort_by_key(|row| Reverse(row.count)),
         Sort::Bandwidth => rows.sort_by_key(|row| Reverse(row.bytes)),
         Sort::Latency => rows.sort_by_key(|row| Reverse(row.p99_ns)),
+        Sort::Errors => rows.sort_by_key(|row| Reverse(row.errors)),
         Sort::Name => {}
     }
     rows
 }
 
-fn volume(name: &str, luns: &str, operations: &[OperationStats], period_ns: u64) -> VolumeRow {
+fn volume(volume: &VolumeStats, period_ns: u64) -> VolumeRow {
+    let VolumeStats { volume: name, luns, operations, errors } = volume;
     let of = |wanted: &str| operations.iter().find(|o| o.operation == wanted);
     let (read, write) = (of("read"), of("write"));
     let named = [read, write].into_iter().flatten();
     let count: u64 = operations.iter().map(|o| o.count).sum();
     let others = count - named.clone().map(|o| o.count).sum::<u64>();
-    let mut cells = vec![name.to_owned()];
+    let errors = failed(errors);
+    let luns: Vec<_> = luns.iter().map(|l| format!("{}/{}", l.target, l.lun)).collect();
+    let mut cells = vec![name.clone()];
     for operation in [read, write] {
         cells.extend(directed(operation, period_ns));
     }
     cells.push(per_second(others, period_ns).to_string());
-    cells.push(luns.to_owned());
+    cells.push(failed_per_second(errors, period_ns).to_string());
+    cells.push(luns.join(" "));
     VolumeRow {
-        name: name.to_owned(),
+        name: name.clone(),
         count,
         bytes: named.clone().map(|o| o.bytes).sum(),
         p99_ns: named.map(|o| o.total.p99_ns).max().unwrap_or(0),
+        errors,
         cells,
     }
+}
+
+/// Commands that did not end with GOOD.
+fn failed(errors: &[ErrorCount]) -> u64 {
+    errors.iter().map(|e| e.count).sum()
+}
+
+/// A rate that is 0 only if nothing failed: one error in a minute must not be rounded away.
+fn failed_per_second(count: u64, period_ns: u64) -> u64 {
+    per_second(count, period_ns).max(count.min(1))
 }
 
 /// IOPS, bandwidth, p50 and p99 of reads or writes.

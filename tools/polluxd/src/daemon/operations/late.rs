@@ -1,24 +1,37 @@
-//! Volumes that were not open at the start: they are served when they are.
+//! Volumes that could not be opened at the start or by a change: they are served when they can be.
 
 use super::super::change::Change;
-use super::super::json;
-use super::{Operations, Work};
+use super::super::retries::{Look, attempt};
+use super::super::{identity, json};
+use super::{Completion, Operations, Work};
 use crate::operation::OperationId;
-use control_api::{ErrorCode, RpcError};
+use crate::storage::{NotServed, Outcome, Retry, not_served, try_open};
+use control_api::{ErrorCode, RpcError, Volumes};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 use units::limits::LATE_OPERATIONS_MAX;
 
 impl Operations {
-    /// Volumes that were not open at the start are served now, or will not be.
+    /// All volumes.
+    pub(in super::super) fn volume_list(&self, now: Instant) -> Volumes {
+        self.followed.volume_list(&self.retries, now)
+    }
+
+    /// Which volumes are not served, and why, for people.
+    pub(in super::super) fn not_served(&self) -> Vec<String> {
+        self.retries.reasons().map(|(name, reason)| not_served(name, reason)).collect()
+    }
+
+    /// Volumes were opened that could not be opened before, and are served now or will not be. Why
+    /// one is not was logged with the warnings of the configuration.
     pub(super) fn end_late(&mut self, id: OperationId, names: &[String]) {
         let mut result = json(&names);
         for name in names {
             match self.followed.volumes.find(name).map(|volume| &volume.served) {
                 Some(Ok(_)) => tracing::info!("volume {name} is served now"),
                 Some(Err(reason)) => {
-                    let sentence = format!("volume {name} is not served: {reason}");
-                    tracing::warn!("{sentence}");
+                    let sentence = not_served(name, reason);
                     result = Err(RpcError::new(ErrorCode::Environment, sentence).on(name));
                 }
                 None => unreachable!("volume {name} cannot go while an operation claims it"),
@@ -43,5 +56,78 @@ impl Operations {
             self.late.extend(names.into_iter().map(|name| (name, id)));
             self.show_opening(id);
         }
+    }
+
+    /// Tries volumes again that are not served, where it is time for that.
+    pub(in super::super) fn retry_volumes(&mut self, now: Instant) {
+        if self.is_ending {
+            return;
+        }
+        for name in self.retries.begin_due(now) {
+            if let Err(error) = self.begin(Change::Late(vec![name.clone()])) {
+                tracing::debug!(volume = name, %error, "not tried again yet");
+                self.retries.put_off(&name, now);
+            }
+        }
+    }
+
+    /// The operation that tries a volume again waits for no other one any more.
+    pub(super) fn retry(&mut self, id: OperationId) {
+        let Some(Change::Late(names)) = &self.work(id).change else {
+            unreachable!("operation {} tries nothing", id.0)
+        };
+        let [name] = &names[..] else { unreachable!("each volume is tried for itself") };
+        let name = name.clone();
+        let mut configs = self.followed.loaded.config.volumes.iter();
+        let is_served = self.followed.volumes.find(&name).is_none_or(|v| v.served.is_ok());
+        let Some(config) = configs.find(|config| config.name == name && !is_served).cloned() else {
+            // An earlier operation has deleted it or made it serve.
+            return self.forget(id);
+        };
+        self.table.run(id, format!("opening volume {name}"));
+        self.work(id).retries = Some(name.clone());
+        let before = self.retries.before(&name);
+        let naa_oui = self.followed.loaded.config.node.naa_oui;
+        let ground = Arc::clone(&self.ground);
+        self.workers.files.run(move || {
+            let state = &ground.state;
+            let open = || try_open(&config, state, identity(naa_oui), Instant::now());
+            let (outcome, seen) = attempt(&config, state, before, open);
+            Completion::Retried { id, volume: name, outcome: Box::new(outcome), seen }
+        });
+    }
+
+    /// A volume was tried again. That it failed once more is neither a line of the log nor an
+    /// operation to remember.
+    pub(super) fn retried(
+        &mut self,
+        id: OperationId,
+        volume: String,
+        outcome: Outcome,
+        seen: Option<Look>,
+    ) {
+        match outcome.fault() {
+            None => self.opened(id, volume, outcome),
+            Some(why) => {
+                self.retries.failed(&volume, why, seen, Instant::now());
+                self.forget(id);
+            }
+        }
+    }
+
+    /// A volume was opened, but what must survive of that could not be written.
+    pub(super) fn retry_failed(&mut self, id: OperationId, volume: &str, error: &RpcError) {
+        let why = NotServed { reason: error.to_string(), retry: Retry::Soon };
+        self.retries.failed(volume, why, None, Instant::now());
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: OperationId) {
+        let Some(work) = self.work.remove(&id) else {
+            unreachable!("operation {} ends twice", id.0)
+        };
+        assert!(work.opened.is_empty(), "what was opened is served or closed on a worker");
+        self.table.forget(id);
+        self.start();
     }
 }

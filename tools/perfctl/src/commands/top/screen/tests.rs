@@ -1,5 +1,5 @@
 use super::*;
-use control_api::{LunName, VolumeInfo, VolumeKind, VolumeState, VolumeStats};
+use control_api::{LunName, VolumeInfo, VolumeKind, VolumeState};
 
 fn operation(name: &str, count: u64, bytes: u64, p50_ns: u64) -> OperationStats {
     let times = Percentiles { count, p50_ns, p99_ns: p50_ns * 3, ..Percentiles::default() };
@@ -96,7 +96,7 @@ fn drawn(sort: Sort, stats: &Stats, (columns, rows): (usize, usize)) -> String {
 #[test]
 fn a_wide_terminal_shows_everything() {
     assert_eq!(
-        drawn(Sort::Iops, &stats(), (150, 24)),
+        drawn(Sort::Iops, &stats(), (160, 24)),
         "\
 Pollux 0.1.0: 5 sessions, 8 connections, last 2.00s   q quit, s sort (IOPS)
 10005 reads/s, 44.0 MiB/s; 15000 writes/s, 117.1 MiB/s; buffers 14/5792
@@ -106,13 +106,13 @@ reactor  core    busy  conns   commands    buffers  in MiB/s  out MiB/s  calls/s
 1           1   37.3%      4      7/512     7/2896       1.5      200.0    15000
 
 volume                 read/s    MiB/s      p50      p99  \
-write/s    MiB/s      p50      p99  other/s  LUNs
+write/s    MiB/s      p50      p99  other/s  errors/s  LUNs
 vm1                         5      5.0   1.20ms   3.60ms    \
-15000    117.1   95.0us  285.0us        2  iqn.2026-11.org.example:vm1/0
+15000    117.1   95.0us  285.0us        2         0  iqn.2026-11.org.example:vm1/0
 database-of-the-shop    10000     39.0   87.0us  261.0us        \
-0      0.0        -        -        0  iqn.2026-11.org.example:database-of-the-shop/0
+0      0.0        -        -        0         0  iqn.2026-11.org.example:database-of-the-shop/0
 spare                       0      0.0        -        -        \
-0      0.0        -        -        0  iqn.2026-11.org.example:spare/0
+0      0.0        -        -        0         0  iqn.2026-11.org.example:spare/0
 "
     );
 }
@@ -129,10 +129,10 @@ reactor  core    busy  conns   commands    buffers  in MiB/s  out MiB/s  calls/s
 0           0   37.3%      4      7/512     7/2896       1.5      200.0    15000
 1           1   37.3%      4      7/512     7/2896       1.5      200.0    15000
 
-volume     read/s    MiB/s      p50      p99  write/s    MiB/s      p50      p99
-databas…    10000     39.0   87.0us  261.0us        0      0.0        -        -
-spare           0      0.0        -        -        0      0.0        -        -
-vm1             5      5.0   1.20ms   3.60ms    15000    117.1   95.0us  285.0us
+volume             read/s    MiB/s      p99  write/s    MiB/s      p99  errors/s
+database-of-the…    10000     39.0  261.0us        0      0.0        -         0
+spare                   0      0.0        -        0      0.0        -         0
+vm1                     5      5.0   3.60ms    15000    117.1  285.0us         0
 "
     );
 }
@@ -171,10 +171,41 @@ reactor  core    busy  conns    buffers  in MiB/s  out MiB/s
 3           3   37.3%      4     7/2896       1.5      200.0
 and 12 more reactors
 
-volume                 read/s      p99  write/s      p99
-vm1                         5   3.60ms    15000  285.0us
-database-of-the-shop    10000  261.0us        0        -
-spare                       0        -        0        -
+volume           read/s      p99  write/s      p99  errors/s
+vm1                   5   3.60ms    15000  285.0us         0
+database-of-t…    10000  261.0us        0        -         0
+spare                 0        -        0        -         0
+"
+    );
+}
+
+/// A failing volume looked like an idle one.
+#[test]
+fn failed_commands_are_shown_with_their_volume() {
+    let failed = |operation: &str, error: &str, count| ErrorCount {
+        operation: operation.into(),
+        error: error.into(),
+        count,
+    };
+    let mut stats = stats();
+    stats.volumes[0].errors = vec![failed("read", "medium-error", 1)];
+    let errors = vec![failed("write", "data-protect", 9000), failed("read", "medium-error", 46)];
+    stats.volumes.push(VolumeStats { volume: "full".into(), errors, ..VolumeStats::default() });
+    assert_eq!(
+        drawn(Sort::Errors, &stats, (80, 24)),
+        "\
+Pollux 0.1.0: 5 sessions, 8 connections, last 2.00s   q quit, s sort (errors)
+10005 reads/s, 44.0 MiB/s; 15000 writes/s, 117.1 MiB/s; 4523 errors/s; buffers …
+
+reactor  core    busy  conns   commands    buffers  in MiB/s  out MiB/s  calls/s
+0           0   37.3%      4      7/512     7/2896       1.5      200.0    15000
+1           1   37.3%      4      7/512     7/2896       1.5      200.0    15000
+
+volume             read/s    MiB/s      p99  write/s    MiB/s      p99  errors/s
+full                    0      0.0        -        0      0.0        -      4523
+database-of-the…    10000     39.0  261.0us        0      0.0        -         1
+spare                   0      0.0        -        0      0.0        -         0
+vm1                     5      5.0   3.60ms    15000    117.1  285.0us         0
 "
     );
 }
@@ -189,6 +220,6 @@ fn no_terminal_is_too_small() {
 
 #[test]
 fn the_key_goes_round_all_orders() {
-    let orders = [Sort::Iops, Sort::Bandwidth, Sort::Latency, Sort::Name, Sort::Iops];
+    let orders = [Sort::Iops, Sort::Bandwidth, Sort::Latency, Sort::Errors, Sort::Name, Sort::Iops];
     assert!(orders.windows(2).all(|pair| pair[0].next() == pair[1]));
 }
