@@ -40,6 +40,12 @@ impl Bhs {
         Opcode::from_code(self.0[0] & OPCODE_MASK)
     }
 
+    /// Whether this is a PDU of a kind.
+    #[inline]
+    pub const fn is(&self, opcode: Opcode) -> bool {
+        self.0[0] & OPCODE_MASK == opcode.code()
+    }
+
     /// The I bit: the PDU is for immediate delivery (RFC 7143 11.2.1.1).
     pub const fn immediate(&self) -> bool {
         self.0[0] & IMMEDIATE != 0

@@ -198,6 +198,18 @@ impl Deframer {
         &self.ahs
     }
 
+    /// Ends the PDU whose header has just come, if it has no data segment; returns whether that is
+    /// so. It spares the step that would only find the end.
+    #[inline]
+    pub fn end_without_data(&mut self) -> bool {
+        debug_assert!(self.part == Part::Payload, "a header has just come");
+        let is_over = self.bhs.data_segment_length() == 0;
+        if is_over {
+            self.part = Part::Bhs;
+        }
+        is_over
+    }
+
     /// Data bytes of this PDU, without padding and digest, that are still to come.
     pub const fn payload_remaining(&self) -> u32 {
         self.payload_remaining

@@ -156,7 +156,8 @@ impl Shard {
     }
 
     /// The header of a PDU has come in. The answer says where its data segment goes; the PDU
-    /// ends with [`Self::handle_pdu_end`], whether it has a data segment or not.
+    /// ends with [`Self::handle_pdu_end`]. One without a data segment has ended with its header,
+    /// unless it has to wait: a further call for its end does nothing.
     pub fn handle_header(
         &mut self,
         now: Instant,
@@ -170,9 +171,13 @@ impl Shard {
         connection.incoming = Incoming::Dropped;
         connection.header = *bhs;
         let turn = turn!(self, now, actions);
+        let mut is_awaited = true;
         let placement = match connection.phase {
             Phase::FullFeature(_) => {
-                full_feature::header(connection, bhs, &mut self.tasks, &mut self.units, turn)
+                let (tasks, units) = (&mut self.tasks, &mut self.units);
+                let placement = full_feature::header(connection, bhs, tasks, units, turn);
+                is_awaited = !matches!(connection.incoming, Incoming::Dropped);
+                placement
             }
             Phase::Login(_) | Phase::Registering(_) => {
                 self.sessions.header_in_login(conn, bhs, turn)
@@ -180,7 +185,15 @@ impl Shard {
             Phase::LoggedOut => Placement::Discard,
         };
         self.settle(now, actions);
+        if is_awaited && bhs.data_segment_length() == 0 && placement != Placement::Wait {
+            self.end_with_header(now, conn, actions);
+        }
         placement
+    }
+
+    #[cold]
+    fn end_with_header(&mut self, now: Instant, conn: ConnId, actions: &mut Actions) {
+        self.handle_pdu_end(now, conn, true, actions);
     }
 
     /// A run of a data segment that was placed with [`Placement::Engine`].
@@ -197,6 +210,7 @@ impl Shard {
 
     /// The PDU is complete. `data_digest_ok` is false where its data digest did not match: its
     /// data is not used.
+    #[inline(always)]
     pub fn handle_pdu_end(
         &mut self,
         now: Instant,
@@ -213,11 +227,10 @@ impl Shard {
         }
         let turn = turn!(self, now, actions);
         let Self { sessions, tasks, units, .. } = self;
+        let is_for_task = matches!(incoming, Incoming::Task { .. });
         let pdu = EndedPdu { conn, incoming, digest_ok: data_digest_ok };
         full_feature::pdu_end(pdu, tasks, &mut Neighbours { sessions, units }, turn);
-        if let Some(connection) = self.sessions.get_mut(conn)
-            && connection.segment.capacity() > 0
-        {
+        if !is_for_task && let Some(connection) = self.sessions.get_mut(conn) {
             // Not just cleared: a connection keeps no memory for what its peer sent once.
             connection.segment = Vec::new();
         }

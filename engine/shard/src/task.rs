@@ -38,6 +38,7 @@ use crate::unit::medium::{Slot, Submitted};
 use burst::{Burst, Bursts};
 use data_out::DataOut;
 use iscsi::InitiatorTaskTag;
+use iscsi::pdu::ScsiCommand;
 use lender::{Lender, Waiting};
 use placing::Unplaced;
 use scsi::{Sense, SenseKey};
@@ -189,11 +190,26 @@ pub(crate) struct DataIn {
     pub(crate) in_sequence: u32,
 }
 
+impl Request {
+    /// The request line of a command.
+    #[inline(always)]
+    pub(crate) const fn of(conn: ConnId, command: &ScsiCommand) -> Self {
+        Self {
+            conn,
+            tag: command.initiator_task_tag,
+            lun: command.lun,
+            cmd_sn: command.cmd_sn,
+            immediate: command.immediate,
+            expected_data_transfer_length: command.expected_data_transfer_length,
+        }
+    }
+}
+
 impl Task {
     /// A task that has just been received.
     #[inline(always)]
     pub(crate) fn new(
-        request: &Request,
+        request: Request,
         volume: Option<VolumeId>,
         planned: Planned,
         now: Instant,
@@ -356,7 +372,7 @@ impl Task {
     #[inline]
     fn begin(&mut self, part: usize, what: Under, now: Instant) {
         assert!(self.phase != Phase::Finished, "a finished task begins nothing");
-        assert_eq!(self.operations[part], Under::Nothing, "one operation in a part at a time");
+        assert!(self.operations[part] == Under::Nothing, "one operation in a part at a time");
         self.operations[part] = what;
         self.operation_count += 1;
         self.times.submitted.get_or_insert(now);
@@ -366,7 +382,7 @@ impl Task {
     #[inline]
     pub(crate) fn end_operation(&mut self, part: usize, reach: &mut Reach<'_, '_>) {
         let ended = std::mem::replace(&mut self.operations[part], Under::Nothing);
-        assert_ne!(ended, Under::Nothing, "part {part} of a task ended twice");
+        assert!(ended != Under::Nothing, "an operation of a task ended twice");
         if let (Under::Medium(slot), Some(unit)) = (ended, reach.unit.as_deref_mut()) {
             unit.medium.handle_io(op_of(reach.key, part), slot, reach.turn);
         }

@@ -182,12 +182,18 @@ impl<L> Streams<L> {
     /// Makes sure that a connection is looked at in this turn.
     #[inline]
     pub(crate) fn list(&mut self, key: Key) {
-        if let Some(connection) = self.table.get_mut(key)
-            && !connection.stream.is_listed
-        {
+        self.get_listed(key);
+    }
+
+    /// A connection, which is looked at in this turn.
+    #[inline]
+    pub(crate) fn get_listed(&mut self, key: Key) -> Option<&mut Connection<L>> {
+        let connection = self.table.get_mut(key)?;
+        if !connection.stream.is_listed {
             connection.stream.is_listed = true;
             self.listed.push(key);
         }
+        Some(connection)
     }
 
     /// The connections to look at; those that are listed from now on are looked at in the next

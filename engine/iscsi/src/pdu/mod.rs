@@ -141,8 +141,7 @@ impl DataSegmentLength {
 }
 
 fn expect_opcode(bhs: &Bhs, expected: Opcode) -> Result<(), PduFault> {
-    let found = bhs.opcode();
-    if found == expected { Ok(()) } else { Err(PduFault::OpcodeUnexpected { found }) }
+    if bhs.is(expected) { Ok(()) } else { Err(PduFault::OpcodeUnexpected { found: bhs.opcode() }) }
 }
 
 /// Proves beside each layout that it covers a header exactly, whatever its address.

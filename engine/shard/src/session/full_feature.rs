@@ -8,7 +8,7 @@ use crate::session::{Session, Stamp};
 use crate::task::Fault;
 use crate::task::admission::refusal;
 use crate::task::data_out::Stray;
-use crate::task::tasks::{Neighbours, Tasks};
+use crate::task::tasks::{Arrived, Neighbours, Tasks};
 use crate::task::waiting::Then;
 use crate::turn::Turn;
 use crate::unit::units::Units;
@@ -35,14 +35,13 @@ pub(crate) fn header(
     session.ping.alive_at = turn.now;
     // RFC 7143 11.14: after a logout request no new request is sent. What comes nevertheless
     // would begin a task whose session is about to go.
-    if session.logging_out && bhs.opcode() != Opcode::NopOut {
+    if session.logging_out && !bhs.is(Opcode::NopOut) {
         return Placement::Discard;
     }
-    let opcode = bhs.opcode();
     let inlet = Inlet { session, incoming };
-    let placement = if opcode == Opcode::ScsiCommand {
+    let placement = if bhs.is(Opcode::ScsiCommand) {
         command(inlet, bhs, tasks, units, turn)
-    } else if opcode == Opcode::DataOut {
+    } else if bhs.is(Opcode::DataOut) {
         data_out(inlet, bhs, tasks, units, turn)
     } else {
         return request(inlet, bhs, turn);
@@ -74,7 +73,7 @@ fn command(
         session.retire(command.immediate);
         return session.reject(bhs, reason, turn);
     }
-    tasks.handle_command(inlet, &command, units, turn)
+    tasks.handle_command(inlet, Arrived { bhs, command }, units, turn)
 }
 
 /// A Data-Out PDU (RFC 7143 11.7).
@@ -130,7 +129,7 @@ fn request(inlet: Inlet<'_>, bhs: &Bhs, turn: &mut Turn<'_>) -> Placement {
     };
     // The answer to a NOP-In carries a CmdSN but takes none (RFC 7143 11.18.1).
     let answers_ping =
-        bhs.opcode() == Opcode::NopOut && bhs.initiator_task_tag() == InitiatorTaskTag::RESERVED;
+        bhs.is(Opcode::NopOut) && bhs.initiator_task_tag() == InitiatorTaskTag::RESERVED;
     if !answers_ping && !session.admit(bhs, cmd_sn, turn) {
         return Placement::Discard;
     }

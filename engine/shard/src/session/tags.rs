@@ -59,7 +59,7 @@ impl TaskTags {
         let Some(place) = self.tags.iter().position(|&t| t == tag) else {
             unreachable!("{tag:?} is removed once, when its task ends")
         };
-        assert_eq!(self.keys[place], key, "{tag:?} names another task");
+        assert!(self.keys[place] == key, "a tag names another task");
         self.tags.swap_remove(place);
         self.keys.swap_remove(place);
         self.filter[bucket(tag)] -= 1;

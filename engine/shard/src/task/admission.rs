@@ -17,11 +17,34 @@ use crate::unit::{Unit, target_port};
 use iscsi::pdu::{RejectReason, ScsiCommand};
 use scsi::{Command, PlainTransfer, Plan, Sense, VerifyBytes};
 use units::{Lun, VolumeId};
+use volume::ByteRange;
 
 /// What a command is, and the volume behind its LUN.
 pub(crate) struct Admitted {
     pub(crate) volume: Option<VolumeId>,
     pub(crate) planned: Planned,
+}
+
+/// A READ or WRITE that meets no obstacle.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain {
+    pub(crate) volume: VolumeId,
+    range: ByteRange,
+    /// Of a WRITE: whether it must be durable before its status.
+    write: Option<bool>,
+}
+
+impl Plain {
+    /// What it is, in the words of every command.
+    #[inline(always)]
+    pub(crate) const fn planned(self) -> Planned {
+        let (work, operation) = match self.write {
+            Some(fua) => (Work::Write { fua }, Operation::Write),
+            None => (Work::Read, Operation::Read),
+        };
+        let range = self.range;
+        Planned { work, scsi_length: range.len, range, operation, fault: None }
+    }
 }
 
 /// Why a command that has its place in the window cannot become a task.
@@ -38,7 +61,7 @@ pub(crate) fn refusal(session: &Session, command: &ScsiCommand) -> Option<Reject
 
 /// READ and WRITE that meet no obstacle, which is nearly all of them.
 #[inline(always)]
-pub(crate) fn plain(session: &Session, units: &Units, command: &ScsiCommand) -> Option<Admitted> {
+pub(crate) fn plain(session: &Session, units: &Units, command: &ScsiCommand) -> Option<Plain> {
     let number = command.lun.number()?;
     let mapping = session.mapping(number)?;
     let unit = units.get(mapping.volume)?;
@@ -51,13 +74,8 @@ pub(crate) fn plain(session: &Session, units: &Units, command: &ScsiCommand) -> 
         return None;
     }
     let range = byte_range(&unit.geometry, extent);
-    let (work, operation) = if write {
-        (Work::Write { fua: fua || unit.writes_through() }, Operation::Write)
-    } else {
-        (Work::Read, Operation::Read)
-    };
-    let planned = Planned { work, scsi_length: range.len, range, operation, fault: None };
-    Some(Admitted { volume: Some(mapping.volume), planned })
+    let write = write.then(|| fua || unit.writes_through());
+    Some(Plain { volume: mapping.volume, range, write })
 }
 
 /// Finds out what a command is.

@@ -233,5 +233,5 @@ fn management_task(
         expected_data_transfer_length: 0,
     };
     let planned = Planned::simple(Work::Management, 0);
-    Task { phase: TaskPhase::Executing, ..Task::new(&request, volume, planned, turn.now) }
+    Task { phase: TaskPhase::Executing, ..Task::new(request, volume, planned, turn.now) }
 }

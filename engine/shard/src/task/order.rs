@@ -10,7 +10,7 @@ use crate::task::tasks::{Neighbours, Tasks};
 use crate::task::{Fault, Phase, bursts};
 use crate::turn::Turn;
 use crate::wake::Wake;
-use iscsi::pdu::{ScsiCommand, TaskAttribute};
+use iscsi::pdu::TaskAttribute;
 use scsi::Sense;
 use units::{Key, VolumeId};
 
@@ -69,9 +69,9 @@ impl TaskOrder {
 
 /// Gives a new task its place, where it or an earlier one of its session is not SIMPLE.
 #[cold]
-pub(crate) fn join(tasks: &mut Tasks, key: Key, command: &ScsiCommand, session: &mut Session) {
+pub(crate) fn join(tasks: &mut Tasks, key: Key, attribute: TaskAttribute, session: &mut Session) {
     let volume = tasks.get_mut(key).volume;
-    let is_dormant = match command.attribute {
+    let is_dormant = match attribute {
         TaskAttribute::Ordered => {
             let before = bring_in_order(tasks, key, volume, session);
             let waits = !before.is_empty();
@@ -97,7 +97,7 @@ pub(crate) fn join(tasks: &mut Tasks, key: Key, command: &ScsiCommand, session: 
     };
     let task = tasks.get_mut(key);
     task.is_dormant = is_dormant;
-    task.is_in_order |= is_dormant || command.attribute == TaskAttribute::Ordered;
+    task.is_in_order |= is_dormant || attribute == TaskAttribute::Ordered;
 }
 
 /// The tasks of a session at a logical unit but for a new one: they report their ends from now

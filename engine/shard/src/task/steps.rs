@@ -148,7 +148,7 @@ fn parameters_here(task: &mut Task, reach: &mut Reach<'_, '_>) {
 }
 
 /// The range of a command on its volume. The device server has checked it.
-#[inline]
+#[inline(always)]
 pub(crate) fn byte_range(geometry: &Geometry, range: BlockRange) -> ByteRange {
     match geometry.byte_range(range.lba, range.blocks) {
         Some(range) => range,

@@ -3,6 +3,7 @@
 use crate::action::{Action, IoResult, Placement};
 use crate::message::{Note, Outcome};
 use crate::operation::OpId;
+use crate::session::Session;
 use crate::session::connection::{Connection, Incoming, Inlet};
 use crate::session::sessions::Sessions;
 use crate::session::{Session, pings};
@@ -19,6 +20,7 @@ use crate::task::{bursts, order, steps};
 use crate::turn::Turn;
 use crate::unit::units::Units;
 use crate::wake::Wake;
+use iscsi::Bhs;
 use iscsi::pdu::{DataOut as DataOutPdu, ScsiCommand, TaskAttribute};
 use units::{BufId, ConnId, Instant, Key, PoolLayout, Slab, VolumeId, limits};
 
@@ -29,6 +31,13 @@ pub(crate) struct Tasks {
     pub(crate) lender: Lender,
     pub(crate) waits: Vec<Wait>,
     arrivals: u64,
+}
+
+/// A SCSI Command PDU. What is rare reads it from its header again: then most of the command need
+/// not leave the processor's registers where it is nothing special.
+pub(crate) struct Arrived<'a> {
+    pub(crate) bhs: &'a Bhs,
+    pub(crate) command: ScsiCommand,
 }
 
 /// The owners in which a task finds its session and its logical unit.
@@ -93,15 +102,18 @@ impl Tasks {
         key
     }
 
+    /// Books a task for a command that is not [`Plain`](admission::Plain).
     #[cold]
-    fn insert_planned(
+    fn insert_other(
         &mut self,
-        request: &Request,
-        volume: Option<VolumeId>,
-        planned: Planned,
+        bhs: &Bhs,
+        session: &mut Session,
+        units: &Units,
         now: Instant,
     ) -> Key {
-        self.insert(|| Task::new(request, volume, planned, now))
+        let command = parsed_again(bhs);
+        let Admitted { volume, planned } = admission::admit(session, units, &command);
+        self.insert(|| Task::new(Request::of(session.conn, &command), volume, planned, now))
     }
 
     /// A SCSI Command PDU that has its place in the window and a new tag: becomes a task. A command
@@ -110,53 +122,41 @@ impl Tasks {
     pub(crate) fn handle_command(
         &mut self,
         inlet: Inlet<'_>,
-        command: &ScsiCommand,
+        arrived: Arrived<'_>,
         units: &mut Units,
         turn: &mut Turn<'_>,
     ) -> Placement {
         let Inlet { session, incoming } = inlet;
-        let request = Request {
-            conn: session.conn,
-            tag: command.initiator_task_tag,
-            lun: command.lun,
-            cmd_sn: command.cmd_sn,
-            immediate: command.immediate,
-            expected_data_transfer_length: command.expected_data_transfer_length,
-        };
-        let now = turn.now;
+        let Arrived { bhs, command } = arrived;
         if self.is_full() {
-            session.retire(command.immediate);
-            let unbooked = Task::new(&request, None, Planned::fails(Fault::TaskSetFull), now);
-            respond::refuse(&unbooked, session, turn);
-            return Placement::Discard;
+            return refuse_for_want_of_room(bhs, session, turn);
         }
         // Both make a task in the same way; the first is small enough to be made where it stays.
-        let key = match admission::plain(session, units, command) {
-            Some(Admitted { volume, planned }) => {
-                self.insert(|| Task::new(&request, volume, planned, now))
+        let now = turn.now;
+        let key = match admission::plain(session, units, &command) {
+            Some(plain) => {
+                let request = Request::of(session.conn, &command);
+                self.insert(|| Task::new(request, Some(plain.volume), plain.planned(), now))
             }
-            None => {
-                let Admitted { volume, planned } = admission::admit(session, units, command);
-                self.insert_planned(&request, volume, planned, now)
-            }
+            None => self.insert_other(bhs, session, units, now),
         };
         session.tags.insert(command.initiator_task_tag, key);
         let is_simple =
             matches!(command.attribute, TaskAttribute::Simple | TaskAttribute::Untagged);
         if !is_simple || !session.order.is_empty() {
-            order::join(self, key, command, session);
+            order::join(self, key, command.attribute, session);
         }
         let Some(task) = self.table.get_mut(key) else { unreachable!("it has just been booked") };
         let unit = task.volume.and_then(|volume| units.get_mut(volume));
         let mut reach = Reach { key, session: Some(session), unit, lender: &mut self.lender, turn };
-        let placement = data_out::expect(task, command, &mut reach);
+        let placement = data_out::expect(task, &command, &mut reach);
         let immediate_len = command.data_segment_length;
         if immediate_len > 0 {
             let part = Part::Command { immediate_len };
             *incoming = Incoming::for_task(key, part, placement);
             return placement;
         }
-        data_out::received(task, Part::Command { immediate_len }, &mut reach);
+        bursts::advance(task, &mut reach);
         if task.phase == Phase::Finished && task.is_still() {
             task.let_go(&mut reach);
             self.forget(key, turn);
@@ -462,6 +462,25 @@ impl Tasks {
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
+}
+
+/// A command that was parsed before.
+fn parsed_again(bhs: &Bhs) -> ScsiCommand {
+    match ScsiCommand::parse(bhs) {
+        Ok(command) => command,
+        Err(fault) => unreachable!("it was a command before: {fault}"),
+    }
+}
+
+/// Answers a command for whose task the table has no room.
+#[cold]
+fn refuse_for_want_of_room(bhs: &Bhs, session: &mut Session, turn: &mut Turn<'_>) -> Placement {
+    let command = parsed_again(bhs);
+    session.retire(command.immediate);
+    let request = Request::of(session.conn, &command);
+    let unbooked = Task::new(request, None, Planned::fails(Fault::TaskSetFull), turn.now);
+    respond::refuse(&unbooked, session, turn);
+    Placement::Discard
 }
 
 /// Ends one task without a response. A task management function is not aborted.

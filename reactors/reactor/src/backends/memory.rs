@@ -20,8 +20,7 @@ pub(super) fn perform(
     match request {
         BlockRequest::Read { offset, into, only_to_send: true } => {
             buffers.leave_in_volume(into, volume, offset);
-            store.prefetch(offset, into.len);
-            ended(store.contains(offset, into.len))
+            ended(store.prefetch(offset, into.len))
         }
         BlockRequest::Read { offset, into, only_to_send: false } => {
             ended(buffers.read_store(store, offset, into))

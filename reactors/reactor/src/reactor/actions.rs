@@ -118,10 +118,9 @@ impl Reactor {
         let Some(Action::Send { conn, header, data, sample }) = self.actions.front() else {
             return;
         };
-        let key = self.names.find(*conn);
-        let found = key.and_then(|key| Some((key, self.streams.get_mut(key)?)));
-        match found.filter(|(_, connection)| connection.stream.fate != Fate::Closed) {
-            Some((key, connection)) => {
+        let found = self.names.find(*conn).and_then(|key| self.streams.get_listed(key));
+        match found.filter(|connection| connection.stream.fate != Fate::Closed) {
+            Some(connection) => {
                 let pdu = Pdu { header, data, sample: sample.as_ref() };
                 if !connection.queue(&pdu, &mut self.buffers, &self.backends.volumes) {
                     // Better no connection than one that sends something else.
@@ -131,7 +130,6 @@ impl Reactor {
                     );
                     self.buffers.ring.shutdown(connection.stream.socket);
                 }
-                self.streams.list(key);
             }
             // The connection has ended meanwhile; the buffer goes back nevertheless.
             None => {

@@ -6,6 +6,7 @@ use crate::handover::{self, Traveller};
 use crate::initiator_link::{Agreed, Found, InitiatorLink, Straight};
 use crate::listeners::Ends;
 use crate::streams::{Armed, Arrival, Connection, Fate, Pending};
+use shard::Placement;
 use std::os::fd::OwnedFd;
 use units::{BufSlice, ConnId, Key, limits};
 use uring::socket::Tuning;
@@ -135,7 +136,10 @@ impl Reactor {
                     self.recorder.counters.pdus_received += 1;
                     let (now, bhs) = (self.now, link.deframer.header());
                     let placement = self.shard.handle_header(now, conn, bhs, &mut self.actions);
-                    link.inbound.begin(placement);
+                    // Most commands have no data segment: they have ended.
+                    if placement == Placement::Wait || !link.deframer.end_without_data() {
+                        link.inbound.begin(placement);
+                    }
                 }
                 Found::End { data_digest_ok } => {
                     link.inbound.end();
