@@ -131,10 +131,6 @@ impl Sense {
     /// The logical unit was resized.
     pub const CAPACITY_DATA_HAS_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x2a, 0x09);
 
-    /// Another nexus cleared commands of this one.
-    pub const COMMANDS_CLEARED_BY_ANOTHER_INITIATOR: Self =
-        Self::new(SenseKey::UnitAttention, 0x2f, 0x00);
-
     /// A logical unit was added or removed.
     pub const REPORTED_LUNS_DATA_HAS_CHANGED: Self = Self::new(SenseKey::UnitAttention, 0x3f, 0x0e);
 }

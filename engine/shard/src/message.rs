@@ -60,8 +60,6 @@ pub(crate) struct Ticket {
 /// A change to a logical unit that all cores must have made before it counts as done.
 #[derive(Clone, Debug)]
 pub(crate) enum Job {
-    /// CLEAR TASK SET (SAM-5 7.5): abort the tasks of all nexuses.
-    ClearTaskSet { by: Nexus, asker: Ticket },
     /// Hold a range for an atomic update: what overlaps it ends first or waits.
     HoldRange { range: ByteRange, holder: Ticket },
     /// Change the mode parameters.

@@ -65,10 +65,8 @@ impl Outside {
         }
         let Some(Pending::Management(asked)) = state.pending.get(&tag) else { return };
         let asked = asked.clone();
-        if asked.resets_state() {
-            for volume in (0..self.scene.ledger.units.len()).filter(|&v| asked.resets(v)) {
-                self.clients.unit_was_reset(volume, asked.delivered);
-            }
+        for volume in (0..self.scene.ledger.units.len()).filter(|&v| asked.resets(v)) {
+            self.clients.unit_was_reset(volume, asked.delivered);
         }
     }
 
@@ -248,12 +246,12 @@ fn ends(asked: &Management, session: usize, live: &Live) -> bool {
         TaskManagementFunction::AbortTask => {
             live.session == session && live.tag == asked.referenced
         }
-        TaskManagementFunction::AbortTaskSet => {
+        TaskManagementFunction::AbortTaskSet | TaskManagementFunction::ClearTaskSet => {
             live.session == session && live.volume == asked.volume && !live.immediate
         }
-        TaskManagementFunction::ClearTaskSet
-        | TaskManagementFunction::LogicalUnitReset
-        | TaskManagementFunction::TargetWarmReset => asked.resets(live.volume),
+        TaskManagementFunction::LogicalUnitReset | TaskManagementFunction::TargetWarmReset => {
+            asked.resets(live.volume)
+        }
         TaskManagementFunction::ClearAca
         | TaskManagementFunction::TargetColdReset
         | TaskManagementFunction::TaskReassign

@@ -41,7 +41,8 @@ impl Page {
         match self {
             Self::ReadWriteErrorRecovery | Self::Caching => {}
             Self::Control => {
-                bytes[2] |= 0x02; // GLTSD: no log parameters are saved
+                // TST 001b: a task set for each nexus. GLTSD: no log parameters are saved.
+                bytes[2] |= 0x22;
                 bytes[3] |= 0x10; // QUEUE ALGORITHM MODIFIER 1: unrestricted reordering
                 bytes[8..10].copy_from_slice(&[0xff, 0xff]); // BUSY TIMEOUT PERIOD: unlimited
             }

@@ -78,22 +78,22 @@ impl Tasks {
         let volume = self.get(asker.task).and_then(|task| task.volume);
         match request.function {
             Function::AbortTask => self.task_to_abort(request, session),
-            Function::AbortTaskSet if volume.is_none() => Targets::None(Outcome::LunDoesNotExist),
-            Function::AbortTaskSet => Targets::Tasks(self.which(|_, task| {
-                task.conn == Some(session.conn)
-                    && task.lun == request.lun
-                    && task.cmd_sn.is_before(request.cmd_sn)
-                    && !matches!(task.work, Work::Management)
-            })),
-            Function::ClearTaskSet | Function::LogicalUnitReset => {
-                match (volume, session.nexus()) {
-                    (Some(volume), Some(by)) if request.function == Function::ClearTaskSet => {
-                        Targets::Unit(volume, Job::ClearTaskSet { by: by.clone(), asker })
-                    }
-                    (Some(volume), Some(_)) => Targets::Unit(volume, Job::Reset { asker }),
-                    (None, _) | (_, None) => Targets::None(Outcome::LunDoesNotExist),
-                }
+            Function::AbortTaskSet | Function::ClearTaskSet if volume.is_none() => {
+                Targets::None(Outcome::LunDoesNotExist)
             }
+            // Each nexus has a task set of its own (TST 001b), so the two do the same.
+            Function::AbortTaskSet | Function::ClearTaskSet => {
+                Targets::Tasks(self.which(|_, task| {
+                    task.conn == Some(session.conn)
+                        && task.lun == request.lun
+                        && task.cmd_sn.is_before(request.cmd_sn)
+                        && !matches!(task.work, Work::Management)
+                }))
+            }
+            Function::LogicalUnitReset => match volume {
+                Some(volume) => Targets::Unit(volume, Job::Reset { asker }),
+                None => Targets::None(Outcome::LunDoesNotExist),
+            },
             Function::TargetWarmReset => {
                 // Tasks of LUNs that the target maps no longer have no unit that could be reset, so
                 // they are ended first.

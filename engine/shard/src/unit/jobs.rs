@@ -5,13 +5,12 @@
 use crate::message::{Duty, Job, Ticket};
 use crate::session::nexus::Nexus;
 use crate::session::sessions::Sessions;
-use crate::task::Phase;
 use crate::task::tasks::{Neighbours, Tasks};
 use crate::task::waiting::Then;
 use crate::turn::Turn;
 use crate::wake::Wake;
 use scsi::Sense;
-use units::{ConnId, Key, VolumeId};
+use units::{Key, VolumeId};
 
 /// Carries out a job on this core. [`Wake::JobDone`] follows, at once or when tasks are quiet.
 pub(crate) fn perform(
@@ -27,12 +26,6 @@ pub(crate) fn perform(
     };
     match job {
         Job::HoldRange { range, holder } => unit.medium.hold(range, holder, number, turn),
-        Job::ClearTaskSet { by, asker } => {
-            let cleared = tasks.of_unit(volume, own_key(asker, turn));
-            attend_cleared(volume, &by, &cleared, neighbours.sessions, tasks);
-            tasks.abort(&cleared, neighbours, turn);
-            tasks.when_quiet(&cleared, Then::JobDone { volume, number }, turn);
-        }
         Job::Reset { asker } => {
             unit.reset();
             let cleared = tasks.of_unit(volume, own_key(asker, turn));
@@ -71,26 +64,6 @@ fn raise(volume: VolumeId, sense: Sense, by: Option<&Nexus>, sessions: &mut Sess
     for session in sessions.iter_mut() {
         if by.is_none() || session.nexus() != by {
             session.raise_at(volume, sense);
-        }
-    }
-}
-
-/// The nexuses whose tasks are cleared learn of it, but for the one that asked.
-fn attend_cleared(
-    volume: VolumeId,
-    by: &Nexus,
-    cleared: &[Key],
-    sessions: &mut Sessions,
-    tasks: &Tasks,
-) {
-    let alive = cleared.iter().filter_map(|&key| tasks.get(key));
-    let conns: Vec<ConnId> =
-        alive.filter(|task| task.phase != Phase::Finished).filter_map(|task| task.conn).collect();
-    for conn in conns {
-        if let Some(session) = sessions.session_mut(conn)
-            && session.nexus() != Some(by)
-        {
-            session.raise_at(volume, Sense::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR);
         }
     }
 }

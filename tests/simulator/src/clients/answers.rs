@@ -233,11 +233,7 @@ impl Clients {
         };
         let complete = pdu.outcome == TaskManagementOutcome::FunctionComplete;
         for volume in (0..scene.ledger.units.len()).filter(|&v| asked.resets(v)) {
-            let state = match (asked.resets_state(), complete) {
-                (false, _) => ResetState::Kept,
-                (true, true) => ResetState::Default,
-                (true, false) => ResetState::Doubtful,
-            };
+            let state = if complete { ResetState::Default } else { ResetState::Doubtful };
             scene.ledger.end_reset(volume, state);
         }
         match pdu.outcome {
@@ -277,13 +273,11 @@ impl Clients {
         }
         let ended = |tag: u32, command: &Command| match asked.function {
             TaskManagementFunction::AbortTask => tag == asked.referenced,
-            TaskManagementFunction::AbortTaskSet => {
+            TaskManagementFunction::AbortTaskSet | TaskManagementFunction::ClearTaskSet => {
                 let before = Serial32(command.cmd_sn).is_before(Serial32(asked.cmd_sn));
                 command.volume == asked.volume && before
             }
-            TaskManagementFunction::ClearTaskSet
-            | TaskManagementFunction::LogicalUnitReset
-            | TaskManagementFunction::TargetWarmReset => {
+            TaskManagementFunction::LogicalUnitReset | TaskManagementFunction::TargetWarmReset => {
                 // A task without a logical unit goes on: it only has its status to come.
                 let unit = scene.ledger.units[command.volume].mapped.sure();
                 let has_unit = unit.is_some_and(|(mapped, _)| mapped);

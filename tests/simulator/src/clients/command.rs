@@ -40,21 +40,15 @@ impl Pending {
 }
 
 impl Management {
-    /// Whether it changes the reservation and the mode pages too.
-    pub(crate) fn resets_state(&self) -> bool {
-        self.function != TaskManagementFunction::ClearTaskSet
-    }
-
     /// Whether it reaches the tasks of other sessions.
     pub(crate) fn resets(&self, volume: usize) -> bool {
         match self.function {
             TaskManagementFunction::TargetWarmReset => true,
-            TaskManagementFunction::LogicalUnitReset | TaskManagementFunction::ClearTaskSet => {
-                volume == self.volume
-            }
+            TaskManagementFunction::LogicalUnitReset => volume == self.volume,
             TaskManagementFunction::AbortTask
             | TaskManagementFunction::AbortTaskSet
             | TaskManagementFunction::ClearAca
+            | TaskManagementFunction::ClearTaskSet
             | TaskManagementFunction::TargetColdReset
             | TaskManagementFunction::TaskReassign
             | TaskManagementFunction::QueryTask

@@ -57,11 +57,8 @@ struct Initiator {
 enum Change {
     Holder(usize),
     WriteCache(usize),
-    /// A reset is under way; `state`: of the unit's state too.
-    Reset {
-        volume: usize,
-        state: bool,
-    },
+    /// A reset is under way.
+    Reset(usize),
 }
 
 /// What an initiator may do.
@@ -330,10 +327,12 @@ impl Clients {
         }
         let referenced = scene.run.rng.pick(&tags);
         let set = scene.run.rng.chance(150);
-        let function = if set {
+        let function = if !set {
+            TaskManagementFunction::AbortTask
+        } else if scene.run.rng.chance(500) {
             TaskManagementFunction::AbortTaskSet
         } else {
-            TaskManagementFunction::AbortTask
+            TaskManagementFunction::ClearTaskSet
         };
         self.manage(session, Wish { function, referenced, volume: 0 }, scene);
         true
@@ -346,7 +345,6 @@ impl Clients {
         let function = scene.run.rng.pick(&[
             TaskManagementFunction::LogicalUnitReset,
             TaskManagementFunction::LogicalUnitReset,
-            TaskManagementFunction::ClearTaskSet,
             TaskManagementFunction::TargetWarmReset,
         ]);
         let volume = scene.run.rng.place(scene.run.plan.volumes.len());
@@ -432,7 +430,7 @@ impl Clients {
     fn manage(&mut self, session: usize, wish: Wish, scene: &mut Scene) {
         let asked = self.sessions[session].send_management(wish, scene);
         for volume in (0..scene.ledger.units.len()).filter(|&v| asked.resets(v)) {
-            scene.ledger.begin_reset(volume, &asked);
+            scene.ledger.begin_reset(volume);
             let commands = self.sessions.iter_mut().flat_map(Session::commands_mut);
             for command in commands.filter(|c| c.volume == volume) {
                 command.maybe_aborted = true;

@@ -333,7 +333,8 @@ impl Session {
         let number = self.number;
         scene.run.trace(|| format!("session {number}: {tag:x} {function:?} of {referenced:x}"));
         scene.run.report.management += 1;
-        if function == TaskManagementFunction::AbortTaskSet {
+        let ends_set = [TaskManagementFunction::AbortTaskSet, TaskManagementFunction::ClearTaskSet];
+        if ends_set.contains(&function) {
             // An ABORT TASK behind it may find its task ended.
             for command in self.commands_mut().filter(|c| c.volume == volume) {
                 command.maybe_aborted = true;

@@ -131,8 +131,8 @@ impl Clients {
             match change {
                 Change::Holder(volume) => scene.ledger.units[volume].holder.end(None),
                 Change::WriteCache(volume) => scene.ledger.units[volume].write_cache.end(None),
-                Change::Reset { volume, state } => {
-                    let state = if state { ResetState::Doubtful } else { ResetState::Kept };
+                Change::Reset(volume) => {
+                    let state = ResetState::Doubtful;
                     scene.ledger.end_reset(volume, state);
                 }
             }
@@ -209,8 +209,7 @@ fn changes_of(pending: &Pending, volumes: usize) -> Vec<Change> {
         },
         Pending::Management(management) => {
             let resets = (0..volumes).filter(|&volume| management.resets(volume));
-            let state = management.resets_state();
-            resets.map(|volume| Change::Reset { volume, state }).collect()
+            resets.map(Change::Reset).collect()
         }
         Pending::Logout | Pending::Nop(_) | Pending::Text => Vec::new(),
     }

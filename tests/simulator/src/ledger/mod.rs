@@ -10,7 +10,7 @@ pub(crate) use history::{End, Span, Tick};
 pub(crate) use unit_state::Look;
 pub(crate) use verdict::Answer;
 
-use crate::clients::{Command, Kind, Management};
+use crate::clients::{Command, Kind};
 use crate::plan::VolumePlan;
 use crate::rng::size;
 use crate::sectors::{ANYWHERE, Mark, SECTOR, SECTOR_BYTES, ZEROS};
@@ -236,21 +236,17 @@ impl Ledger {
     }
 
     /// A reset of the volume is on its way to the target.
-    pub(crate) fn begin_reset(&mut self, volume: usize, management: &Management) {
+    pub(crate) fn begin_reset(&mut self, volume: usize) {
         self.resets_open[volume] += 1;
-        if management.resets_state() {
-            self.units[volume].holder.begin();
-            self.units[volume].write_cache.begin();
-        }
+        self.units[volume].holder.begin();
+        self.units[volume].write_cache.begin();
     }
 
-    /// A reset of a volume has ended, or will not happen any more. `state`: it was to reset the
-    /// state of the unit too, and this is the one that it leads to, if it `happened`.
+    /// A reset of a volume has ended, or will not happen any more; `state` is what it leads to.
     pub(crate) fn end_reset(&mut self, volume: usize, state: ResetState) {
         self.resets_open[volume] -= 1;
         let unit = &mut self.units[volume];
         match state {
-            ResetState::Kept => {}
             ResetState::Doubtful => {
                 unit.holder.end(None);
                 unit.write_cache.end(None);
@@ -290,8 +286,6 @@ impl Ledger {
 /// What a reset makes of the reservation and the mode pages of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResetState {
-    /// It does not touch them.
-    Kept,
     /// They are back at their defaults.
     Default,
     /// It may have been carried out, or not.
