@@ -5,7 +5,6 @@
 //!
 //! * `POLLUXD`: the daemon's binary; else `polluxd` in the release directory of the build.
 //!   `perfctl` is taken from the same directory.
-//! * `POLLUXD_ARGUMENTS`: more words for its command line, such as `--cores 0,1`.
 //! * `E2E_PORTAL`, `E2E_TARGET`, `E2E_LUN`: another target that runs already. Tests that need a
 //!   daemon of their own are skipped, and breaches of the standard that only the session sees are
 //!   printed instead of failing the test. Use `--test-threads=1`, because all share one disk.

@@ -10,6 +10,7 @@ use initiator::{Connection, Disk, Error, Login, Session};
 use rustix::net::{bind, connect};
 
 use super::lives::HostileLife;
+use crate::daemon::Daemon;
 use crate::process::tcp_socket;
 
 /// How long an attack may take to begin on a slow machine.
@@ -33,6 +34,15 @@ pub struct Place {
 }
 
 impl Place {
+    /// A target of a daemon, and 127.0.0.`last_byte`.
+    pub fn new(daemon: &Daemon, target: &str, last_byte: u8) -> Self {
+        Self {
+            portal: daemon.portal(),
+            target: format!("iqn.2026-11.local.pollux:{target}"),
+            from: Ipv4Addr::new(127, 0, 0, last_byte),
+        }
+    }
+
     /// A connection from the address of the initiator.
     pub fn connect(&self) -> Result<Connection, Error> {
         let stream = tcp_socket()?;

@@ -8,11 +8,13 @@
 //! Otherwise the attacks are small and short, and the limits are such as no busy machine reaches.
 
 mod attack;
+mod layout;
 mod lives;
 mod memory;
 mod neighbour;
 
 pub use attack::{Attack, Place};
+pub use layout::Layout;
 pub use lives::{
     HostileLife, discovery_sessions, pings_never_read, reads_at, reads_never_read, writes_held,
     writes_without_data,

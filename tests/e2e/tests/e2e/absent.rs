@@ -39,9 +39,8 @@ fn pings(session: &mut Session, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A session that sends pings until nobody takes them any more.
-fn deaf_session(subject: &Subject, data: &[u8]) -> Session {
-    let mut session = subject.session();
+/// Lets a session send pings until nobody takes them any more.
+fn deafen(mut session: Session, data: &[u8]) -> Session {
     let bytes = pings(&mut session, data);
     session.connection().limit_waits(Duration::from_millis(300)).expect("a limit");
     for _ in 0..64 {
@@ -59,7 +58,12 @@ fn connections_that_send_and_never_read_take_bounded_memory_and_give_it_back() {
     subject.assert_serves();
     let before = subject.daemon().memory_bytes() + RECEIVE_BUFFERS;
     for data in [&[][..], &[7; 65_536]] {
-        let deaf = (0..DEAF).map(|_| deaf_session(&subject, data)).collect::<Vec<_>>();
+        let sessions = (0..DEAF).map(|_| subject.session()).collect::<Vec<_>>();
+        let deaf: Vec<_> = std::thread::scope(|scope| {
+            let deafen = |session| scope.spawn(move || deafen(session, data));
+            let threads: Vec<_> = sessions.into_iter().map(deafen).collect();
+            threads.into_iter().map(|thread| thread.join().expect("a deaf session")).collect()
+        });
         let during = subject.daemon().memory_bytes().saturating_sub(before);
         subject.assert_serves();
         drop(deaf);

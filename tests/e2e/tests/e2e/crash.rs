@@ -265,9 +265,7 @@ fn a_crash_loses_no_durable_write() {
     let mut random = Random::new(seed());
     let two_cores = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
     let setup = Setup::demo();
-    let names_cores = std::env::var_os("POLLUXD_ARGUMENTS").is_some();
-    let setup =
-        if two_cores && !names_cores { setup.with_arguments(&["--cores", "0,1"]) } else { setup };
+    let setup = if two_cores { setup.with_arguments(&["--cores", "0,1"]) } else { setup };
     let mut daemon = setup.start();
     let mut ledgers = (0..WRITERS).map(Ledger::new).collect::<Vec<_>>();
     let mut total = 0;

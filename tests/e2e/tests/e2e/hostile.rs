@@ -4,44 +4,23 @@
 //! Each attack goes on for as long as the neighbour works. Here the figures are small; with
 //! `POLLUX_HOSTILE=full` they are those of docs/TUNING.md (`tests/run hostile`).
 
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use e2e::hostile::{
-    Attack, HostileLife, Neighbour, Place, Scale, Service, alone, discovery_sessions, memory_of,
-    pings_never_read, reads_at, reads_never_read, writes_held, writes_without_data,
+    Attack, HostileLife, Layout, Neighbour, Place, Scale, Service, alone, discovery_sessions,
+    memory_of, pings_never_read, reads_at, reads_never_read, writes_held, writes_without_data,
 };
-use e2e::{Daemon, Held, HeldFiles, Setup, Subject, allow_open_files};
+use e2e::{Daemon, Held, HeldFiles, Setup, allow_open_files};
 use initiator::{Command, CommandResult, Disk, Error, cdb};
 
-/// Two volumes on one reactor, so that the attack and the neighbour share all that there is.
-const TWO_VOLUMES: &str = r#"
-[node]
-state_dir = "STATE"
-control = "CONTROL"
-cores = [0]
-
-[[portal]]
-address = "PORTAL"
-
-[[volume]]
-name = "attacked"
-kind = "memory"
-size = "16MiB"
-
-[[volume]]
-name = "neighbour"
-kind = "memory"
-size = "16MiB"
-
-[[target]]
-name = "iqn.2026-11.local.pollux:attacked"
-luns = { 0 = "attacked" }
-
-[[target]]
-name = "iqn.2026-11.local.pollux:neighbour"
-luns = { 0 = "neighbour" }
-"#;
+/// The volume that is attacked and that of the neighbour, with further lines of `[node]`.
+fn two_volumes(keys: &str) -> Layout {
+    Layout::with_node(keys)
+        .memory("attacked")
+        .target("attacked", &["attacked"])
+        .memory("neighbour")
+        .target("neighbour", &["neighbour"])
+}
 
 /// A daemon under attack.
 struct Scene {
@@ -51,32 +30,25 @@ struct Scene {
 
 impl Scene {
     /// `None` where the environment names another target.
-    fn start(config: &str) -> Option<Self> {
-        if Subject::is_foreign() {
-            println!("skipped: this fact is about polluxd, and E2E_PORTAL names another target");
-            return None;
-        }
-        let daemon = Setup::demo().with_config(config).start();
+    fn start(layout: &Layout) -> Option<Self> {
+        let daemon = layout.start(Setup::demo())?;
         Some(Self { daemon, scale: Scale::of_this_run() })
-    }
-
-    fn place(&self, target: &str, last_byte: u8) -> Place {
-        Place {
-            portal: self.daemon.portal(),
-            target: format!("iqn.2026-11.local.pollux:{target}"),
-            from: Ipv4Addr::new(127, 0, 0, last_byte),
-        }
     }
 
     /// Where attacks come from, and to.
     fn attacked(&self) -> Place {
-        self.place("attacked", 66)
+        Place::new(&self.daemon, "attacked", 66)
+    }
+
+    /// Where the neighbour comes from, and to.
+    fn neighbour(&self) -> Place {
+        Place::new(&self.daemon, "neighbour", 2)
     }
 
     /// Lets the neighbour work while `count` lives of a hostile initiator go on, and holds it to
     /// the scale.
     fn assert_is_not_noticed(&self, count: usize, life: impl HostileLife) -> Service {
-        let mut neighbour = Neighbour::log_in(&self.place("neighbour", 2));
+        let mut neighbour = Neighbour::log_in(&self.neighbour());
         let attack = Attack::begin(count, &self.attacked(), life);
         let service = neighbour.work(self.scale.time);
         let memory = memory_of(self.daemon.pid());
@@ -97,21 +69,21 @@ const CONNECTIONS_BYTES_MAX: u64 = 64 * 6 * (1 << 20) / 10;
 #[test]
 fn reads_that_nobody_reads_are_not_noticed() {
     let _one = alone();
-    let Some(scene) = Scene::start(TWO_VOLUMES) else { return };
+    let Some(scene) = Scene::start(&two_volumes("")) else { return };
     scene.assert_is_not_noticed(1, reads_never_read(128));
 }
 
 #[test]
 fn reads_that_are_read_slowly_are_not_noticed() {
     let _one = alone();
-    let Some(scene) = Scene::start(TWO_VOLUMES) else { return };
+    let Some(scene) = Scene::start(&two_volumes("")) else { return };
     scene.assert_is_not_noticed(1, reads_at(10_000, 128));
 }
 
 #[test]
 fn writes_whose_data_never_come_are_not_noticed() {
     let _one = alone();
-    let Some(scene) = Scene::start(TWO_VOLUMES) else { return };
+    let Some(scene) = Scene::start(&two_volumes("")) else { return };
     scene.assert_is_not_noticed(26, writes_without_data(128));
 }
 
@@ -120,49 +92,12 @@ fn writes_whose_data_never_come_are_not_noticed() {
 fn discovery_sessions_without_end_are_not_noticed() {
     let _one = alone();
     allow_open_files(DISCOVERY_SESSIONS as u64 + 256);
-    let Some(scene) = Scene::start(TWO_VOLUMES) else { return };
+    let Some(scene) = Scene::start(&two_volumes("")) else { return };
     scene.assert_is_not_noticed(1, discovery_sessions(DISCOVERY_SESSIONS));
 }
 
 /// As many as a reactor has connections: fewer leave room for others on any daemon.
 const DISCOVERY_SESSIONS: usize = 4096;
-
-/// A volume on a file system that will hang, and beside the neighbour's volume one on a file
-/// system that is well.
-const HUNG: &str = r#"
-[node]
-state_dir = "STATE"
-control = "CONTROL"
-cores = [0]
-
-[[portal]]
-address = "PORTAL"
-
-[[volume]]
-name = "attacked"
-kind = "file"
-path = "HUNG"
-adopt = true
-size = "16MiB"
-
-[[volume]]
-name = "neighbour"
-kind = "memory"
-size = "16MiB"
-
-[[volume]]
-name = "well"
-kind = "file"
-size = "16MiB"
-
-[[target]]
-name = "iqn.2026-11.local.pollux:attacked"
-luns = { 0 = "attacked" }
-
-[[target]]
-name = "iqn.2026-11.local.pollux:neighbour"
-luns = { 0 = "neighbour", 1 = "well" }
-"#;
 
 /// What needs a thread of the kernel must not wait for those that the hung file system keeps.
 #[test]
@@ -170,11 +105,17 @@ fn a_file_system_that_hangs_is_not_noticed() {
     let _one = alone();
     let files = HeldFiles::mount();
     let path = files.add("hung.img", 16 << 20);
-    let config = HUNG.replace("HUNG", path.to_str().expect("a path in UTF-8"));
-    let Some(scene) = Scene::start(&config) else { return };
+    // Beside the neighbour's volume one on a file system that is well.
+    let layout = Layout::with_node("")
+        .file_at("attacked", &path)
+        .target("attacked", &["attacked"])
+        .memory("neighbour")
+        .file("well")
+        .target("neighbour", &["neighbour", "well"]);
+    let Some(scene) = Scene::start(&layout) else { return };
     // It is dropped before the daemon, which cannot end while its requests hang.
     let files = files;
-    let place = scene.place("neighbour", 2);
+    let place = scene.neighbour();
     let mut neighbour = Neighbour::log_in(&place);
     let mut well = place.disk(1).expect("the disk on the file system that is well");
     files.hold(Held::Io);
@@ -213,10 +154,9 @@ const FEW_BUFFERS: &str = "buffers = \"4KiB:256,64KiB:16,256KiB:16\"";
 #[test]
 fn pings_whose_answers_nobody_reads_take_bounded_memory_and_give_it_back() {
     let _one = alone();
-    let config = TWO_VOLUMES.replace("cores = [0]", &format!("cores = [0]\n{FEW_BUFFERS}"));
-    let Some(scene) = Scene::start(&config) else { return };
+    let Some(scene) = Scene::start(&two_volumes(FEW_BUFFERS)) else { return };
     let connections = scene.scale.pick(150, 60);
-    let mut neighbour = Neighbour::log_in(&scene.place("neighbour", 2));
+    let mut neighbour = Neighbour::log_in(&scene.neighbour());
     neighbour.work(Duration::from_millis(500));
     let before = memory_of(scene.daemon.pid());
     let attack = Attack::begin(connections, &scene.attacked(), pings_never_read(4096));

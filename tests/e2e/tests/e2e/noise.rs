@@ -1,49 +1,12 @@
 //! Logs must not touch the data path: a full, slow or closed standard error, and a volume that
 //! fails every write beside one that is well.
 
-use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use e2e::hostile::{Neighbour, Place, Scale, alone};
-use e2e::{Daemon, HeldFiles, Setup, Subject};
+use e2e::hostile::{Layout, Neighbour, Place, Scale, alone};
+use e2e::{Daemon, HeldFiles, Setup};
 use initiator::Disk;
-
-/// A healthy volume, one that is idle, and one whose file system will be full.
-const THREE_VOLUMES: &str = r#"
-[node]
-state_dir = "STATE"
-control = "CONTROL"
-cores = [0]
-
-[[portal]]
-address = "PORTAL"
-
-[[volume]]
-name = "healthy"
-kind = "memory"
-size = "16MiB"
-
-[[volume]]
-name = "second"
-kind = "memory"
-size = "16MiB"
-
-[[volume]]
-name = "crowded"
-kind = "file"
-path = "CROWDED"
-adopt = true
-size = "16MiB"
-
-[[target]]
-name = "iqn.2026-11.local.pollux:healthy"
-luns = { 0 = "healthy" }
-
-[[target]]
-name = "iqn.2026-11.local.pollux:others"
-luns = { 0 = "second", 1 = "crowded" }
-"#;
 
 /// LUNs of the second target.
 const SECOND: u16 = 0;
@@ -58,32 +21,25 @@ struct Scene {
 
 impl Scene {
     fn start(setup: Setup) -> Option<Self> {
-        if Subject::is_foreign() {
-            println!("skipped: this fact is about polluxd, and E2E_PORTAL names another target");
-            return None;
-        }
         let files = HeldFiles::mount();
-        let path = files.add("crowded.img", 16 << 20);
-        let path = path.to_str().expect("a path in UTF-8");
-        let daemon = setup.with_config(&THREE_VOLUMES.replace("CROWDED", path)).start();
+        // A healthy volume, one that is idle, and one whose file system will be full.
+        let layout = Layout::with_node("")
+            .memory("healthy")
+            .target("healthy", &["healthy"])
+            .memory("second")
+            .file_at("crowded", &files.add("crowded.img", 16 << 20))
+            .target("others", &["second", "crowded"]);
+        let daemon = layout.start(setup)?;
         files.fill_up();
         Some(Self { _files: files, daemon })
     }
 
-    fn place(&self, target: &str, last_byte: u8) -> Place {
-        Place {
-            portal: self.daemon.portal(),
-            target: format!("iqn.2026-11.local.pollux:{target}"),
-            from: Ipv4Addr::new(127, 0, 0, last_byte),
-        }
-    }
-
     fn healthy(&self) -> Neighbour {
-        Neighbour::log_in(&self.place("healthy", 2))
+        Neighbour::log_in(&Place::new(&self.daemon, "healthy", 2))
     }
 
     fn other(&self, lun: u16) -> Disk {
-        self.place("others", 3).disk(lun).expect("a disk")
+        Place::new(&self.daemon, "others", 3).disk(lun).expect("a disk")
     }
 
     /// How many requests the healthy volume serves while a neighbour writes to another volume, a
