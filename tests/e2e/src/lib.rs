@@ -24,6 +24,7 @@ mod outcome;
 mod process;
 mod programs;
 mod random;
+mod shaped_link;
 mod subject;
 
 pub use blocks::{BlockContent, fill_block, read_block};
@@ -34,4 +35,5 @@ pub use outcome::Outcome;
 pub use process::{allow_open_files, tcp_socket};
 pub use programs::{Program, limit_of_a_program};
 pub use random::{Random, number_from_environment, seed};
+pub use shaped_link::{Entrance, ShapedLink};
 pub use subject::{Subject, settle};

@@ -19,25 +19,29 @@ pub(crate) struct Cli {
 const EXIT_CODES: &str = "Exit codes: 0 success, 1 request rejected or failed, 2 usage error, \
                           3 polluxd not reachable";
 
+/// The heading of the options that every command has.
+const GLOBAL: &str = "Global options";
+
 /// Connection and output options.
 #[derive(Args, Debug)]
 pub(crate) struct Connection {
-    /// Control socket of polluxd [default: control.sock in the default state directory of the
-    /// current user]
-    #[arg(long, value_name = "PATH", global = true)]
+    /// Control socket of polluxd [default: control.sock in /var/lib/pollux for root, in
+    /// ~/.local/state/pollux for other users]
+    #[arg(long, value_name = "PATH", global = true, help_heading = GLOBAL)]
     pub(crate) control: Option<PathBuf>,
     /// Print the result as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
-    /// Do not wait for operations that take longer: print the operation number
-    #[arg(long, global = true)]
+    /// Do not wait for the end of an operation that takes long: print its number, for "perfctl
+    /// operation"
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) no_wait: bool,
 }
 
 /// The subcommands, one file each.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show IOPS, bandwidth and latency by volume, operation and stage
+    /// Show IOPS, bandwidth, latency and errors by volume, since startup or per interval
     Stats(stats::StatsArgs),
     /// Monitor reactors and volumes on the terminal, similar to top(1)
     Top(top::TopArgs),

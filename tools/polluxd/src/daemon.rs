@@ -90,6 +90,7 @@ impl Daemon {
         self.report_of_checked(now);
         self.operations.look_at_files(&self.node, now);
         self.operations.retry_volumes(now);
+        self.operations.resume_removals(now);
         self.handle_reports(now);
         let catalog = &self.operations.followed().catalog;
         for events in self.node.take_events() {
@@ -136,6 +137,7 @@ impl Daemon {
         let name = |id| Some(followed.catalog.volume(id)?.name.clone());
         let lasting = self.start_warnings.iter().chain(&followed.warnings).cloned();
         let volumes = self.operations.not_served().into_iter().chain(self.operations.damage());
+        let volumes = volumes.chain(self.operations.left_behind());
         lasting.chain(volumes).chain(self.events.warnings(now, name)).collect()
     }
 

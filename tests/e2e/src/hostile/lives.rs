@@ -49,6 +49,30 @@ pub fn reads_at(bytes_per_second: usize, count: usize) -> impl HostileLife {
     }
 }
 
+/// Has so many READs of 1 MiB under way, as far as the window allows, and reads what comes: an
+/// honest host, as slow as its link.
+pub fn reads_as_they_come(count: usize) -> impl HostileLife {
+    move |place, progress, begins| {
+        let mut disk = place.disk(0)?;
+        let blocks = TRANSFER_BYTES / disk.block_bytes();
+        let mut has_read = 0_u64;
+        while !progress.is_over() {
+            while disk.session().outstanding() < count && disk.session().window_is_open() {
+                let command = disk.read_command(0, blocks);
+                disk.session().submit(command)?;
+            }
+            let (_, answer) = disk.session().collect_any()?;
+            assert!(answer.is_good(), "a read of a slow host: {answer:?}");
+            has_read += 1;
+            if has_read == count as u64 {
+                begins();
+            }
+        }
+        println!("the slow host has read {has_read} MiB");
+        Ok(())
+    }
+}
+
 /// Sends WRITEs of 1 MiB as long as the window is open, up to so many at a time, and none of their
 /// data. It answers pings, so that nothing but the data is missing.
 pub fn writes_without_data(count: usize) -> impl HostileLife {

@@ -112,6 +112,16 @@ impl Service {
         self.times.values().map(Vec::len).sum()
     }
 
+    /// The time that half of the requests of a kind took at most.
+    ///
+    /// # Panics
+    /// There was none of that kind.
+    pub fn median(&self, kind: &str) -> Duration {
+        let mut times = self.times.get(kind).cloned().unwrap_or_default();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or_else(|| panic!("no {kind} in\n{self}"))
+    }
+
     /// Asserts that no request took longer than this.
     pub fn assert_is_within(&self, wait_max: Duration) {
         println!("{self}");

@@ -28,7 +28,7 @@ fn render(status: &Status) -> String {
         ("version", status.version.clone()),
         ("pid", status.pid.to_string()),
         ("uptime", clock(status.uptime_s)),
-        ("state", status.state_dir.clone()),
+        ("state dir", status.state_dir.clone()),
         ("configuration", config),
         ("generation", status.generation.to_string()),
         ("cores", cores.join(", ")),
@@ -108,7 +108,7 @@ mod tests {
 version        0.1.0
 pid            77
 uptime         1d 02:03:04
-state          /var/lib/pollux
+state dir      /var/lib/pollux
 configuration  /etc/pollux.toml (authoritative)
 generation     4
 cores          0, 1

@@ -72,7 +72,7 @@ pub(crate) struct SetArgs {
     /// File with the CHAP secret that initiators need for new logins, or - for standard input
     #[arg(long, value_name = "FILE")]
     chap_secret_file: Option<PathBuf>,
-    /// CHAP name of the initiators [default: the present one]
+    /// CHAP name of the initiators [default: unchanged]
     #[arg(long, value_name = "NAME", requires = "chap_secret_file")]
     chap_name: Option<String>,
     /// Remove CHAP, and mutual CHAP with it
@@ -81,7 +81,7 @@ pub(crate) struct SetArgs {
     /// File with the CHAP secret of the target itself, or - for standard input
     #[arg(long, value_name = "FILE")]
     mutual_chap_secret_file: Option<PathBuf>,
-    /// CHAP name of the target itself [default: the present one]
+    /// CHAP name of the target itself [default: unchanged]
     #[arg(long, value_name = "NAME", requires = "mutual_chap_secret_file")]
     mutual_chap_name: Option<String>,
     /// Remove mutual CHAP

@@ -101,6 +101,7 @@ impl Attempt {
         let proposal = match &self.change {
             Change::Apply(apply) => self.propose_file(apply)?,
             Change::Edit(edit) => self.propose_edit(edit)?,
+            Change::Resume(_) => unreachable!("a deletion that goes on changes no catalog"),
             Change::Late(_) => {
                 let loaded = self.followed.loaded.clone();
                 Proposal { loaded, catalog_text: None, secrets: NewSecrets::default() }
@@ -230,7 +231,7 @@ impl Attempt {
         let mut warnings = restart_warnings(&self.ground, &loaded);
         let deleted = match &self.change {
             Change::Edit(Edit::VolumeDelete(params)) => Some(self.deleted(params)?),
-            Change::Edit(_) | Change::Apply(_) | Change::Late(_) => None,
+            Change::Edit(_) | Change::Apply(_) | Change::Late(_) | Change::Resume(_) => None,
         };
         let Self { change, followed: before, ground, opened, closed } = self;
         let mut volumes = before.volumes.clone();

@@ -2,6 +2,7 @@
 
 use super::followed::Followed;
 use crate::operation::{Claims, Object};
+use crate::state::Removal;
 use control_api::{
     LunMap, LunUnmap, Method, TargetCreate, TargetDelete, TargetSet, VolumeCreate, VolumeDelete,
 };
@@ -16,6 +17,8 @@ pub(super) enum Change {
     Edit(Edit),
     /// Serve these volumes of the configuration in force, which could not be opened before.
     Late(Vec<String>),
+    /// Go on with a deletion of an earlier daemon that could not be gone on with at the start.
+    Resume(Removal),
 }
 
 /// A configuration to follow.
@@ -56,6 +59,7 @@ impl Change {
             Self::Edit(Edit::VolumeCreate(_)) => VolumeCreate::NAME,
             Self::Edit(Edit::VolumeDelete(_)) => VolumeDelete::NAME,
             Self::Late(_) => "volume.open",
+            Self::Resume(_) => VolumeDelete::NAME,
         }
     }
 
@@ -71,6 +75,7 @@ impl Change {
             | Self::Edit(Edit::VolumeCreate(VolumeCreate { name, .. }))
             | Self::Edit(Edit::VolumeDelete(VolumeDelete { name, .. })) => name.clone(),
             Self::Late(names) => names.join(", "),
+            Self::Resume(removal) => removal.volume.clone(),
         }
     }
 
@@ -102,6 +107,10 @@ impl Change {
                 Claims::on(file.map(Object::File).into_iter().chain([volume(&p.name)]))
             }
             Self::Late(names) => Claims::on(names.iter().map(|name| volume(name))),
+            Self::Resume(removal) => {
+                let file = removal.file.clone().map(Object::File);
+                Claims::on(file.into_iter().chain([volume(&removal.volume)]))
+            }
         }
     }
 }

@@ -39,6 +39,30 @@ pub(super) enum Next {
     End(Result<Value, RpcError>),
 }
 
+/// Deletions of an earlier daemon that could not be gone on with at the start.
+#[derive(Debug, Default)]
+pub(super) struct Stuck {
+    /// With the reasons.
+    pub(super) removals: Vec<(Removal, String)>,
+    /// What is wrong with the notes that cannot be read.
+    pub(super) notes: Vec<String>,
+}
+
+impl Stuck {
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.removals.is_empty() && self.notes.is_empty()
+    }
+
+    /// What is left behind, for people.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        let removals = self.removals.iter().map(|(removal, error)| {
+            format!("cannot resume the deletion of volume {}: {error}", removal.volume)
+        });
+        removals.chain(self.notes.iter().cloned())
+    }
+}
+
 impl Deletions {
     /// Goes on with the deletion of a volume that an earlier daemon began.
     pub(super) fn resume(&mut self, id: OperationId, removal: &Removal) {

@@ -9,7 +9,7 @@ mod late;
 
 use super::apply::{Attempt, Checked, Step, Wanted, Written, master_refusal};
 use super::change::{Apply, Change, Edit};
-use super::deletion::Deletions;
+use super::deletion::{Deletions, Stuck};
 use super::followed::{Followed, Ground};
 use super::retries::{Look, Retries};
 use super::watch::{self, Seen, Watch};
@@ -67,6 +67,14 @@ pub(super) enum Completion {
         id: OperationId,
         result: io::Result<()>,
     },
+    /// The notes of deletions were looked at: what is wrong with those that cannot be read.
+    Noted(Vec<String>),
+    /// A deletion that could not be gone on with was tried again.
+    Resumed {
+        id: OperationId,
+        removal: Removal,
+        result: io::Result<()>,
+    },
     /// A volume that is not served was tried again.
     Retried {
         id: OperationId,
@@ -96,6 +104,9 @@ pub(super) struct Operations {
     /// The daemon ends: no change begins any more.
     is_ending: bool,
     deletions: Deletions,
+    stuck: Stuck,
+    /// When the deletions that are stuck are tried again.
+    stuck_until: Option<Instant>,
     /// Volumes that are closed and that the configuration in force does not know of as such.
     closed: Vec<VolumeId>,
     watch: Watch,
@@ -138,10 +149,10 @@ impl Work {
     fn new(change: Option<Change>, followed: &Followed) -> Self {
         let is_own_file = match &change {
             Some(Change::Apply(apply)) => !apply.check_only && apply.file == followed.loaded.file,
-            Some(Change::Edit(_) | Change::Late(_)) | None => false,
+            Some(Change::Edit(_) | Change::Late(_) | Change::Resume(_)) | None => false,
         };
         Self {
-            is_asked_for: !matches!(change, Some(Change::Late(_))),
+            is_asked_for: !matches!(change, Some(Change::Late(_) | Change::Resume(_))),
             change,
             opening: BTreeMap::new(),
             opened: BTreeMap::new(),
@@ -172,6 +183,8 @@ impl Operations {
             is_trying: false,
             is_ending: false,
             deletions: Deletions::default(),
+            stuck: Stuck::default(),
+            stuck_until: None,
             closed: Vec::new(),
             watch: Watch::new(now),
             late: BTreeMap::new(),
@@ -262,6 +275,7 @@ impl Operations {
                     self.turns.insert(id);
                 }
                 Some(Change::Late(_)) => self.retry(id),
+                Some(Change::Resume(_)) => self.resume_stuck(id),
                 None => unreachable!("operation {} has begun already", id.0),
             }
         }
@@ -336,6 +350,8 @@ impl Operations {
                 Completion::Read { id, text } => self.read(id, text),
                 Completion::Released { id, removal, result } => self.released(id, removal, result),
                 Completion::Removed { id, result } => self.removed(id, result),
+                Completion::Noted(notes) => self.stuck.notes = notes,
+                Completion::Resumed { id, removal, result } => self.resumed(id, removal, result),
                 Completion::Retried { id, volume, outcome, seen } => {
                     self.retried(id, volume, *outcome, seen);
                 }
@@ -444,6 +460,7 @@ impl Operations {
             Change::Edit(Edit::LunMap(params)) => self.end_with_target(id, &params.target),
             Change::Edit(Edit::LunUnmap(params)) => self.end_with_target(id, &params.target),
             Change::Late(names) => self.end_late(id, &names),
+            Change::Resume(_) => unreachable!("a deletion that goes on changes no catalog"),
         }
     }
 
@@ -466,7 +483,7 @@ impl Operations {
 
     /// When something is to be done although nothing happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let deadlines = [self.watch.deadline(), self.retries.deadline()];
+        let deadlines = [self.watch.deadline(), self.retries.deadline(), self.stuck_until];
         deadlines.into_iter().flatten().min().filter(|_| !self.is_ending)
     }
 

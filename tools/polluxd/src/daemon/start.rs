@@ -1,11 +1,14 @@
 //! From flags to a daemon that serves.
 
 use super::Daemon;
+use super::deletion::Stuck;
 use super::events::EventLog;
 use super::followed::{Followed, Ground};
 use super::opening::{OpenedAtStart, open_at_start};
 use super::operations::{OperationWorkers, Operations};
-use crate::config::{NodeConfig, Poll, RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced};
+use crate::config::{
+    Config, NodeConfig, Poll, RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced,
+};
 use crate::flags::Flags;
 use crate::listen::listen_on;
 use crate::settings::{Loaded, Settings, load, load_text, state_dir};
@@ -48,7 +51,7 @@ impl Daemon {
         warnings.extend(idle_options(&settings.node));
         let portals: Vec<_> = listeners.iter().map(|(_, portal)| *portal).collect();
         let ports = load_ports(&state)?;
-        let removals = resume_removals(&state, &loaded, &mut warnings);
+        let (removals, stuck) = resume_removals(&state, &loaded);
         let ground = Arc::new(Ground::new(state, portals, &loaded.config));
         let mut workers = workers(&alarm)?;
         let naa_oui = settings.node.naa_oui;
@@ -76,6 +79,7 @@ impl Daemon {
             reporting: BTreeMap::new(),
             ends_at: None,
         };
+        daemon.operations.keep_stuck(stuck);
         for warning in daemon.warnings(daemon.started_at) {
             tracing::warn!("{warning}");
         }
@@ -106,38 +110,44 @@ fn workers(alarm: &Alarm) -> Result<OperationWorkers, StartFault> {
 /// Frees the names of volumes whose deletion an earlier daemon did not come to the end of; the
 /// rest of it can be done while this one serves. The notes belong to the node's own catalog: a
 /// master file says nothing of what that has dropped.
-fn resume_removals(state: &StateDir, loaded: &Loaded, warnings: &mut Vec<String>) -> Vec<Removal> {
+fn resume_removals(state: &StateDir, loaded: &Loaded) -> (Vec<Removal>, Stuck) {
+    let (mut resumed, mut stuck) = (Vec::new(), Stuck::default());
     if loaded.is_master {
-        return Vec::new();
+        return (resumed, stuck);
     }
-    let (removals, faults) = match Removal::all(state) {
-        Ok(found) => found,
-        Err(error) => {
-            let directory = state.volume_dir();
-            let fault =
-                format!("cannot look for unfinished deletions in {}: {error}", directory.display());
-            (Vec::new(), vec![fault])
-        }
-    };
-    warnings.extend(faults);
-    let mut resumed = Vec::new();
+    let (removals, notes) = removals(state);
+    stuck.notes = notes;
     for removal in removals {
-        let mut volumes = loaded.config.volumes.iter();
-        let is_in_catalog = volumes.clone().any(|v| v.name == removal.volume);
-        let is_file_taken = volumes.any(|v| {
-            v.kind == VolumeKind::File && removal.file.as_ref() == Some(&path_of(v, state))
-        });
+        let is_in_catalog = loaded.config.volumes.iter().any(|v| v.name == removal.volume);
         let result = if removal.is_decided(is_in_catalog, state) {
-            removal.resume(state, is_file_taken).map(|()| resumed.push(removal.clone()))
+            let result = removal.resume(state, is_file_taken(&removal, &loaded.config, state));
+            result.map(|()| resumed.push(removal.clone()))
         } else {
             removal.forget(state)
         };
         if let Err(error) = result {
-            let volume = &removal.volume;
-            warnings.push(format!("cannot resume the deletion of volume {volume}: {error}"));
+            stuck.removals.push((removal, error.to_string()));
         }
     }
-    resumed
+    (resumed, stuck)
+}
+
+/// The deletions that are noted, and what is wrong with notes that cannot be read.
+pub(super) fn removals(state: &StateDir) -> (Vec<Removal>, Vec<String>) {
+    Removal::all(state).unwrap_or_else(|error| {
+        let directory = state.volume_dir();
+        let fault =
+            format!("cannot look for unfinished deletions in {}: {error}", directory.display());
+        (Vec::new(), vec![fault])
+    })
+}
+
+/// Whether the file of a deleted volume is that of another one now.
+pub(super) fn is_file_taken(removal: &Removal, config: &Config, state: &StateDir) -> bool {
+    config
+        .volumes
+        .iter()
+        .any(|v| v.kind == VolumeKind::File && removal.file.as_ref() == Some(&path_of(v, state)))
 }
 
 /// The state directory, locked, and the configuration to follow: the administrator's file or
@@ -422,11 +432,11 @@ name = \"iqn.2026-11.local.pollux:demo\"
         removal.note(&state).unwrap();
         let text = format!("[[volume]]\nname = \"b\"\nkind = \"file\"\npath = {file:?}\n");
         let loaded = load_text(&state.catalog_path(), false, &text).unwrap();
-        let mut warnings = Vec::new();
-        for removal in resume_removals(&state, &loaded, &mut warnings) {
+        let (removals, stuck) = resume_removals(&state, &loaded);
+        assert!(stuck.is_empty(), "{stuck:?}");
+        for removal in removals {
             removal.finish(&state).unwrap();
         }
-        assert_eq!(warnings, [] as [String; 0]);
         assert_eq!(std::fs::read(&file).unwrap(), b"of b now");
         assert_eq!(std::fs::read_dir(state.volume_dir()).unwrap().count(), 0);
     }

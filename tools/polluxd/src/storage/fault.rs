@@ -13,7 +13,7 @@ use units::limits::OPEN_RETRY_INTERVAL;
 pub(crate) struct NotServed {
     /// The reason.
     pub(crate) reason: String,
-    /// Whether it may be served later without a change of the configuration.
+    /// Whether it is tried again.
     pub(crate) retry: Retry,
 }
 
@@ -22,7 +22,7 @@ pub(crate) struct NotServed {
 pub(crate) enum Retry {
     /// It is being opened since the start.
     BeingOpened,
-    /// The configuration has to change.
+    /// The administrator has to do something about it, and to apply the configuration again.
     Never,
     /// Its cause may go at any time.
     Soon,
@@ -75,12 +75,11 @@ pub(crate) enum VolumeFault {
 }
 
 impl VolumeFault {
-    /// Whether it may go without a change of the configuration.
+    /// Whether the volume is tried again.
     pub(crate) const fn retry(&self) -> Retry {
         match self {
             Self::Late => Retry::BeingOpened,
-            Self::Memory(_)
-            | Self::NoPlace
+            Self::NoPlace
             | Self::Open(_)
             | Self::Record(_)
             | Self::RecordMissing { .. }
@@ -88,12 +87,14 @@ impl VolumeFault {
             Self::Missing { .. } | Self::Truncated { .. } | Self::Unsettled { .. } => {
                 Retry::WhenSettled
             }
-            // Data that is there is taken over only where the administrator says so.
+            // Data that is there is taken over only where the administrator says so, and each
+            // attempt to get memory may take it from others.
             Self::BlockTooSmall { .. }
             | Self::BlockSizeChanged { .. }
             | Self::BuffersUnaligned { .. }
             | Self::HoldsData { .. }
             | Self::KindChanged { .. }
+            | Self::Memory(_)
             | Self::NoSize { .. }
             | Self::SizeChanged { .. }
             | Self::WrongSizeFound { .. }

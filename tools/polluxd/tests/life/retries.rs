@@ -98,3 +98,42 @@ fn a_file_that_has_grown_is_a_warning_for_as_long_as_it_is_larger() {
     assert!(!warnings(&mut daemon).contains(&grown(2 << 20)));
     daemon.end();
 }
+
+/// The warning stayed until a restart, and so did what the deletion had left to do.
+#[test]
+fn a_deletion_that_cannot_go_on_goes_on_when_it_can() {
+    let place = Place::new();
+    let directory = place.path().join("files");
+    std::fs::create_dir(&directory).unwrap();
+    let image = directory.join("old.raw");
+    let mut daemon = place.start(&[]);
+    let catalog = place.state().join("catalog.toml");
+    let without = std::fs::read(&catalog).unwrap();
+    let volume = json!({"name": "old", "kind": "file", "path": image, "size": "1MiB"});
+    daemon.call("volume.create", &volume);
+    daemon.end();
+    // What a daemon leaves that was killed in the middle of a deletion.
+    std::fs::write(&catalog, without).unwrap();
+    let record = place.state().join("volumes/old.toml");
+    let text = std::fs::read_to_string(&record).unwrap();
+    let uuid = text.lines().find_map(|line| line.strip_prefix("uuid = ")).unwrap();
+    let note = format!(
+        "format = 1\nid = {uuid}\nvolume = \"old\"\nis_recorded = true\nfile = {image:?}\n"
+    );
+    let note_path = format!("volumes/.{}.removal", uuid.trim_matches('"'));
+    std::fs::write(place.state().join(note_path), note).unwrap();
+    // The file system of the file is not mounted.
+    let elsewhere = place.path().join("elsewhere");
+    std::fs::rename(&directory, &elsewhere).unwrap();
+    std::fs::write(&directory, "").unwrap();
+    let mut daemon = place.start(&[]);
+    let stuck = "cannot resume the deletion of volume old: Not a directory";
+    assert!(warnings(&mut daemon).contains(stuck), "{}", warnings(&mut daemon));
+    std::fs::remove_file(&directory).unwrap();
+    std::fs::rename(&elsewhere, &directory).unwrap();
+    let is_resumed = |status: &Value| !status["warnings"].to_string().contains("resume");
+    daemon.wait_for_status(is_resumed);
+    daemon.wait_for_status(|status| status["operations"] == 0);
+    assert!(!image.exists() && !record.exists());
+    daemon.end();
+}

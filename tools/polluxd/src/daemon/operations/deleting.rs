@@ -1,7 +1,9 @@
 //! Deleting volumes: what is left to do once the catalog has forgotten them.
 
 use super::super::apply::Deleted;
-use super::super::deletion::Next;
+use super::super::change::Change;
+use super::super::deletion::{Next, Stuck};
+use super::super::start::{is_file_taken, removals};
 use super::{Completion, Operations, Work};
 use crate::operation::{Claims, OperationId};
 use crate::state::Removal;
@@ -9,6 +11,7 @@ use reactor::ClosedVolume;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
+use units::limits::OPEN_RETRY_INTERVAL;
 
 impl Operations {
     /// Goes on with the deletion of a volume that an earlier daemon began.
@@ -20,6 +23,61 @@ impl Operations {
         self.work.insert(id, Work::new(None, &self.followed));
         self.deletions.resume(id, &removal);
         self.remove(id, removal);
+    }
+
+    /// Takes in the deletions that an earlier daemon began and that cannot be gone on with now.
+    pub(in super::super) fn keep_stuck(&mut self, stuck: Stuck) {
+        self.stuck = stuck;
+        self.stuck_until = (!self.stuck.is_empty()).then(|| Instant::now() + OPEN_RETRY_INTERVAL);
+    }
+
+    /// What deleted volumes have left behind, for people.
+    pub(in super::super) fn left_behind(&self) -> Vec<String> {
+        self.stuck.warnings().collect()
+    }
+
+    /// Tries deletions again that are stuck, where it is time for that.
+    pub(in super::super) fn resume_removals(&mut self, now: Instant) {
+        if self.is_ending || self.stuck_until.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        if !self.stuck.notes.is_empty() {
+            let ground = Arc::clone(&self.ground);
+            self.workers.files.run(move || Completion::Noted(removals(&ground.state).1));
+        }
+        for (removal, error) in std::mem::take(&mut self.stuck.removals) {
+            if let Err(refusal) = self.begin(Change::Resume(removal.clone())) {
+                tracing::debug!(volume = removal.volume, %refusal, "not tried again yet");
+                self.stuck.removals.push((removal, error));
+            }
+        }
+        // An attempt that fails puts its removal back, and sets the time anew.
+        self.stuck_until = (!self.stuck.is_empty()).then(|| now + OPEN_RETRY_INTERVAL);
+    }
+
+    /// The operation that goes on with a deletion waits for no other one any more.
+    pub(super) fn resume_stuck(&mut self, id: OperationId) {
+        let Some(Change::Resume(removal)) = self.work(id).change.take() else {
+            unreachable!("operation {} goes on with nothing", id.0)
+        };
+        self.table.run(id, "releasing the name");
+        let ground = Arc::clone(&self.ground);
+        let is_taken = is_file_taken(&removal, &self.followed.loaded.config, &ground.state);
+        self.workers.files.run(move || {
+            let result = removal.resume(&ground.state, is_taken);
+            Completion::Resumed { id, removal, result }
+        });
+    }
+
+    pub(super) fn resumed(&mut self, id: OperationId, removal: Removal, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.stuck.removals.push((removal, error.to_string()));
+            self.stuck_until = Some(Instant::now() + OPEN_RETRY_INTERVAL);
+            return self.forget(id);
+        }
+        tracing::info!("the deletion of volume {} goes on", removal.volume);
+        self.deletions.resume(id, &removal);
+        self.released(id, removal, Ok(()));
     }
 
     pub(super) fn delete(&mut self, id: OperationId, name: String, deleted: Deleted) {

@@ -122,7 +122,7 @@ impl Operations {
         self.forget(id);
     }
 
-    fn forget(&mut self, id: OperationId) {
+    pub(super) fn forget(&mut self, id: OperationId) {
         let Some(work) = self.work.remove(&id) else {
             unreachable!("operation {} ends twice", id.0)
         };
