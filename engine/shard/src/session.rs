@@ -18,6 +18,7 @@ pub(crate) mod tags;
 
 use crate::action::{Action, Placement, SendData};
 use crate::task::order::TaskOrder;
+use crate::task::overdue::Owed;
 use crate::turn::Turn;
 use attentions::Attentions;
 use census::Source;
@@ -68,9 +69,8 @@ pub(crate) struct Session {
     pub(crate) attentions: Attentions,
     pub(crate) text: TextExchange,
     pub(crate) ping: Ping,
-    /// When data from the initiator was last heard of, since a task began to wait for some: the
-    /// header of a Data-Out has come, or the first R2T was sent.
-    pub(crate) data_heard_at: Option<Instant>,
+    /// The data that its tasks wait for.
+    pub(crate) owed: Owed,
     /// What is known of the bytes that its connection moves.
     pub(crate) moved: Moved,
     /// Data that nobody asked for has waited for a buffer in vain, while the session held so many.
@@ -164,7 +164,7 @@ impl Session {
             attentions,
             text: TextExchange::default(),
             ping: Ping { alive_at: now, outstanding: None },
-            data_heard_at: None,
+            owed: Owed::default(),
             moved: Moved::default(),
             gave_up_on_buffers: None,
             logging_out: false,

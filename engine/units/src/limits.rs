@@ -87,6 +87,15 @@ pub const DATA_OUT_TIME_MAX: Duration = Duration::from_secs(30);
 /// from lost packets needs.
 pub const DATA_OUT_TIME_MAX_WANTED: Duration = Duration::from_secs(5);
 
+/// Bytes that a connection must move in a second, on average, while its session holds buffers that
+/// others want: single bytes would keep them without end. An initiator at 10 KB/s brings twice as
+/// many.
+pub const PROGRESS_PER_SECOND_MIN: u32 = 4096;
+
+/// How long it is remembered that a session had no buffer for its data. Where the data is refused,
+/// initiators send it again within a second or two.
+pub const WANT_REMEMBERED: Duration = Duration::from_secs(5);
+
 /// How long data that nobody asked for waits for a buffer, and all that its connection sends behind
 /// it, while no buffer of its session comes back: a disk that works returns one within
 /// milliseconds. Then the command is refused, so that requests to abort what hangs are heard long

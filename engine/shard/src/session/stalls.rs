@@ -5,6 +5,7 @@ use crate::action::Progress;
 use crate::event::Ending;
 use crate::session::sessions::Sessions;
 use crate::turn::Turn;
+use std::time::Duration;
 use units::{ConnId, Instant, limits};
 
 /// What is known of the bytes that a connection has moved.
@@ -12,7 +13,8 @@ use units::{ConnId, Instant, limits};
 pub(crate) struct Moved {
     /// How many there were at the last look.
     bytes: Option<u64>,
-    /// Since when none have moved although some are due.
+    /// Since when none have moved although some are due; later by the time that what has moved was
+    /// worth.
     still_since: Option<Instant>,
 }
 
@@ -23,7 +25,7 @@ enum Verdict {
     Moves,
     /// Nothing can be said yet, or nothing is to move.
     Open,
-    /// It has moved nothing for too long.
+    /// It has moved nothing, or next to nothing, for too long.
     Stalled,
 }
 
@@ -35,14 +37,20 @@ impl Moved {
 
     fn look(&mut self, progress: Progress, now: Instant) -> Verdict {
         let before = self.bytes.replace(progress.bytes);
-        let moves = before.is_some_and(|before| progress.bytes > before);
-        if moves || !progress.is_due {
-            self.still_since = progress.is_due.then_some(now);
-            return if moves { Verdict::Moves } else { Verdict::Open };
+        let moved = before.map_or(0, |before| progress.bytes.saturating_sub(before));
+        let moves = moved > 0;
+        if progress.is_due {
+            let per_second = u64::from(limits::PROGRESS_PER_SECOND_MIN);
+            let worth = Duration::from_millis(moved.saturating_mul(1000) / per_second);
+            let since = self.still_since.map_or(now, |since| since.after(worth).min(now));
+            self.still_since = Some(since);
+            if now.since(since) >= limits::STALL_TIME_MAX_WANTED {
+                return Verdict::Stalled;
+            }
+        } else {
+            self.still_since = None;
         }
-        let since = *self.still_since.get_or_insert(now);
-        let is_over = now.since(since) >= limits::STALL_TIME_MAX_WANTED;
-        if is_over { Verdict::Stalled } else { Verdict::Open }
+        if moves { Verdict::Moves } else { Verdict::Open }
     }
 }
 
@@ -70,7 +78,6 @@ pub(crate) fn handle_progress(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn at(seconds: u64) -> Instant {
         Instant(0).after(Duration::from_secs(seconds))
@@ -82,12 +89,28 @@ mod tests {
         for (now, bytes, verdict) in [
             (0, 7, Verdict::Open),
             (9, 7, Verdict::Open),
-            (9, 8, Verdict::Moves),
-            (18, 8, Verdict::Open),
-            (19, 8, Verdict::Stalled),
+            (9, 1 << 20, Verdict::Moves),
+            (18, 1 << 20, Verdict::Open),
+            (19, 1 << 20, Verdict::Stalled),
         ] {
             assert_eq!(moved.look(Progress { bytes, is_due: true }, at(now)), verdict, "at {now}");
         }
+    }
+
+    #[test]
+    fn single_bytes_are_no_progress_and_ten_kilobytes_a_second_are() {
+        let mut slow = Moved::default();
+        let mut dripping = Moved::default();
+        for now in 0..10 {
+            let progress = Progress { bytes: now * 10_000, is_due: true };
+            assert_ne!(slow.look(progress, at(now)), Verdict::Stalled);
+            let progress = Progress { bytes: now, is_due: true };
+            assert_ne!(dripping.look(progress, at(now)), Verdict::Stalled);
+        }
+        let progress = Progress { bytes: 100_000, is_due: true };
+        assert_eq!(slow.look(progress, at(10)), Verdict::Moves);
+        let progress = Progress { bytes: 10, is_due: true };
+        assert_eq!(dripping.look(progress, at(10)), Verdict::Stalled);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::action::Placement;
 use crate::session::{Session, Stamp};
 use crate::task::bursts;
+use crate::task::overdue;
 use crate::task::placing::{open_burst, place};
 use crate::task::work::{DataOutUse, Work};
 use crate::task::{Fault, Phase, Reach, Task};
@@ -34,8 +35,6 @@ pub(crate) struct DataOut {
     pub(crate) r2t_sn: u32,
     /// A PDU for the task has begun and not ended.
     is_in_pdu: bool,
-    /// When data was asked for, or announced, the last time.
-    asked_at: Instant,
 }
 
 /// A sequence of Data-Out PDUs (RFC 7143 4.2.5.2): its data comes in order.
@@ -48,6 +47,10 @@ pub(crate) struct Sequence {
     pub(super) end: u32,
     /// DataSN of the next PDU.
     data_sn: u32,
+    /// When its data was asked for, or announced.
+    pub(super) asked_at: Instant,
+    /// The same, later by the time that its data so far was worth.
+    pub(super) earned_at: Instant,
 }
 
 /// What a PDU brings for a task, besides a parameter list.
@@ -95,10 +98,9 @@ impl DataOut {
         self.is_in_pdu
     }
 
-    /// When the data was asked for that is still to come, if some is.
-    pub(crate) fn asked_at(&self) -> Option<Instant> {
-        let waits = self.unsolicited.is_some() || !self.solicited.is_empty();
-        waits.then_some(self.asked_at)
+    /// The sequences of which data is still to come.
+    pub(super) fn open_sequences(&self) -> impl Iterator<Item = &Sequence> {
+        self.unsolicited.iter().chain(&self.solicited)
     }
 
     /// What is still to come is not waited for any more.
@@ -156,17 +158,22 @@ pub(crate) fn expect(
     task.data_out.total = total;
     task.data_out.requested = immediate_len.min(total);
     if !command.is_final {
-        session.data_heard_at.get_or_insert(reach.turn.now);
-        task.data_out.asked_at = reach.turn.now;
+        let now = reach.turn.now;
+        session.owed.ask(now);
         task.data_out.requested = unasked_max.min(total);
         task.data_out.unsolicited = Some(Sequence {
             tag: TargetTransferTag::RESERVED,
             next: immediate_len,
             end: unasked_max,
             data_sn: 0,
+            asked_at: now,
+            earned_at: now,
         });
     }
-    if command.is_final && immediate_len < total && task.work.streams() {
+    // An R2T can fill what is missing of a block; the PDUs of an unsolicited sequence begin and end
+    // where the initiator likes.
+    let can_split = command.is_final || immediate_len.is_multiple_of(WHOLE_BYTES);
+    if can_split && immediate_len < total && task.work.streams() {
         task.data_out.immediate_burst = immediate_len.next_multiple_of(WHOLE_BYTES).min(total);
     }
     if let Some(sense) = violation.or(shortage) {
@@ -214,7 +221,10 @@ pub(crate) fn received(task: &mut Task, part: Part, reach: &mut Reach<'_, '_>) {
     task.data_out.is_in_pdu = false;
     match part {
         Part::Command { immediate_len } => count_received(task, 0, immediate_len),
-        Part::Data { len, is_final, solicited } => data_received(task, len, is_final, solicited),
+        Part::Data { len, is_final, solicited } => {
+            let data = Arrived { len, is_final, solicited };
+            data_received(task, data, reach);
+        }
     }
     match task.phase {
         // Only its buffer was still being filled.
@@ -223,7 +233,15 @@ pub(crate) fn received(task: &mut Task, part: Part, reach: &mut Reach<'_, '_>) {
     }
 }
 
-fn data_received(task: &mut Task, len: u32, is_final: bool, solicited: Option<TargetTransferTag>) {
+/// A Data-Out PDU that has come to its end.
+struct Arrived {
+    len: u32,
+    is_final: bool,
+    solicited: Option<TargetTransferTag>,
+}
+
+fn data_received(task: &mut Task, data: Arrived, reach: &mut Reach<'_, '_>) {
+    let Arrived { len, is_final, solicited } = data;
     let tag = solicited.unwrap_or(TargetTransferTag::RESERVED);
     // A sequence ends early where the task fails.
     let Some(sequence) = task.data_out.sequence_mut(tag) else { return };
@@ -231,6 +249,14 @@ fn data_received(task: &mut Task, len: u32, is_final: bool, solicited: Option<Ta
     sequence.next = sequence.next.saturating_add(len).min(sequence.end);
     sequence.data_sn = sequence.data_sn.wrapping_add(1);
     let (next, complete) = (sequence.next, sequence.next == sequence.end);
+    sequence.earned_at = overdue::earned(sequence.earned_at, len, reach.turn.now);
+    // The session may be gone: then nobody waits for its data.
+    if let Some(session) = reach.session.as_deref_mut() {
+        session.owed.hear(len, reach.turn.now);
+        if is_final || complete {
+            session.owed.answer(sequence.asked_at);
+        }
+    }
     if is_final || complete {
         if solicited.is_some() {
             task.data_out.solicited.retain(|s| s.tag != tag);
@@ -286,8 +312,7 @@ pub(crate) fn solicit(task: &mut Task, reach: &mut Reach<'_, '_>) {
         };
         let len = (end - offset).min(session.parameters.max_burst_length);
         let Some(session) = reach.session.as_deref_mut() else { return };
-        session.data_heard_at.get_or_insert(reach.turn.now);
-        task.data_out.asked_at = reach.turn.now;
+        session.owed.ask(reach.turn.now);
         send_r2t(task, len, session, reach.turn);
     }
 }
@@ -321,7 +346,9 @@ fn send_r2t(task: &mut Task, len: u32, session: &mut Session, turn: &mut crate::
     task.data_out.r2t_sn += 1;
     task.data_out.requested = offset + len;
     let end = offset + len;
-    task.data_out.solicited.push(Sequence { tag, next: offset, end, data_sn: 0 });
+    let (asked_at, earned_at) = (turn.now, turn.now);
+    let sequence = Sequence { tag, next: offset, end, data_sn: 0, asked_at, earned_at };
+    task.data_out.solicited.push(sequence);
     session.send(header, Vec::new(), turn);
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Lender {
     is_serving: bool,
     /// When a buffer came back the last time while a task waited for one.
     returned_at: Instant,
+    /// So long after data has come for which its session found no buffer.
+    starved_until: Instant,
 }
 
 /// The buffers of one size.
@@ -107,6 +109,7 @@ impl Lender {
             kept: 0,
             is_serving: false,
             returned_at: Instant(0),
+            starved_until: Instant(0),
             classes,
         }
     }
@@ -400,8 +403,21 @@ impl Lender {
         self.queues.count() > 0 || !self.unplaced.is_empty()
     }
 
-    /// Whether a session that holds no buffer of the size that it needs waits for one.
-    pub(crate) fn is_starved(&self) -> bool {
+    /// Data of a session has come that finds no buffer of at least `bytes`.
+    pub(crate) fn note_want(&mut self, bytes: u32, holder: ConnId, now: Instant) {
+        let account = self.shares.account(holder);
+        let smallest = self.smallest_class(bytes).unwrap_or(self.classes() - 1);
+        if (smallest..self.classes()).all(|class| self.held(account, class) == 0) {
+            self.starved_until = now.after(limits::WANT_REMEMBERED);
+        }
+    }
+
+    /// Whether a session that holds no buffer of the size that it needs waits for one, or its data
+    /// found none a moment ago: if that is refused, the initiator sends it again.
+    pub(crate) fn is_starved(&self, now: Instant) -> bool {
+        if now < self.starved_until {
+            return true;
+        }
         let mut first = (0..self.classes()).filter_map(|class| self.queues.ranked(class).next());
         first.any(|rank| rank.held == 0)
     }

@@ -30,7 +30,8 @@ struct Extent {
     len: u32,
     /// The buffer must have room for so many bytes.
     room: u32,
-    /// Nothing of it is asked for: the command window has promised it a place.
+    /// It is here with this PDU, and nobody has asked for it: the command window has promised it a
+    /// place.
     is_promised: bool,
 }
 
@@ -92,6 +93,8 @@ fn wait(task: &mut Task, offset: u32, len: u32, reach: &mut Reach<'_, '_>) -> Pl
     if gave_up.is_some_and(|before| held >= before) {
         return refuse(task, reach);
     }
+    let room = extent_at(task, offset, len).room;
+    reach.lender.note_want(room, task.holder(), reach.turn.now);
     task.unplaced = Some(Unplaced { offset, len, since: reach.turn.now });
     reach.lender.wait_for_place(reach.key);
     if let Some(session) = reach.session.as_deref_mut() {
@@ -114,11 +117,12 @@ fn refuse(task: &mut Task, reach: &mut Reach<'_, '_>) -> Placement {
 /// The burst that holds `offset` of a task's data, of which `len` bytes come now; 0 where they are
 /// yet to be asked for.
 ///
-/// Immediate data that more is to follow is a burst of its own: it is written while the rest is
-/// asked for, so its buffer waits for the initiator only where the data ends within a block.
+/// Immediate data that more is to follow is a burst of its own: it is written while the rest is on
+/// its way, so its buffer waits for the initiator only where the data ends within a block.
 fn extent_at(task: &Task, offset: u32, len: u32) -> Extent {
     let data = &task.data_out;
-    let (start, most) = if offset < data.immediate_burst {
+    let is_immediate = offset < data.immediate_burst;
+    let (start, most) = if is_immediate {
         (0, data.immediate_burst)
     } else {
         let further = offset - data.immediate_burst;
@@ -127,10 +131,12 @@ fn extent_at(task: &Task, offset: u32, len: u32) -> Extent {
     let burst_len = (data.total - start).min(most);
     // Unasked data may be more than the command takes; the rest of it is not used, but it
     // needs a place.
-    let unasked = data.unsolicited.map_or(0, |s| s.end).saturating_sub(start);
+    let unasked = data.unsolicited.filter(|_| !is_immediate).map_or(0, |s| s.end);
     let end = offset - start + len;
-    let room = burst_len.max(unasked).max(end).min(limits::BURST_LENGTH_MAX);
-    Extent { start, len: burst_len, room, is_promised: len > 0 }
+    let room = burst_len.max(unasked.saturating_sub(start)).max(end).min(limits::BURST_LENGTH_MAX);
+    // What waits for the initiator once this PDU is here is not promised: it may never come.
+    let is_whole = end >= burst_len || data.unsolicited.is_none();
+    Extent { start, len: burst_len, room, is_promised: len > 0 && is_whole }
 }
 
 /// Lends a buffer for the burst of a task's data that begins at or covers `offset`, with room for

@@ -3,7 +3,6 @@
 use crate::action::{Action, IoResult, Placement};
 use crate::message::{Note, Outcome};
 use crate::operation::OpId;
-use crate::session::Session;
 use crate::session::connection::{Connection, Incoming, Inlet};
 use crate::session::sessions::Sessions;
 use crate::session::{Session, pings};
@@ -221,9 +220,6 @@ impl Tasks {
         turn: &mut Turn<'_>,
     ) -> Result<Placement, Stray> {
         let Inlet { session, incoming } = inlet;
-        if let Some(heard) = &mut session.data_heard_at {
-            *heard = turn.now;
-        }
         // Data of a task that has ended meanwhile is dropped without a word.
         let Some(key) = session.tags.find(pdu.initiator_task_tag) else {
             return Ok(Placement::Discard);

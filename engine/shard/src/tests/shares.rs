@@ -161,6 +161,83 @@ fn an_initiator_that_brings_its_data_slowly_is_waited_for() {
     world.assert_at_rest();
 }
 
+/// An initiator that brings data for later tasks passes the R2T over.
+#[test]
+fn an_r2t_that_is_passed_over_times_out() {
+    let mut world = default_pool();
+    let mut host = host(&mut world, 0);
+    let passed_over = host.start(&mut world, write_10(0, 512));
+    host.answer(&mut world);
+    let mut sent = Vec::new();
+    for _ in 0..4 {
+        pass(&mut world, &mut host, 8);
+        let tag = host.start(&mut world, write_10(0, 8));
+        let answer = host.answer(&mut world);
+        let Some(&(transfer, ..)) = answer.r2ts().last() else { panic!("no R2T") };
+        sent.extend(answer.sent);
+        let part = Part { offset: 0, data_sn: 0, is_final: true, data: &[1; 4096] };
+        host.data_out(&mut world, tag, transfer, &part);
+    }
+    let failed = sent.iter().find(|sent| sent.word(16) == passed_over).unwrap();
+    assert_eq!((failed.header[3], failed.data[4], &failed.data[14..16]), (2, 11, &[0x4b, 6][..]));
+    world.assert_at_rest();
+}
+
+/// What brings nothing that was asked for is no answer to an R2T.
+#[test]
+fn data_that_nobody_asked_for_does_not_keep_an_r2t_open() {
+    let stray = |tag, transfer| (tag, transfer, &[][..]);
+    for is_stray in [false, true] {
+        let mut world = default_pool();
+        let mut host = host(&mut world, 0);
+        let tag = host.start(&mut world, write_10(0, 512));
+        let r2ts = host.answer(&mut world).r2ts();
+        for data_sn in 0..16 {
+            pass(&mut world, &mut host, 2);
+            // Of a task that there is not, or for the R2T, but empty.
+            let (tag, transfer, data) =
+                if is_stray { stray(0x7fff_fff0, 0x99) } else { stray(tag, r2ts[0].0) };
+            let data_sn = if is_stray { 0 } else { data_sn };
+            let part = Part { offset: 0, data_sn, is_final: false, data };
+            host.data_out(&mut world, tag, transfer, &part);
+        }
+        assert_eq!(world.shard(0).buffers_in_use(), 0, "stray: {is_stray}");
+    }
+}
+
+/// Single bytes kept a buffer that others wanted for as long as their sender liked.
+#[test]
+fn data_that_drips_is_not_waited_for_while_others_want_its_buffer() {
+    let mut world = World::with_pool(1, vec![SizeClass { bytes: 262_144, count: 1 }]);
+    let mut dripping = host(&mut world, 0);
+    let mut other = host(&mut world, 1);
+    let tag = dripping.start(&mut world, write_10(0, 512));
+    let r2ts = dripping.answer(&mut world).r2ts();
+    other.start(&mut world, read_10(0, 1));
+    for offset in 0..8 {
+        let part = Part { offset, data_sn: offset, is_final: false, data: &[1] };
+        dripping.data_out(&mut world, tag, r2ts[0].0, &part);
+        pass(&mut world, &mut dripping, 1);
+    }
+    assert_eq!(other.answer(&mut world).data(), [0; 512]);
+}
+
+/// Twelve sessions with unsolicited data to come held all buffers.
+#[test]
+fn unsolicited_data_that_never_comes_leaves_buffers_for_others() {
+    let mut world = default_pool();
+    for number in 0..12 {
+        let mut mute = host(&mut world, number);
+        for _ in 0..20 {
+            mute.start(&mut world, write_10(0, 512).with(&[1; 4096]).goes_on());
+            mute.start(&mut world, write_10(0, 512).with(&[1; 512]).goes_on());
+        }
+    }
+    // What is here is written where it is whole blocks.
+    assert_eq!(world.shard(0).buffers_in_use(), 48);
+    assert_that_a_newcomer_is_served(&mut world);
+}
+
 #[test]
 fn an_r2t_times_out_sooner_where_a_session_without_buffers_waits() {
     let mut world = World::with_pool(1, vec![SizeClass { bytes: 262_144, count: 1 }]);
@@ -203,7 +280,18 @@ fn sessions_that_move_little_keep_their_connections() {
     let (mut world, deaf, _other) = starved();
     for _ in 0..9 {
         world.pass(Duration::from_secs(2));
-        world.moved_bytes += 1;
+        world.moved_bytes += 10_000;
     }
     assert!(deaf.iter().all(|session| !world.is_closed(session.place)));
+}
+
+#[test]
+fn sessions_that_move_single_bytes_are_dropped_where_one_without_buffers_waits() {
+    let (mut world, deaf, other) = starved();
+    for _ in 0..9 {
+        world.pass(Duration::from_secs(2));
+        world.moved_bytes += 1;
+    }
+    assert!(deaf.iter().any(|session| world.is_closed(session.place)));
+    assert_eq!(other.answer(&mut world).status(), 0);
 }
