@@ -2,13 +2,14 @@
 //! places of all others.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use units::limits;
 
 /// How many sessions a registrar admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionCaps {
-    /// Of one address: an IPv4 address, or a /64 of IPv6.
+    /// Of one address. The addresses of an IPv6 /64 have
+    /// [`limits::ADDRESSES_PER_NETWORK`] times as many together.
     pub per_address: u32,
     /// Of one initiator name.
     pub per_initiator: u32,
@@ -23,20 +24,61 @@ impl Default for SessionCaps {
     }
 }
 
-/// Where connections come from, as far as caps go: an IPv4 address or a /64 of IPv6, of which a
-/// host has all addresses.
+/// Where connections come from, as far as caps go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Source(IpAddr);
 
 impl Source {
     pub(crate) const fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(v4) => Self(IpAddr::V4(v4)),
-            IpAddr::V6(v6) => {
-                let network = v6.to_bits() >> 64 << 64;
-                Self(IpAddr::V6(Ipv6Addr::from_bits(network)))
+        Self(address.to_canonical())
+    }
+
+    /// The /64 of an IPv6 address: one host may have all of its addresses, but on a local network
+    /// it is shared by all hosts. `None` for addresses that are valid on one link only, of which
+    /// each host has one.
+    fn network(self) -> Option<u64> {
+        match self.0 {
+            IpAddr::V6(v6) if !v6.is_unicast_link_local() => {
+                // The upper half of 128 bits.
+                #[expect(clippy::cast_possible_truncation, reason = "64 bits are left")]
+                let network = (v6.to_bits() >> 64) as u64;
+                Some(network)
             }
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
         }
+    }
+}
+
+/// How many connections of each source there are.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd {
+    addresses: Tally<Source>,
+    networks: Tally<u64>,
+}
+
+impl Crowd {
+    pub(crate) fn add(&mut self, source: Source) {
+        self.addresses.add(source);
+        if let Some(network) = source.network() {
+            self.networks.add(network);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, source: Source) {
+        self.addresses.remove(&source);
+        if let Some(network) = source.network() {
+            self.networks.remove(&network);
+        }
+    }
+
+    /// What counts against the cap of an address: its own, or its part of what its network has.
+    pub(crate) fn count(&self, source: Source) -> u32 {
+        let of_network = source.network().map_or(0, |network| self.networks.count(&network));
+        self.addresses.count(&source).max(of_network / limits::ADDRESSES_PER_NETWORK)
+    }
+
+    pub(crate) fn total(&self) -> u32 {
+        self.addresses.total()
     }
 }
 
@@ -85,8 +127,8 @@ impl<K: Ord> Tally<K> {
 pub(crate) struct Census {
     caps: SessionCaps,
     initiators: Tally<String>,
-    normal: Tally<Source>,
-    discovery: Tally<Source>,
+    normal: Crowd,
+    discovery: Crowd,
     discoveries: u32,
 }
 
@@ -95,15 +137,15 @@ impl Census {
         Self {
             caps,
             initiators: Tally::default(),
-            normal: Tally::default(),
-            discovery: Tally::default(),
+            normal: Crowd::default(),
+            discovery: Crowd::default(),
             discoveries: 0,
         }
     }
 
     /// Whether there is room for one more normal session.
     pub(crate) fn has_room(&self, initiator: &str, source: Source) -> bool {
-        self.normal.count(&source) < self.caps.per_address
+        self.normal.count(source) < self.caps.per_address
             && self.initiators.count(initiator) < self.caps.per_initiator
     }
 
@@ -116,13 +158,13 @@ impl Census {
     /// A normal session is over.
     pub(crate) fn leave(&mut self, initiator: &str, source: Source) {
         self.initiators.remove(initiator);
-        self.normal.remove(&source);
+        self.normal.remove(source);
     }
 
     /// A discovery session begins, if there is room for one more.
     pub(crate) fn try_enter_discovery(&mut self, source: Source) -> bool {
         let has_room = self.discoveries < limits::DISCOVERY_SESSIONS_MAX
-            && self.discovery.count(&source) < limits::DISCOVERY_SESSIONS_PER_ADDRESS_MAX;
+            && self.discovery.count(source) < limits::DISCOVERY_SESSIONS_PER_ADDRESS_MAX;
         if has_room {
             self.discovery.add(source);
             self.discoveries += 1;
@@ -132,7 +174,7 @@ impl Census {
 
     /// A discovery session is over.
     pub(crate) fn leave_discovery(&mut self, source: Source) {
-        self.discovery.remove(&source);
+        self.discovery.remove(source);
         self.discoveries -= 1;
     }
 
@@ -154,11 +196,31 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_host_is_one_source_with_all_of_its_addresses() {
-        assert_eq!(source("2001:db8:1:2::1"), source("2001:db8:1:2:ffff::9"));
-        assert_ne!(source("2001:db8:1:2::1"), source("2001:db8:1:3::1"));
+    fn an_ipv4_address_is_one_source_however_it_is_written() {
         assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
         assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
+    }
+
+    #[test]
+    fn an_ipv6_network_has_four_times_the_places_of_an_address() {
+        let mut crowd = Crowd::default();
+        let (here, there) = (source("2001:db8:1:2::1"), source("2001:db8:1:2:ffff::9"));
+        for _ in 0..40 {
+            crowd.add(here);
+        }
+        assert_eq!((crowd.count(here), crowd.count(there)), (40, 10));
+        assert_eq!(crowd.count(source("2001:db8:1:3::1")), 0);
+        crowd.remove(here);
+        assert_eq!((crowd.count(here), crowd.count(there), crowd.total()), (39, 9, 39));
+    }
+
+    #[test]
+    fn hosts_of_one_link_do_not_count_for_each_other() {
+        let mut crowd = Crowd::default();
+        for _ in 0..40 {
+            crowd.add(source("fe80::1"));
+        }
+        assert_eq!(crowd.count(source("fe80::2")), 0);
     }
 
     #[test]

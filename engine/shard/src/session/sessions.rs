@@ -5,7 +5,7 @@ use crate::action::{Action, Actions, Closing, Placement};
 use crate::event::Ending;
 use crate::session::Purpose;
 use crate::session::Session;
-use crate::session::census::{SessionCaps, Source, Tally};
+use crate::session::census::{Crowd, SessionCaps, Source};
 use crate::session::connection::{Connection, Phase};
 use crate::session::directory::{SessionInfo, View};
 use crate::session::endings;
@@ -34,7 +34,7 @@ const SERVED_MAX: usize =
 pub(crate) struct Sessions {
     connections: Slab<Connection>,
     /// Connections in their login phase, by address.
-    half_open: Tally<Source>,
+    half_open: Crowd,
     pub(crate) registry: Registry,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) entropy: Entropy,
@@ -52,7 +52,7 @@ impl Sessions {
     ) -> Self {
         Self {
             connections: Slab::new(limits::CONNECTIONS_PER_REACTOR_MAX),
-            half_open: Tally::default(),
+            half_open: Crowd::default(),
             registry: Registry::new(reactors, caps),
             catalog: Arc::new(Catalog::default()),
             entropy,
@@ -69,7 +69,7 @@ impl Sessions {
         local: SocketAddr,
     ) -> Option<ConnId> {
         let source = Source::of(peer.ip());
-        let half_open = self.half_open.count(&source);
+        let half_open = self.half_open.count(source);
         if self.shutting_down || half_open >= HALF_OPEN_MAX {
             return None;
         }
@@ -222,7 +222,7 @@ impl Sessions {
 
     /// One login fewer from this address.
     pub(crate) fn login_over(&mut self, address: IpAddr) {
-        self.half_open.remove(&Source::of(address));
+        self.half_open.remove(Source::of(address));
     }
 
     /// A session has arrived on this core or begins here.

@@ -303,14 +303,19 @@ fn medium_work(plan: &Plan, unit: &Unit) -> Planned {
     Planned { work, scsi_length: data.unwrap_or(range.len), range, operation, fault: None }
 }
 
-/// Atomic updates and WRITE SAME make sense only with exactly the data that they ask for: an
-/// initiator that expects to send more or less has made a mistake in the CDB.
+/// Atomic updates and WRITE SAME make sense only with exactly the data that they ask for, and a
+/// parameter list only as a whole: an initiator that expects to send something else has made a
+/// mistake.
 fn check_exact_length(
     command: &ScsiCommand,
     scsi_command: &Command,
     block_size: units::BlockSize,
     planned: Planned,
 ) -> Planned {
+    let expected = u64::from(command.expected_data_transfer_length);
+    if matches!(planned.work, Work::Parameters { .. }) && expected < planned.scsi_length {
+        return Planned::check(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT);
+    }
     let exact = matches!(scsi_command, Command::AtomicUpdate(_) | Command::WriteSame(_));
     if !exact || planned.fault.is_some() {
         return planned;
@@ -319,19 +324,17 @@ fn check_exact_length(
         scsi::Transfer::None => 0,
         scsi::Transfer::In(bytes) | scsi::Transfer::Out(bytes) => bytes,
     };
-    if u64::from(command.expected_data_transfer_length) == asked {
-        planned
-    } else {
-        Planned::check(Sense::INVALID_FIELD_IN_CDB)
-    }
+    if expected == asked { planned } else { Planned::check(Sense::INVALID_FIELD_IN_CDB) }
 }
 
-/// A command whose data goes the other way than the initiator thinks is not carried out.
+/// A command whose data goes the other way than the initiator thinks, or where it has set no flag
+/// for the data that it expects (RFC 7143 11.3.1), is not carried out.
 fn check_direction(command: &ScsiCommand, planned: Planned) -> Planned {
     if planned.fault.is_some() || planned.scsi_length == 0 {
         return planned;
     }
-    let contrary = if planned.work.sends_data_in() { command.write } else { command.read };
+    let ScsiCommand { read, write, .. } = *command;
+    let contrary = if planned.work.sends_data_in() { write || !read } else { read || !write };
     if contrary && command.expected_data_transfer_length > 0 {
         return Planned::check(Sense::invalid_field_in_cdb(0, None));
     }

@@ -237,6 +237,30 @@ fn unmap_gives_its_blocks_back() {
     world.assert_at_rest();
 }
 
+/// All but the first 4 bytes of a descriptor were missing, and the command was GOOD.
+#[test]
+fn a_parameter_list_that_is_not_sent_as_a_whole_is_refused() {
+    let (mut world, mut initiator) = session(UNASKED);
+    world.disks[0][..2048].fill(8);
+    let list = [0, 22, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0];
+    let cdb = [0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0];
+    let answer = initiator.run(&mut world, Order::writes(&cdb, 12).with(&list));
+    assert_eq!(answer.sense(), (0x05, 0x0e, 0x03));
+    assert_eq!(world.disks[0][..2048], [8; 2048]);
+    world.assert_at_rest();
+}
+
+/// A read was answered with data, and data of a write was asked for.
+#[test]
+fn a_command_without_a_flag_for_its_data_is_refused() {
+    let (mut world, mut initiator) = session(UNASKED);
+    for order in [read_10(0, 2), write_10(0, 2)] {
+        let answer = initiator.run(&mut world, Order { read: false, write: false, ..order });
+        assert_eq!((answer.opcodes(), answer.sense()), (vec![SCSI_RESPONSE], (0x05, 0x24, 0x00)));
+    }
+    world.assert_at_rest();
+}
+
 /// Without room for data there is no Data-In that could carry the status, and INQUIRY was never
 /// answered.
 #[test]
