@@ -36,13 +36,11 @@ impl Source {
     /// The /64 of an IPv6 address: one host may have all of its addresses, but on a local network
     /// it is shared by all hosts. `None` for addresses that are valid on one link only, of which
     /// each host has one.
-    fn network(self) -> Option<u64> {
+    fn network(self) -> Option<[u16; 4]> {
         match self.0 {
             IpAddr::V6(v6) if !v6.is_unicast_link_local() => {
-                // The upper half of 128 bits.
-                #[expect(clippy::cast_possible_truncation, reason = "64 bits are left")]
-                let network = (v6.to_bits() >> 64) as u64;
-                Some(network)
+                let [a, b, c, d, ..] = v6.segments();
+                Some([a, b, c, d])
             }
             IpAddr::V4(_) | IpAddr::V6(_) => None,
         }
@@ -53,7 +51,7 @@ impl Source {
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
     addresses: Tally<Source>,
-    networks: Tally<u64>,
+    networks: Tally<[u16; 4]>,
 }
 
 impl Crowd {

@@ -302,7 +302,7 @@ impl Lender {
     /// A task of a session waits for a buffer of at least `bytes`.
     pub(crate) fn wait(&mut self, key: Key, holder: ConnId, bytes: u32) -> Waiting {
         let account = self.shares.account(holder);
-        let class = self.smallest_class(bytes).unwrap_or(self.classes() - 1);
+        let class = self.smallest_class(bytes).unwrap_or_else(|| self.classes() - 1);
         self.queues.push(account, class, key);
         self.rank(account, class);
         Waiting { account, class }
@@ -406,7 +406,7 @@ impl Lender {
     /// Data of a session has come that finds no buffer of at least `bytes`.
     pub(crate) fn note_want(&mut self, bytes: u32, holder: ConnId, now: Instant) {
         let account = self.shares.account(holder);
-        let smallest = self.smallest_class(bytes).unwrap_or(self.classes() - 1);
+        let smallest = self.smallest_class(bytes).unwrap_or_else(|| self.classes() - 1);
         if (smallest..self.classes()).all(|class| self.held(account, class) == 0) {
             self.starved_until = now.after(limits::WANT_REMEMBERED);
         }

@@ -30,8 +30,7 @@ struct Extent {
     len: u32,
     /// The buffer must have room for so many bytes.
     room: u32,
-    /// It is here with this PDU, and nobody has asked for it: the command window has promised it a
-    /// place.
+    /// Nothing of it is asked for: the command window has promised it a place.
     is_promised: bool,
 }
 
@@ -134,9 +133,7 @@ fn extent_at(task: &Task, offset: u32, len: u32) -> Extent {
     let unasked = data.unsolicited.filter(|_| !is_immediate).map_or(0, |s| s.end);
     let end = offset - start + len;
     let room = burst_len.max(unasked.saturating_sub(start)).max(end).min(limits::BURST_LENGTH_MAX);
-    // What waits for the initiator once this PDU is here is not promised: it may never come.
-    let is_whole = end >= burst_len || data.unsolicited.is_none();
-    Extent { start, len: burst_len, room, is_promised: len > 0 && is_whole }
+    Extent { start, len: burst_len, room, is_promised: len > 0 }
 }
 
 /// Lends a buffer for the burst of a task's data that begins at or covers `offset`, with room for
