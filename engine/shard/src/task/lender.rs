@@ -114,7 +114,7 @@ impl Lender {
         self.lend_one(bytes, Borrower { holder, account, fresh: 0, is_promised: true })
     }
 
-    #[inline]
+    #[inline(always)]
     fn lend_one(&mut self, bytes: u32, borrower: Borrower) -> Option<BufId> {
         let smallest = self.smallest_class(bytes)?;
         // Most often nobody waits, and the smallest class has enough.
@@ -271,7 +271,7 @@ impl Lender {
     /// A task of a session waits for a buffer of at least `bytes`.
     pub(crate) fn wait(&mut self, key: Key, holder: ConnId, bytes: u32) -> Waiting {
         let account = self.shares.account(holder);
-        let class = self.smallest_class(bytes).unwrap_or(self.classes() - 1);
+        let class = self.smallest_class(bytes).unwrap_or_else(|| self.classes() - 1);
         self.queues.push(account, class, key);
         self.rank(account, class);
         Waiting { account, class }
