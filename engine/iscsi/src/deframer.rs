@@ -198,12 +198,13 @@ impl Deframer {
         &self.ahs
     }
 
-    /// Ends the PDU whose header has just come, if it has no data segment; returns whether that is
-    /// so. It spares the step that would only find the end.
+    /// Behind a header or a run of payload: ends the PDU, if it is complete and no digest of its
+    /// data was to be checked. Returns whether that is so; it spares the step that would only find
+    /// the end.
     #[inline]
-    pub fn end_without_data(&mut self) -> bool {
-        debug_assert!(self.part == Part::Payload, "a header has just come");
-        let is_over = self.bhs.data_segment_length() == 0;
+    pub fn take_end(&mut self) -> bool {
+        debug_assert!(self.part == Part::Payload, "a header or payload has just come");
+        let is_over = self.payload_remaining == 0 && self.pad == 0 && self.digest.is_none();
         if is_over {
             self.part = Part::Bhs;
         }
@@ -291,9 +292,8 @@ impl Deframer {
     #[inline]
     fn next_payload(&mut self, input: &mut &[u8]) -> Step {
         if self.payload_remaining == 0 {
-            if self.pad == 0 && self.digest.is_none() {
+            if self.take_end() {
                 // Nothing follows the data: most PDUs.
-                self.part = Part::Bhs;
                 return Step::End { data_digest_ok: true };
             }
             self.part = Part::Trailer;

@@ -22,8 +22,9 @@ pub enum Placement {
     Wait,
 }
 
-/// The data segment of a PDU to send.
+/// The data segment of a PDU to send. Its tag is a byte of its own, as that of [`Action`].
 #[derive(Debug)]
+#[repr(u8)]
 pub enum SendData {
     /// None.
     None,
@@ -102,8 +103,10 @@ pub struct Progress {
     pub is_due: bool,
 }
 
-/// One thing for the reactor to do.
+/// One thing for the reactor to do. Its tag is a byte of its own: every action is asked for its
+/// kind, and the compiler would hide that in a field of one of them.
 #[derive(Debug)]
+#[repr(u8)]
 pub enum Action {
     /// Close a connection. The shard has forgotten it: no `handle_*` for it follows but
     /// `handle_buffer_returned` and backend completions.
@@ -234,25 +237,14 @@ impl Actions {
         self.first.as_ref()
     }
 
-    /// Takes the oldest action where it is [`Action::Io`].
-    #[inline]
-    pub fn pop_io(&mut self) -> Option<(OpId, VolumeId, BlockRequest)> {
-        let Some(Action::Io { op, volume, request }) = self.first else { return None };
-        // Nothing of it is to be dropped, which the compiler does not see any more.
-        std::mem::forget(self.first.take());
-        if !self.rest.is_empty() {
-            self.first = self.rest.pop_front();
-        }
-        Some((op, volume, request))
-    }
-
     /// Drops the oldest action, which has been carried out.
     #[inline]
     pub fn drop_front(&mut self) {
-        if let Some(Action::Send { data: SendData::None | SendData::Buffer { .. }, .. }) =
-            self.first
+        if let Some(
+            Action::Io { .. } | Action::Send { data: SendData::None | SendData::Buffer { .. }, .. },
+        ) = self.first
         {
-            // The same goes for what is sent most often.
+            // Nothing of the most frequent ones is to be dropped, which the compiler does not see.
             std::mem::forget(self.first.take());
         }
         if self.rest.is_empty() {

@@ -32,6 +32,7 @@ use crate::action::Action;
 use crate::combine::Combination;
 use crate::operation::{OpId, Operation};
 use crate::session::Session;
+use crate::session::tags::TagPlace;
 use crate::turn::Turn;
 use crate::unit::Unit;
 use crate::unit::medium::{Slot, Submitted};
@@ -52,6 +53,8 @@ pub(crate) struct Task {
     /// The connection, while its session lives.
     pub(crate) conn: Option<ConnId>,
     pub(crate) tag: InitiatorTaskTag,
+    /// Where its session keeps its tag.
+    pub(crate) tag_place: TagPlace,
     pub(crate) lun: Lun,
     pub(crate) volume: Option<VolumeId>,
     pub(crate) cmd_sn: Serial32,
@@ -217,6 +220,7 @@ impl Task {
         Self {
             conn: Some(request.conn),
             tag: request.tag,
+            tag_place: TagPlace::default(),
             lun: request.lun,
             volume,
             cmd_sn: request.cmd_sn,
@@ -227,7 +231,7 @@ impl Task {
             scsi_length: planned.scsi_length,
             range: planned.range,
             phase: Phase::Collecting,
-            data_out: DataOut::default(),
+            data_out: DataOut::NONE,
             data_in: DataIn::default(),
             cursor: 0,
             bursts: Bursts::new(),
@@ -267,6 +271,9 @@ impl Task {
     /// holds no more buffers than another one.
     #[inline]
     pub(crate) fn free_part(&self) -> Option<usize> {
+        if self.bursts.is_empty() && self.on_wire == 0 {
+            return Some(0);
+        }
         let held = self.bursts.count() as usize + usize::from(self.on_wire);
         if held < limits::BURSTS_PER_TASK_MAX { self.bursts.free_part() } else { None }
     }
@@ -422,7 +429,7 @@ impl Task {
     pub(crate) fn untag(&self, reach: &mut Reach<'_, '_>) {
         // The session may be gone, and its tags with it.
         let Some(session) = reach.session.as_deref_mut() else { return };
-        session.tags.remove(self.tag, reach.key);
+        session.tags.remove(self.tag_place, self.tag, reach.key);
         session.retire(self.immediate);
     }
 
@@ -431,7 +438,7 @@ impl Task {
     pub(crate) fn let_go(&mut self, reach: &mut Reach<'_, '_>) {
         assert!(self.phase == Phase::Finished && self.is_still(), "a task goes when it is quiet");
         let waits = self.waits_for_range | self.waits_for_buffer.is_some();
-        if self.bursts.count() > 0 || self.holds_range | waits | self.is_in_order {
+        if !self.bursts.is_empty() || self.holds_range | waits | self.is_in_order {
             self.give_up(reach);
         }
     }

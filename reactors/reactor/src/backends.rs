@@ -58,10 +58,10 @@ pub(crate) struct Memory {
 
 /// A request of the shard.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Request {
+pub(crate) struct Request<'a> {
     pub(crate) op: OpId,
     pub(crate) volume: VolumeId,
-    pub(crate) request: BlockRequest,
+    pub(crate) request: &'a BlockRequest,
 }
 
 impl Backends {
@@ -73,16 +73,19 @@ impl Backends {
 
     /// Begins a request, and returns how it ended if it has ended at once. Otherwise
     /// [`Self::ended`] tells.
-    pub(crate) fn submit(&mut self, request: Request, buffers: &mut Buffers) -> Option<IoResult> {
+    pub(crate) fn submit(
+        &mut self,
+        request: Request<'_>,
+        buffers: &mut Buffers,
+    ) -> Option<IoResult> {
         let Request { op, volume, request } = request;
         match self.volumes.get(volume) {
-            Some(Backend::Memory(Memory { store, leaves_in_place })) => {
-                let request = if *leaves_in_place { request } else { copying(request) };
-                Some(memory::perform(request, volume, store, &self.volumes, buffers))
+            Some(Backend::Memory(memory)) => {
+                Some(memory::perform(request, volume, memory, &self.volumes, buffers))
             }
             Some(Backend::File(file)) => {
                 let named = file::Named { op, volume, file };
-                self.files.submit(named, request, &self.volumes, buffers)
+                self.files.submit(named, *request, &self.volumes, buffers)
             }
             Some(Backend::Null) => Some(null::perform(request, buffers)),
             // It was removed, and the shard learns of that from the catalog.
@@ -191,19 +194,6 @@ impl Volumes {
         let place = self.table.get_mut(id.place())?;
         // Where there was no room for its file, the place may be another volume's.
         place.take_if(|entry| entry.id == id).map(|entry| entry.backend)
-    }
-}
-
-/// The request, but it leaves no bytes in the volume.
-const fn copying(request: BlockRequest) -> BlockRequest {
-    match request {
-        BlockRequest::Read { offset, into, only_to_send: _ } => {
-            BlockRequest::Read { offset, into, only_to_send: false }
-        }
-        BlockRequest::Flush
-        | BlockRequest::MapQuery(_)
-        | BlockRequest::Space { .. }
-        | BlockRequest::Write { .. } => request,
     }
 }
 

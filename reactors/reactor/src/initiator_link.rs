@@ -103,31 +103,48 @@ impl InitiatorLink {
             };
             let mut input = bytes.get(*at..).unwrap_or_default();
             let step = self.deframer.step(&mut input);
-            let end = bytes.len() - input.len();
-            *at = end;
-            let len = match step {
+            *at = bytes.len() - input.len();
+            match step {
                 Step::End { data_digest_ok } => return Found::End { data_digest_ok },
                 Step::Fault => return Found::Fault,
                 Step::Header => return Found::Header,
                 Step::NeedMore => return Found::NeedMore,
-                Step::Payload { len } => len,
-            };
-            // A run lies in one receive, which has less than 4 GiB.
-            let len = u32::try_from(len).unwrap_or(u32::MAX);
-            let taken = match self.inbound.run(len, matches!(pending, Pending::Buffer(..))) {
-                Run::Drop => true,
-                Run::Engine => {
-                    let run = &received(pending, buffers)[end - len as usize..end];
-                    shard.handle_segment(self.id, run);
-                    true
+                Step::Payload { len } => {
+                    if !self.take_run(len, pending, buffers, shard) {
+                        return Found::NoPlace;
+                    }
+                    if self.deframer.take_end() {
+                        return Found::End { data_digest_ok: true };
+                    }
                 }
-                Run::Fill(slice) => fill(slice, pending, end, buffers),
-                Run::Leave(slice) => leave(slice, pending, end, buffers),
-                Run::Misfit => false,
-            };
-            if !taken {
-                return Found::NoPlace;
             }
+        }
+    }
+
+    /// Puts the run of payload where it belongs that ends where the next step goes on. A function
+    /// of its own, because most PDUs have none. False where that cannot be done.
+    #[inline(never)]
+    fn take_run(
+        &mut self,
+        len: usize,
+        pending: &Pending,
+        buffers: &mut Buffers,
+        shard: &mut Shard,
+    ) -> bool {
+        let (Pending::Buffer(_, end) | Pending::Bytes(_, end)) = pending;
+        let end = *end;
+        // A run lies in one receive, which has less than 4 GiB.
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        match self.inbound.run(len, matches!(pending, Pending::Buffer(..))) {
+            Run::Drop => true,
+            Run::Engine => {
+                let run = &received(pending, buffers)[end - len as usize..end];
+                shard.handle_segment(self.id, run);
+                true
+            }
+            Run::Fill(slice) => fill(slice, pending, end, buffers),
+            Run::Leave(slice) => leave(slice, pending, end, buffers),
+            Run::Misfit => false,
         }
     }
 

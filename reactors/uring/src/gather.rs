@@ -78,6 +78,18 @@ impl Part {
             Self::Buffer { head, slice } => head + slice.len,
         }
     }
+
+    /// All bytes of a part that is no pool buffer, in a list whose copied bytes are at `inline`.
+    #[inline]
+    fn unbooked(&self, inline: *const u8) -> libc::iovec {
+        let (address, len) = match *self {
+            // `wrapping_add` stays inside: the part was pushed together with its bytes.
+            Self::Inline { start, len } => (inline.wrapping_add(start as usize), len),
+            Self::Store { address, len, home: _ } => (address, len),
+            Self::Buffer { .. } => unreachable!("the list has counted its buffers"),
+        };
+        libc::iovec { iov_base: address.cast_mut().cast(), iov_len: len as usize }
+    }
 }
 
 impl Gather {
@@ -257,6 +269,12 @@ impl Gather {
         }
         let this = &mut *self.0;
         this.iovecs.clear();
+        if this.buffers == 0 && this.cursor == 0 && this.cursor_bytes == 0 {
+            // Nothing is to be booked: nearly every send of a memory volume's bytes or of headers.
+            let inline = this.inline.as_ptr();
+            this.iovecs.extend(this.parts.iter().map(|part| part.unbooked(inline)));
+            return Ok(this.outgoing());
+        }
         let mut skip = this.cursor_bytes;
         for (index, part) in this.parts.iter().enumerate().skip(this.cursor) {
             // `wrapping_add` stays inside: a part was pushed together with its bytes.
@@ -279,15 +297,7 @@ impl Gather {
             });
             skip = 0;
         }
-        if let [only] = this.iovecs[..]
-            && let Ok(len) = u32::try_from(only.iov_len)
-        {
-            return Ok(Outgoing::Bytes { address: only.iov_base.cast_const().cast(), len });
-        }
-        let header = &mut this.msghdr[0];
-        header.msg_iov = this.iovecs.as_mut_ptr();
-        header.msg_iovlen = this.iovecs.len();
-        Ok(Outgoing::Message(this.msghdr.as_ptr()))
+        Ok(this.outgoing())
     }
 
     /// Whether bytes leave from a store that can be brought home.
@@ -338,6 +348,19 @@ pub(crate) enum Outgoing {
 }
 
 impl Parts {
+    /// What is laid out, for the kernel.
+    fn outgoing(&mut self) -> Outgoing {
+        if let [only] = self.iovecs[..]
+            && let Ok(len) = u32::try_from(only.iov_len)
+        {
+            return Outgoing::Bytes { address: only.iov_base.cast_const().cast(), len };
+        }
+        let header = &mut self.msghdr[0];
+        header.msg_iov = self.iovecs.as_mut_ptr();
+        header.msg_iovlen = self.iovecs.len();
+        Outgoing::Message(self.msghdr.as_ptr())
+    }
+
     fn has_bytes_for(&self, bytes: u32) -> bool {
         self.total.checked_add(bytes).is_some_and(|sum| sum <= SEND_BYTES_MAX)
     }

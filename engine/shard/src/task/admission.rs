@@ -61,10 +61,14 @@ pub(crate) fn refusal(session: &Session, command: &ScsiCommand) -> Option<Reject
 
 /// READ and WRITE that meet no obstacle, which is nearly all of them.
 #[inline(always)]
-pub(crate) fn plain(session: &Session, units: &Units, command: &ScsiCommand) -> Option<Plain> {
+pub(crate) fn plain<'u>(
+    session: &Session,
+    units: &'u mut Units,
+    command: &ScsiCommand,
+) -> Option<(Plain, &'u mut Unit)> {
     let number = command.lun.number()?;
     let mapping = session.mapping(number)?;
-    let unit = units.get(mapping.volume)?;
+    let unit = units.get_mut(mapping.volume)?;
     let PlainTransfer { write, extent, fua } = PlainTransfer::find(&command.cdb, &unit.model)?;
     let as_expected = command.write == write && command.read != write;
     if !as_expected
@@ -75,7 +79,7 @@ pub(crate) fn plain(session: &Session, units: &Units, command: &ScsiCommand) -> 
     }
     let range = byte_range(&unit.geometry, extent);
     let write = write.then(|| fua || unit.writes_through());
-    Some(Plain { volume: mapping.volume, range, write })
+    Some((Plain { volume: mapping.volume, range, write }, unit))
 }
 
 /// Finds out what a command is.

@@ -70,6 +70,23 @@ impl Bursts {
         self.used.count_ones()
     }
 
+    /// Whether there is none.
+    #[inline]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
+    /// The parts that have one now.
+    #[inline]
+    pub(crate) fn parts(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut left = self.used;
+        std::iter::from_fn(move || {
+            let part = (left != 0).then(|| left.trailing_zeros() as usize);
+            left &= left.wrapping_sub(1);
+            part
+        })
+    }
+
     /// The first part without a burst.
     #[inline]
     pub(crate) const fn free_part(&self) -> Option<usize> {

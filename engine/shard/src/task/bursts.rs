@@ -16,7 +16,7 @@ use crate::wake::Wake;
 use iscsi::TargetTransferTag;
 use iscsi::pdu::{DataIn, DataInStatus};
 use scsi::{Sense, VerifyBytes};
-use units::{BufSlice, ConnId, Lun, Mutant, Serial32, len_u32, limits};
+use units::{BufSlice, ConnId, Lun, Mutant, Serial32, len_u32};
 use volume::{BlockRequest, ByteRange};
 
 /// Takes a task as far as it goes now. Everything that may have changed something for a task ends
@@ -41,7 +41,9 @@ pub(crate) fn advance(task: &mut Task, reach: &mut Reach<'_, '_>) {
             return finish(task, reach);
         }
         start_filled_bursts(task, reach);
-        solicit(task, reach);
+        if task.data_out.requested < task.data_out.total {
+            solicit(task, reach);
+        }
     } else if !task.data_out.is_complete() {
         solicit(task, reach);
     } else if task.phase == Phase::Collecting {
@@ -71,21 +73,21 @@ pub(crate) fn wait_for_buffer(task: &mut Task, bytes: u32, reach: &mut Reach<'_,
 }
 
 fn start_filled_bursts(task: &mut Task, reach: &mut Reach<'_, '_>) {
-    for part in 0..limits::BURSTS_PER_TASK_MAX {
-        match task.bursts.get(part).copied() {
-            Some(burst) if burst.step == Step::Collect && burst.received == burst.len => {
-                start_burst(task, part, burst, reach);
-            }
-            Some(burst) if burst.step == Step::ReadBack => read_second(task, part, reach),
-            Some(_) | None => {}
+    for part in task.bursts.parts() {
+        let burst = task.burst_mut(part);
+        if burst.step == Step::Collect && burst.received == burst.len {
+            start_burst(task, part, reach);
+        } else if burst.step == Step::ReadBack {
+            read_second(task, part, reach);
         }
     }
 }
 
-fn start_burst(task: &mut Task, slot: usize, burst: Burst, reach: &mut Reach<'_, '_>) {
+fn start_burst(task: &mut Task, slot: usize, reach: &mut Reach<'_, '_>) {
     let Some(durable) = task.work.write_durability() else {
         return read_second(task, slot, reach);
     };
+    let burst = *task.burst_mut(slot);
     let durable = durable && !Mutant::DurabilityForgotten.is_active();
     let last_use = task.work.verify_bytes().is_none() || Mutant::LastUseClaimed.is_active();
     let from = BufSlice { buf: burst.buf, offset: 0, len: burst.len };
@@ -170,7 +172,7 @@ fn complete_burst(task: &mut Task, slot: usize, reach: &mut Reach<'_, '_>) {
 }
 
 /// Reads as many bursts ahead as a task may have.
-#[inline]
+#[inline(never)]
 fn read_ahead(task: &mut Task, reach: &mut Reach<'_, '_>) {
     let total = task.data_in_total();
     if total == 0 {

@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use units::{Instant, Serial32, limits};
 
 /// Data on its way from the initiator.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct DataOut {
     /// Bytes that are of use: what the command takes, and no more than the initiator has.
     pub(crate) total: u32,
@@ -79,6 +79,19 @@ impl From<&DataOutPdu> for Part {
 }
 
 impl DataOut {
+    /// None is expected. A constant is stored to where a task is made; what a function returns is
+    /// laid out elsewhere first.
+    pub(crate) const NONE: Self = Self {
+        total: 0,
+        received: 0,
+        requested: 0,
+        immediate_burst: 0,
+        unsolicited: None,
+        solicited: SmallVec::new_const(),
+        r2t_sn: 0,
+        is_in_pdu: false,
+    };
+
     /// Whether all data of the command is here, and nothing unsolicited is still to come.
     #[inline]
     pub(crate) const fn is_complete(&self) -> bool {
@@ -301,7 +314,7 @@ pub(crate) fn solicit(task: &mut Task, reach: &mut Reach<'_, '_>) {
             task.data_out.total
         } else if let Some(burst) = task.burst_at(offset) {
             burst.offset + burst.len
-        } else if open_burst(task, offset, 0, reach) {
+        } else if open_burst(task, offset, 0, reach).is_some() {
             continue;
         } else {
             if task.free_part().is_some() {
@@ -362,7 +375,8 @@ fn useful_bytes(task: &Task, block: u32) -> (u32, Option<Sense>) {
         DataOutUse::WhatThereIs => (wanted.min(expected), None),
         DataOutUse::WholeBlocks => {
             let total = wanted.min(expected);
-            if total.is_multiple_of(block.max(1)) { (total, None) } else { (0, UNUSABLE_LENGTH) }
+            // A block size is a power of two, so no division is needed.
+            if total & (block - 1) == 0 { (total, None) } else { (0, UNUSABLE_LENGTH) }
         }
         DataOutUse::All if expected < wanted => (0, UNUSABLE_LENGTH),
         DataOutUse::All => (wanted, None),

@@ -129,7 +129,7 @@ impl Lender {
         self.lend_one(bytes, Borrower { holder, account, fresh: 0, is_promised: true })
     }
 
-    #[inline]
+    #[inline(always)]
     fn lend_one(&mut self, bytes: u32, borrower: Borrower) -> Option<BufId> {
         let smallest = self.smallest_class(bytes)?;
         // Most often nobody waits, and the smallest class has enough.

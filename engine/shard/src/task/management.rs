@@ -44,7 +44,7 @@ impl Tasks {
             return respond(session, request.initiator_task_tag, Outcome::FunctionRejected, turn);
         }
         let key = self.insert(|| management_task(conn, request, volume, turn));
-        session.tags.insert(request.initiator_task_tag, key);
+        self.get_mut(key).tag_place = session.tags.insert(request.initiator_task_tag, key);
         let asker = Ticket { reactor: turn.cores.own, task: key };
         match self.targets_of(asker, request, session) {
             Targets::None(outcome) => {

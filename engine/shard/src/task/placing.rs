@@ -24,6 +24,13 @@ pub(crate) struct Unplaced {
     since: Instant,
 }
 
+/// The data of one PDU.
+struct Run {
+    /// Bytes from the start of the task's data.
+    offset: u32,
+    len: u32,
+}
+
 /// A part of a task's data that is worked on at a time.
 struct Extent {
     start: u32,
@@ -47,18 +54,19 @@ pub(super) fn place(
     if matches!(task.work, Work::Parameters { .. }) {
         return Placement::Engine;
     }
-    if task.burst_at(offset).is_none() {
-        if task.is_dormant && !has_spare(task, offset, len, reach) {
-            return refuse(task, reach);
-        }
-        if !open_burst(task, offset, len, reach) {
-            return wait(task, offset, len, reach);
-        }
-        if let Some(session) = reach.session.as_deref_mut() {
-            session.gave_up_on_buffers = None;
-        }
+    if let Some(part) = task.bursts.covering(offset) {
+        return Placement::Buffer(slice_of(task, part, Run { offset, len }, reach));
     }
-    Placement::Buffer(slice_at(task, offset, len, reach))
+    if task.is_dormant && !has_spare(task, offset, len, reach) {
+        return refuse(task, reach);
+    }
+    let Some(part) = open_burst(task, offset, len, reach) else {
+        return wait(task, offset, len, reach);
+    };
+    if let Some(session) = reach.session.as_deref_mut() {
+        session.gave_up_on_buffers = None;
+    }
+    Placement::Buffer(slice_of(task, part, Run { offset, len }, reach))
 }
 
 /// Whether a dormant task may have its buffers: it holds them until tasks have ended that may wait
@@ -72,9 +80,10 @@ fn has_spare(task: &Task, offset: u32, len: u32, reach: &Reach<'_, '_>) -> bool 
     lengths.all(|bytes| reach.lender.has_spare(bytes))
 }
 
-/// The bytes of a burst that a PDU fills.
-fn slice_at(task: &mut Task, offset: u32, len: u32, reach: &Reach<'_, '_>) -> BufSlice {
-    let Some(burst) = task.burst_at(offset) else { unreachable!("a burst was opened for it") };
+/// The bytes of the burst of a part that a PDU fills.
+fn slice_of(task: &mut Task, part: usize, run: Run, reach: &Reach<'_, '_>) -> BufSlice {
+    let Run { offset, len } = run;
+    let burst = task.burst_mut(part);
     let mut start = offset - burst.offset;
     if Mutant::DataOutOffsetIgnored.is_active() {
         start = 0;
@@ -137,15 +146,15 @@ fn extent_at(task: &Task, offset: u32, len: u32) -> Extent {
 }
 
 /// Lends a buffer for the burst of a task's data that begins at or covers `offset`, with room for
-/// `len` bytes there, and with it all that the work on the burst needs besides. False where there
-/// is none, or the task has enough bursts under way.
+/// `len` bytes there, and with it all that the work on the burst needs besides. Returns its part;
+/// `None` where there is no buffer, or the task has enough bursts under way.
 pub(super) fn open_burst(
     task: &mut Task,
     offset: u32,
     len: u32,
     reach: &mut Reach<'_, '_>,
-) -> bool {
-    let Some(part) = task.free_part() else { return false };
+) -> Option<usize> {
+    let part = task.free_part()?;
     debug_assert!(offset < task.data_out.total, "no burst lies behind the data of use");
     let Extent { start, len, room, is_promised } = extent_at(task, offset, len);
     let burst = |buf, second, len, offset| Burst {
@@ -163,30 +172,29 @@ pub(super) fn open_burst(
         } else {
             reach.lender.lend(room, holder)
         };
-        let Some(buf) = lent else { return false };
-        task.bursts.put(part, burst(buf, None, len, start));
-        return true;
+        task.bursts.put(part, burst(lent?, None, len, start));
+        return Some(part);
     }
     let [second, chunk, chunk_second] = task.work.further_buffers(len, task.range.len);
     let lengths = [Some(room), second, chunk, chunk_second];
     let lent = reach.lender.lend_all(lengths, task.holder(), is_promised);
-    let Some([buf, second, chunk_buf, chunk_second]) = lent else { return false };
+    let [buf, second, chunk_buf, chunk_second] = lent?;
     let Some(buf) = buf else { unreachable!("a burst was asked for") };
     task.bursts.put(part, burst(buf, second, len, start));
     if let (Some(buf), Some(len)) = (chunk_buf, chunk) {
         task.bursts.put(CHUNK, burst(buf, chunk_second, len, 0));
     }
-    true
+    Some(part)
 }
 
 /// Places data that waits, if there is a buffer by now.
 fn place_waiting(task: &mut Task, reach: &mut Reach<'_, '_>) {
     let Some(Unplaced { offset, len, .. }) = task.unplaced else { unreachable!("its PDU waits") };
-    if !open_burst(task, offset, len, reach) {
+    let Some(part) = open_burst(task, offset, len, reach) else {
         return reach.lender.wait_for_place(reach.key);
-    }
+    };
     task.unplaced = None;
-    let placement = Placement::Buffer(slice_at(task, offset, len, reach));
+    let placement = Placement::Buffer(slice_of(task, part, Run { offset, len }, reach));
     reach.turn.wake(Wake::Placed { conn: task.holder(), placement });
 }
 

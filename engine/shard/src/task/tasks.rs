@@ -132,21 +132,26 @@ impl Tasks {
         }
         // Both make a task in the same way; the first is small enough to be made where it stays.
         let now = turn.now;
-        let key = match admission::plain(session, units, &command) {
-            Some(plain) => {
+        let (key, unit) = match admission::plain(session, units, &command) {
+            Some((plain, unit)) => {
                 let request = Request::of(session.conn, &command);
-                self.insert(|| Task::new(request, Some(plain.volume), plain.planned(), now))
+                let make = || Task::new(request, Some(plain.volume), plain.planned(), now);
+                (self.insert(make), Some(unit))
             }
-            None => self.insert_other(bhs, session, units, now),
+            None => {
+                let key = self.insert_other(bhs, session, units, now);
+                let volume = self.get_mut(key).volume;
+                (key, volume.and_then(|volume| units.get_mut(volume)))
+            }
         };
-        session.tags.insert(command.initiator_task_tag, key);
+        let tag_place = session.tags.insert(command.initiator_task_tag, key);
         let is_simple =
             matches!(command.attribute, TaskAttribute::Simple | TaskAttribute::Untagged);
         if !is_simple || !session.order.is_empty() {
             order::join(self, key, command.attribute, session);
         }
         let Some(task) = self.table.get_mut(key) else { unreachable!("it has just been booked") };
-        let unit = task.volume.and_then(|volume| units.get_mut(volume));
+        task.tag_place = tag_place;
         let mut reach = Reach { key, session: Some(session), unit, lender: &mut self.lender, turn };
         let placement = data_out::expect(task, &command, &mut reach);
         let immediate_len = command.data_segment_length;

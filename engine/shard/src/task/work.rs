@@ -35,8 +35,10 @@ impl Planned {
     }
 }
 
-/// What a task does once it may.
+/// What a task does once it may. Its tag is a byte of its own: each step of a task asks for it, and
+/// the compiler would hide it in a field of one of the works.
 #[derive(Clone, Debug)]
+#[repr(u8)]
 pub(crate) enum Work {
     /// Answer with data or with nothing.
     Answer(Vec<u8>),

@@ -72,11 +72,16 @@ impl<B> Outbound<B> {
     #[inline]
     pub fn batch(&mut self, is_full: impl FnOnce(&B) -> bool, new: impl FnOnce() -> B) -> &mut B {
         if self.filling.as_ref().is_none_or(|batch| is_full(&batch.bytes)) {
-            let meaning = self.spare.pop().unwrap_or_default();
-            self.waiting.extend(self.filling.replace(Batch { bytes: new(), meaning }));
+            self.open(new());
         }
         let Some(batch) = &mut self.filling else { unreachable!("filled above") };
         &mut batch.bytes
+    }
+
+    #[cold]
+    fn open(&mut self, bytes: B) {
+        let meaning = self.spare.pop().unwrap_or_default();
+        self.waiting.extend(self.filling.replace(Batch { bytes, meaning }));
     }
 
     /// The batch that was opened last, if it has not been taken.

@@ -1,28 +1,27 @@
 //! Volumes in memory: every request ends at once.
 
-use super::{Volumes, ended};
+use super::{Memory, Volumes, ended};
 use crate::buffers::{Buffers, StoreWrite};
 use shard::IoResult;
-use std::sync::Arc;
 use units::VolumeId;
-use uring::MemoryStore;
 use volume::BlockRequest;
 
 /// Carries out a request.
 #[inline]
 pub(super) fn perform(
-    request: BlockRequest,
+    request: &BlockRequest,
     volume: VolumeId,
-    store: &Arc<MemoryStore>,
+    memory: &Memory,
     volumes: &Volumes,
     buffers: &mut Buffers,
 ) -> IoResult {
-    match request {
-        BlockRequest::Read { offset, into, only_to_send: true } => {
+    let Memory { store, leaves_in_place } = memory;
+    match *request {
+        BlockRequest::Read { offset, into, only_to_send } if only_to_send && *leaves_in_place => {
             buffers.leave_in_volume(into, volume, offset);
             ended(store.prefetch(offset, into.len))
         }
-        BlockRequest::Read { offset, into, only_to_send: false } => {
+        BlockRequest::Read { offset, into, only_to_send: _ } => {
             ended(buffers.read_store(store, offset, into))
         }
         BlockRequest::Write { offset, from, durable: _, last_use } => {

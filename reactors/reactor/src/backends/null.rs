@@ -6,8 +6,8 @@ use shard::IoResult;
 use volume::BlockRequest;
 
 /// Carries out a request.
-pub(super) fn perform(request: BlockRequest, buffers: &mut Buffers) -> IoResult {
-    match request {
+pub(super) fn perform(request: &BlockRequest, buffers: &mut Buffers) -> IoResult {
+    match *request {
         BlockRequest::Read { into, .. } => ended(buffers.zero(into)),
         BlockRequest::Write { from, last_use, .. } => {
             if last_use {

@@ -54,7 +54,7 @@ impl Fixture {
     }
 
     fn submit(&mut self, volume: VolumeId, request: BlockRequest) -> Option<IoResult> {
-        self.backends.submit(Request { op: OP, volume, request }, &mut self.buffers)
+        self.backends.submit(Request { op: OP, volume, request: &request }, &mut self.buffers)
     }
 
     fn read(&mut self, volume: VolumeId, buf: u32, only_to_send: bool) -> Option<IoResult> {

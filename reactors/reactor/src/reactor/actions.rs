@@ -45,9 +45,11 @@ impl Reactor {
     /// Begins the request of the oldest action.
     #[inline]
     fn submit_first(&mut self) {
-        let Some((op, volume, request)) = self.actions.pop_io() else { return };
+        let Some(&Action::Io { op, volume, ref request }) = self.actions.front() else { return };
         let request = Request { op, volume, request };
-        if let Some(result) = self.backends.submit(request, &mut self.buffers) {
+        let ended = self.backends.submit(request, &mut self.buffers);
+        self.actions.drop_front();
+        if let Some(result) = ended {
             self.io_done(op, result);
         }
     }
@@ -103,6 +105,7 @@ impl Reactor {
     }
 
     /// A request has ended at once.
+    #[inline(always)]
     fn io_done(&mut self, op: OpId, result: IoResult) {
         if self.actions.is_empty() && self.returned.is_empty() && self.done.is_empty() {
             self.shard.handle_io(self.now, op, result, &mut self.actions);

@@ -120,8 +120,12 @@ impl Reactor {
         true
     }
 
+    /// Cuts what a connection has received into PDUs, and hands them to the shard. A function of
+    /// its own: beside the rest of a turn, the compiler would keep what it works on in memory.
+    #[inline(never)]
     fn parse(&mut self, key: Key) {
-        for _ in 0..limits::PDUS_PER_TURN_MAX * FINDS_PER_PDU {
+        let mut finds = limits::PDUS_PER_TURN_MAX * FINDS_PER_PDU;
+        while finds > 0 {
             let Some(Connection { stream, link }) = self.streams.get_mut(key) else { return };
             if stream.fate != Fate::Open {
                 return;
@@ -129,41 +133,47 @@ impl Reactor {
             if stream.is_backed_up() || link.inbound.is_waiting() {
                 return stream.set_aside(&mut self.buffers);
             }
-            let conn = link.id;
-            match link.find(stream, &mut self.buffers, &mut self.shard) {
-                Found::NeedMore => return self.streams.drop_received(key, &mut self.buffers),
-                Found::Header => {
-                    self.recorder.counters.pdus_received += 1;
-                    let (now, bhs) = (self.now, link.deframer.header());
-                    let placement = self.shard.handle_header(now, conn, bhs, &mut self.actions);
-                    // Most commands have no data segment: they have ended.
-                    if placement == Placement::Wait || !link.deframer.end_without_data() {
-                        link.inbound.begin(placement);
+            let (now, conn) = (self.now, link.id);
+            // Until the shard asks for something, nothing of this can change.
+            while self.actions.is_empty() && finds > 0 && !link.inbound.is_waiting() {
+                finds -= 1;
+                match link.find(stream, &mut self.buffers, &mut self.shard) {
+                    Found::NeedMore => return self.streams.drop_received(key, &mut self.buffers),
+                    Found::Header => {
+                        self.recorder.counters.pdus_received += 1;
+                        let bhs = link.deframer.header();
+                        let placement = self.shard.handle_header(now, conn, bhs, &mut self.actions);
+                        // Most commands have no data segment: they have ended.
+                        if placement == Placement::Wait || !link.deframer.take_end() {
+                            link.inbound.begin(placement);
+                        }
                     }
-                }
-                Found::End { data_digest_ok } => {
-                    link.inbound.end();
-                    let now = self.now;
-                    self.shard.handle_pdu_end(now, conn, data_digest_ok, &mut self.actions);
-                    self.run_actions();
-                    self.buffers.settle();
-                }
-                Found::NoPlace => {
-                    // Better no connection than one that loses data.
-                    tracing::error!(
-                        reactor = self.id.0,
-                        "closing a connection: its data has no buffer. This is a bug of polluxd"
-                    );
-                    return self.peer_gone(key);
-                }
-                Found::Fault => {
-                    if let Some(fault) = link.deframer.fault() {
-                        self.shard.handle_deframe_fault(self.now, conn, fault, &mut self.actions);
+                    Found::End { data_digest_ok } => {
+                        link.inbound.end();
+                        let actions = &mut self.actions;
+                        self.shard.handle_pdu_end(now, conn, data_digest_ok, actions);
+                        break;
                     }
-                    return self.run_actions();
+                    Found::NoPlace => {
+                        // Better no connection than one that loses data.
+                        tracing::error!(
+                            reactor = self.id.0,
+                            "closing a connection: its data has no buffer. This is a bug of polluxd"
+                        );
+                        return self.peer_gone(key);
+                    }
+                    Found::Fault => {
+                        if let Some(fault) = link.deframer.fault() {
+                            let actions = &mut self.actions;
+                            self.shard.handle_deframe_fault(now, conn, fault, actions);
+                        }
+                        return self.run_actions();
+                    }
                 }
             }
             self.run_actions();
+            // What the end of a PDU has left in a receive buffer has found its place by now.
+            self.buffers.settle();
         }
         // The connection has had its share of this turn. A data segment whose end is yet to be
         // looked at must not wait as it is: the next connection may bring one of its own.

@@ -70,7 +70,7 @@ fn take_file(reactor: &mut Reactor, directory: &std::path::Path, volume: VolumeI
 /// Begins a read of the start of a volume.
 fn read(reactor: &mut Reactor, volume: VolumeId, into: BufSlice, only_to_send: bool) {
     let request = BlockRequest::Read { offset: 0, into, only_to_send };
-    reactor.backends.submit(Request { op: OP, volume, request }, &mut reactor.buffers);
+    reactor.backends.submit(Request { op: OP, volume, request: &request }, &mut reactor.buffers);
 }
 
 /// Queues a Data-In PDU.
