@@ -329,8 +329,9 @@ impl Reactor {
             self.trimmed_at = self.now;
             self.buffers.ring.trim_parcels();
         }
+        let freed = self.buffers.ring.free_parcels();
         if self.shard.poll_timeout().is_none_or(|at| at > self.now) {
-            return false;
+            return freed;
         }
         self.shard.handle_timeout(self.now, &mut self.actions);
         self.run_actions();

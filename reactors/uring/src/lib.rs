@@ -22,6 +22,7 @@ mod driver;
 mod errors;
 pub mod file;
 mod files;
+mod fixed_list;
 mod gather;
 pub mod limits;
 mod mapping;
