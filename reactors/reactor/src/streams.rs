@@ -387,5 +387,5 @@ fn take_rest(buffer: RecvBuffer, at: usize, buffers: &mut Buffers) -> Vec<u8> {
 
 /// Parcels of one connection that wait before nothing more is read from it. A full window of the
 /// longest reads is as many; what fills more is a peer that sends and does not read. Those of
-/// copied bytes, which take 84 KiB each, are bounded by [`limits::SEND_QUEUE_COPIED_BYTES_MAX`].
+/// copied bytes, which take 88 KiB each, are bounded by [`limits::SEND_QUEUE_COPIED_BYTES_MAX`].
 const PARCELS_MAX: usize = 16;

@@ -16,6 +16,7 @@ use crate::errors::{Refusal, SetupError, Warning};
 use crate::files::File;
 use crate::gather::Gather;
 use crate::napi::Napi;
+use crate::op::GATHERS_KEPT_PER_SOCKET;
 use crate::pool::{Pool, PoolMut, REGISTERED_BYTES_MAX};
 use crate::receive::{ReceiveBuffers, RecvBuffer};
 use crate::ring::{Cqe, Ring};
@@ -113,6 +114,8 @@ pub struct Driver {
     pub(crate) gathers: Vec<Gather>,
     /// How many of them no send has needed lately.
     pub(crate) gathers_unused: usize,
+    /// How many of them are to be freed.
+    pub(crate) gathers_to_free: usize,
     pub(crate) gather_parts_max: usize,
     pub(crate) gather_inline_bytes: usize,
     pub(crate) send_flags: i32,
@@ -167,8 +170,9 @@ impl Driver {
             sockets_max: options.sockets,
             files: Slab::new(options.files),
             fixed_files,
-            gathers: Vec::with_capacity(crate::op::GATHERS_KEPT_MAX),
+            gathers: Vec::with_capacity(options.sockets as usize * GATHERS_KEPT_PER_SOCKET),
             gathers_unused: 0,
+            gathers_to_free: 0,
             gather_parts_max: options.gather_pieces,
             gather_inline_bytes: options.gather_inline_bytes,
             send_flags: libc::MSG_NOSIGNAL | whole,

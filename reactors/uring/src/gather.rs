@@ -9,6 +9,7 @@ use std::sync::Arc;
 use units::BufSlice;
 
 use crate::errors::Refusal;
+use crate::fixed_list::{FixedList, Pages};
 use crate::memory::MemoryStore;
 use crate::pool::{Pool, PoolMut};
 
@@ -20,11 +21,11 @@ pub struct Gather(Box<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    parts: Vec<Part>,
+    parts: FixedList<Part>,
     /// Parts that may be pushed at most: one iovec each.
     parts_max: usize,
-    /// Copied bytes. Its capacity is fixed, so that it never moves.
-    inline: Vec<u8>,
+    /// Copied bytes.
+    inline: FixedList<u8>,
     inline_bytes_max: usize,
     /// The stores whose bytes are in the list, so that they stay.
     stores: Vec<Arc<MemoryStore>>,
@@ -42,9 +43,11 @@ struct Parts {
     cursor: usize,
     cursor_bytes: u32,
     /// What the kernel reads, besides the bytes: filled when the gather is submitted.
-    iovecs: Vec<libc::iovec>,
-    /// One element, in a `Vec` so that it has an address that does not move with the gather.
-    msghdr: Vec<libc::msghdr>,
+    iovecs: FixedList<libc::iovec>,
+    /// One element, in a list so that it has an address that does not move with the gather.
+    msghdr: FixedList<libc::msghdr>,
+    /// What the lists lie in. They go to the kernel when the gather is dropped.
+    _pages: Pages,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -94,10 +97,20 @@ impl Part {
 
 impl Gather {
     pub(crate) fn new(parts_max: usize, inline_bytes_max: usize) -> Self {
+        let bytes = Pages::bytes_for::<Part>(parts_max)
+            + Pages::bytes_for::<libc::iovec>(parts_max)
+            + Pages::bytes_for::<libc::msghdr>(1)
+            + Pages::bytes_for::<u8>(inline_bytes_max);
+        let mut pages = Pages::new(bytes);
+        // SAFETY: here and below, the list goes into the `Parts` that own the pages, and never out.
+        let mut msghdr = unsafe { pages.cut(1) };
+        msghdr.push(EMPTY_MSGHDR);
         Self(Box::new(Parts {
-            parts: Vec::with_capacity(parts_max),
+            // SAFETY: as above.
+            parts: unsafe { pages.cut(parts_max) },
             parts_max,
-            inline: Vec::with_capacity(inline_bytes_max),
+            // SAFETY: as above.
+            inline: unsafe { pages.cut(inline_bytes_max) },
             inline_bytes_max,
             stores: Vec::new(),
             buffers: 0,
@@ -107,8 +120,10 @@ impl Gather {
             has_homes: false,
             cursor: 0,
             cursor_bytes: 0,
-            iovecs: Vec::with_capacity(parts_max),
-            msghdr: vec![EMPTY_MSGHDR],
+            // SAFETY: as above.
+            iovecs: unsafe { pages.cut(parts_max) },
+            msghdr,
+            _pages: pages,
         }))
     }
 
@@ -272,7 +287,9 @@ impl Gather {
         if this.buffers == 0 && this.cursor == 0 && this.cursor_bytes == 0 {
             // Nothing is to be booked: nearly every send of a memory volume's bytes or of headers.
             let inline = this.inline.as_ptr();
-            this.iovecs.extend(this.parts.iter().map(|part| part.unbooked(inline)));
+            for part in this.parts.iter() {
+                this.iovecs.push(part.unbooked(inline));
+            }
             return Ok(this.outgoing());
         }
         let mut skip = this.cursor_bytes;

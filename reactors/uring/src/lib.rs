@@ -15,6 +15,7 @@
 //!   is leaked, never unmapped.
 
 pub mod affinity;
+pub mod allocator;
 mod clock;
 mod completion;
 mod copy;
@@ -22,6 +23,7 @@ mod driver;
 mod errors;
 pub mod file;
 mod files;
+mod fixed_list;
 mod gather;
 pub mod limits;
 mod mapping;

@@ -95,9 +95,15 @@ impl Ring {
         Parcel(self.driver.gather())
     }
 
-    /// Frees memory of parcels that was not needed lately.
+    /// Has memory of parcels freed that was not needed lately.
     pub(crate) fn trim_parcels(&mut self) {
         self.driver.trim_gathers();
+    }
+
+    /// Frees some of it; returns whether there was any.
+    #[inline]
+    pub(crate) fn free_parcels(&mut self) -> bool {
+        self.driver.free_gathers()
     }
 
     /// Keeps the memory of a parcel that is not needed any more.

@@ -28,7 +28,7 @@ macro_rules! for_handle {
 }
 pub(crate) use for_handle;
 
-pub(crate) use send::GATHERS_KEPT_MAX;
+pub(crate) use send::GATHERS_KEPT_PER_SOCKET;
 
 use crate::errors::Errno;
 

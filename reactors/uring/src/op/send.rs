@@ -121,18 +121,40 @@ impl Driver {
         gather.unwrap_or_else(|| Gather::new(self.gather_parts_max, self.gather_inline_bytes))
     }
 
-    /// Frees half of the gathers that no send has needed since the last call, but a few: what a
+    /// Has half of the gathers freed that no send has needed since the last call, but a few: what a
     /// swarm of busy connections took is given back soon after it is gone.
     pub fn trim_gathers(&mut self) {
-        let kept = self.gathers.len() - self.gathers_unused.div_ceil(2);
-        self.gathers.truncate(kept.max(GATHERS_ALWAYS_KEPT));
+        let most = self.gathers.len().saturating_sub(GATHERS_ALWAYS_KEPT);
+        self.gathers_to_free = self.gathers_unused.div_ceil(2).min(most);
         self.gathers_unused = self.gathers.len();
+    }
+
+    /// Frees some of those gathers; returns whether there were any.
+    #[inline]
+    pub fn free_gathers(&mut self) -> bool {
+        self.gathers_to_free > 0 && self.free_some_gathers()
+    }
+
+    #[cold]
+    fn free_some_gathers(&mut self) -> bool {
+        let count = self.gathers_to_free.min(GATHERS_FREED_AT_ONCE);
+        self.gathers_to_free -= count;
+        // Sends may have taken some of them since.
+        let kept = self.gathers.len().saturating_sub(count).max(GATHERS_ALWAYS_KEPT);
+        self.gathers.truncate(kept);
+        self.gathers_unused = self.gathers_unused.min(self.gathers.len());
+        true
+    }
+
+    /// Gathers that wait to be used again.
+    pub const fn gathers_kept(&self) -> usize {
+        self.gathers.len()
     }
 
     /// Gives a gather back, to be used again.
     pub fn recycle_gather(&mut self, mut gather: Gather) {
         gather.clear();
-        if self.gathers.len() < GATHERS_KEPT_MAX {
+        if self.gathers.len() < self.gathers.capacity() {
             self.gathers.push(gather);
         }
     }
@@ -173,5 +195,9 @@ fn entry(handle: Handle, outgoing: Outgoing, flags: i32) -> squeue::Entry {
 /// Gathers that wait to be used again even where none was needed lately: some 2 MiB.
 const GATHERS_ALWAYS_KEPT: usize = 32;
 
-/// Gathers that wait to be used again: two for each connection that is busy at the same time.
-pub(crate) const GATHERS_KEPT_MAX: usize = 256;
+/// Gathers whose pages go back to the kernel in one turn: some 100 us.
+const GATHERS_FREED_AT_ONCE: usize = 8;
+
+/// Gathers of each socket that wait to be used again: one was with the kernel and one filled. To
+/// map one anew takes longer than to fill it, so a swarm of busy connections must find its own.
+pub(crate) const GATHERS_KEPT_PER_SOCKET: usize = 2;

@@ -17,7 +17,7 @@ pub use attack::{Attack, Place};
 pub use layout::Layout;
 pub use lives::{
     HostileLife, discovery_sessions, pings_never_read, reads_as_they_come, reads_at,
-    reads_never_read, writes_held, writes_without_data,
+    reads_never_read, requests_cut_short, writes_held, writes_without_data,
 };
 pub use memory::memory_of;
 pub use neighbour::{Neighbour, Service};
