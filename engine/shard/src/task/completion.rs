@@ -44,13 +44,13 @@ pub(crate) fn operation_ended(
     }
 }
 
-/// The part of the volume that the operation of a part of a task was about; `None` for a flush,
-/// which is about all that was written before.
+/// The part of the volume that the operation of a part of a task was about. `None` for a flush,
+/// which is about all that was written before, and a query of the map, which looks at no block.
 #[cold]
 fn place_of(task: &Task, part: usize) -> Option<ByteRange> {
     let burst = task.bursts.get(part);
     Some(match (&task.work, burst) {
-        (Work::Flush, _) => return None,
+        (Work::Flush | Work::LbaStatus { .. }, _) => return None,
         (work, Some(burst)) if work.streams() => task.range_of(burst),
         (Work::Verify(_), Some(chunk)) => next_chunk(task.range, task.cursor, chunk.len),
         (Work::WriteSame { zeros: Some(false), .. }, Some(chunk)) => {

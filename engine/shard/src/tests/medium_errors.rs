@@ -124,6 +124,16 @@ fn a_flush_that_fails_names_no_block() {
 }
 
 #[test]
+fn a_query_of_the_map_that_fails_names_no_block() {
+    let (mut world, mut initiator) = session(UNASKED);
+    let cdb = [0x9e, 0x12, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 24, 0, 0];
+    initiator.start(&mut world, Order::reads(&cdb, 24));
+    let end = ended(&mut world, &initiator, &[Some(EIO)]);
+    assert_eq!(end, Ended { sense: READ_ERROR, information: None });
+    assert_eq!(world.events, [failed(Operation::Other, 0, 0)]);
+}
+
+#[test]
 fn commands_that_work_in_chunks_name_the_chunk_that_failed() {
     // VERIFY (10) without data, and WRITE SAME (10) of a block that is not all zeros.
     let verify = Order::none(&[0x2f, 0, 0, 0, 0, 16, 0, 4, 0, 0]);
