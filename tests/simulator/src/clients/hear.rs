@@ -124,7 +124,12 @@ impl Session {
         if !right {
             return Err(format!("session {number}: {pdu:?} behind {offset} bytes"));
         }
-        Ok(pdu.status.map(|s| Answer { status: s.status, residual: s.residual, sense: None }))
+        Ok(pdu.status.map(|s| Answer {
+            status: s.status,
+            residual: s.residual,
+            sense: None,
+            information: None,
+        }))
     }
 
     pub(crate) fn r2t_arrives(&mut self, bhs: &Bhs) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! The answers to SCSI commands: which are right, and what they prove.
 
 use super::history::When;
-use super::{End, Ledger, Tick};
+use super::{End, Ledger, Span, Tick};
 use crate::clients::{Command, Kind};
 use crate::plan::Plan;
 use crate::rng::word;
@@ -17,12 +17,14 @@ pub(crate) struct Answer {
     pub(crate) status: u8,
     pub(crate) residual: Residual,
     pub(crate) sense: Option<Sense>,
+    /// INFORMATION, where it is valid.
+    pub(crate) information: Option<u32>,
 }
 
 impl Answer {
     /// The answer of a SCSI Response with its data segment.
     pub(crate) fn new(status: u8, residual: Residual, data: &[u8]) -> Self {
-        Self { status, residual, sense: sense_of(data) }
+        Self { status, residual, sense: sense_of(data), information: information_of(data) }
     }
 
     pub(crate) const fn is_good(&self) -> bool {
@@ -53,7 +55,12 @@ impl Ledger {
         }
         match (answer.status, answer.sense) {
             (GOOD, None) => self.ended_well(command, answer.residual, plan, now)?,
-            (CHECK_CONDITION, Some(sense)) => self.ended_badly(command, sense, plan)?,
+            (CHECK_CONDITION, Some(sense)) => {
+                self.ended_badly(command, sense, plan)?;
+                if let ((MEDIUM_ERROR, _, _), Some(lba)) = (sense, answer.information) {
+                    self.failed_at(command, lba.into(), plan, now)?;
+                }
+            }
             (RESERVATION_CONFLICT, None) => self.conflicts(command, plan)?,
             // Data that nobody asked for has waited for a buffer for a second.
             (TASK_SET_FULL, None) if command.unasked && plan.may_run_out_of_buffers() => {}
@@ -113,6 +120,28 @@ impl Ledger {
             _ => false,
         };
         if has_cause { Ok(()) } else { Err("this sense has no cause".into()) }
+    }
+
+    /// A medium error names a block: initiators take all blocks of the command before it as good,
+    /// so that they must hold from now on what was written.
+    fn failed_at(
+        &mut self,
+        command: &Command,
+        lba: u64,
+        plan: &Plan,
+        now: Tick,
+    ) -> Result<(), String> {
+        let span = command.span;
+        let sector = lba * plan.volumes[command.volume].sectors_per_block();
+        let is_own = (span.first..span.first + span.count).contains(&sector);
+        if !is_own && command.kind != Kind::Unmap {
+            return Err(format!("block {lba} is none of its blocks"));
+        }
+        if command.kind == Kind::Write {
+            let before = Span { count: sector - span.first, ..span };
+            self.history.end(before, command.op, End::Done { durable: false }, now);
+        }
+        Ok(())
     }
 
     /// MISCOMPARE: some sector may have held something else than the initiator has sent.
@@ -286,6 +315,13 @@ fn sense_of(data: &[u8]) -> Option<Sense> {
     fixed.then(|| Some((sense.get(2)? & 0x0f, *sense.get(12)?, *sense.get(13)?)))?
 }
 
+/// Its INFORMATION, if VALID is set.
+fn information_of(data: &[u8]) -> Option<u32> {
+    let (_, sense) = data.split_first_chunk::<2>()?;
+    let information = u32::from_be_bytes(*sense.get(3..)?.first_chunk()?);
+    (sense.first()? & 0x80 != 0).then_some(information)
+}
+
 const _: () = assert!(SECTOR_BYTES == 512);
 
 // SCSI status codes (SAM-5 5.3.1).
@@ -295,3 +331,5 @@ const RESERVATION_CONFLICT: u8 = 0x18;
 const TASK_SET_FULL: u8 = 0x28;
 /// A sense key (SPC-4 4.5.6).
 const UNIT_ATTENTION: u8 = 0x06;
+/// A sense key.
+const MEDIUM_ERROR: u8 = 0x03;
