@@ -122,8 +122,8 @@ impl Ledger {
         if has_cause { Ok(()) } else { Err("this sense has no cause".into()) }
     }
 
-    /// A medium error names a block: initiators take all blocks of the command before it as good, so
-    /// from now on they must hold what was written.
+    /// A medium error names a block: initiators take all blocks of the command before it as good,
+    /// so that they must hold from now on what was written.
     fn failed_at(
         &mut self,
         command: &Command,
