@@ -154,11 +154,11 @@ pub(super) fn open_burst(
         step: Step::Collect,
     };
     if task.work.needs_one_buffer() {
-        let holder = task.holder();
+        let need = task.need();
         let lent = if is_promised {
-            reach.lender.lend_promised(room, holder)
+            reach.lender.lend_promised(room, need)
         } else {
-            reach.lender.lend(room, holder)
+            reach.lender.lend(room, need)
         };
         let Some(buf) = lent else { return false };
         task.bursts.put(part, burst(buf, None, len, start));
@@ -166,7 +166,7 @@ pub(super) fn open_burst(
     }
     let [second, chunk, chunk_second] = task.work.further_buffers(len, task.range.len);
     let lengths = [Some(room), second, chunk, chunk_second];
-    let lent = reach.lender.lend_all(lengths, task.holder(), is_promised);
+    let lent = reach.lender.lend_all(lengths, task.need(), is_promised);
     let Some([buf, second, chunk_buf, chunk_second]) = lent else { return false };
     let Some(buf) = buf else { unreachable!("a burst was asked for") };
     task.bursts.put(part, burst(buf, second, len, start));
@@ -224,7 +224,8 @@ pub(crate) fn refuse_overdue(
         else {
             unreachable!("a task that ends drops its data")
         };
-        let since = unplaced.since.max(tasks.lender.last_return_to(task.holder()));
+        let returned = tasks.lender.last_return_to(task.need(), unplaced.len);
+        let since = unplaced.since.max(returned);
         turn.now.since(since) >= limits::PLACE_TIME_MAX
     };
     let overdue: Vec<Key> =
