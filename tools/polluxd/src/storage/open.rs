@@ -133,6 +133,7 @@ fn open_file(
         geometry: geometry(open.size, config.block_size, open.physical_block_size)
             .ok_or(VolumeFault::NoSize { path })?,
         capabilities: capabilities(&open, config),
+        device: Some(open.device),
         read_only: config.read_only,
     };
     Ok(Opened { record, store: Store::File(open), warnings })
@@ -335,6 +336,7 @@ fn open_transient(config: &VolumeConfig, identity: Identity<'_>) -> Result<Opene
             unmap_granularity_bytes: config.block_size.bytes(),
             rotational: false,
         },
+        device: None,
         read_only: config.read_only,
     };
     Ok(Opened { record, store, warnings })
