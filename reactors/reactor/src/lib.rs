@@ -17,6 +17,7 @@ mod reactor;
 mod report;
 pub mod stats;
 mod streams;
+mod sweeper;
 mod token;
 
 pub use backends::{HeldFile, Store};

@@ -7,6 +7,7 @@ use crate::events::Events;
 use crate::mailbox::{Doorbell, PostOffice};
 use crate::reactor::{Mail, Parts, Reactor};
 use crate::report::{Questions, ReactorReport, ReportRound};
+use crate::sweeper::Sweeps;
 use shard::{Entropy, SessionCaps, Shard, ShardOptions};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -224,12 +225,14 @@ impl Node {
         let options = Arc::new(options);
         let office = PostOffice::new(count);
         let notices = Notices::new(alarm);
+        let sweeps = Sweeps::start().map_err(StartError::Thread)?;
         let mut starting = Vec::new();
         for (at, &core) in options.cores.iter().enumerate() {
             let given = Given {
                 inboxes: office.inboxes(at),
                 control: notices.link(),
                 catalog: Arc::clone(&catalog),
+                sweeps: sweeps.clone(),
             };
             let thread = Starting::spawn(at, core, &options, given)?;
             starting.push(thread);
@@ -434,6 +437,7 @@ struct Given {
     inboxes: crate::mailbox::Inboxes<Mail>,
     control: ControlLink,
     catalog: Arc<Catalog>,
+    sweeps: Sweeps,
 }
 
 impl Starting {
@@ -461,7 +465,7 @@ impl Starting {
                 return;
             }
             let Ok((outboxes, doorbell)) = wait_go.recv() else { return };
-            let Given { inboxes, control, catalog } = given;
+            let Given { inboxes, control, catalog, sweeps } = given;
             let shard = shard(at, &options, catalog);
             // There are at most REACTORS_MAX.
             let id = ReactorId(u8::try_from(at).unwrap_or(u8::MAX));
@@ -476,6 +480,7 @@ impl Starting {
                 doorbell,
                 commands,
                 control,
+                sweeps,
                 warnings,
             });
             let _whole = AllOrNothing;

@@ -19,6 +19,7 @@ use crate::node::{NodeOptions, PollMode};
 use crate::report::ReactorReport;
 use crate::stats::Recorder;
 use crate::streams::Streams;
+use crate::sweeper::Sweeps;
 use crate::token::key_of_token;
 use crossbeam_queue::ArrayQueue;
 use shard::{Actions, IoResult, Message, OpId, Shard};
@@ -54,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) doorbell: Arc<Doorbell<Waker>>,
     pub(crate) commands: Arc<ArrayQueue<Command>>,
     pub(crate) control: ControlLink,
+    pub(crate) sweeps: Sweeps,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -72,6 +74,7 @@ pub(crate) struct Reactor {
     doorbell: Arc<Doorbell<Waker>>,
     commands: Arc<ArrayQueue<Command>>,
     control: ControlLink,
+    sweeps: Sweeps,
     /// What the shard asks for.
     actions: Actions,
     /// Requests that ended at once, to be told to the shard.
@@ -91,6 +94,8 @@ pub(crate) struct Reactor {
     worked: bool,
     /// When memory that was not needed was given back, the last time.
     trimmed_at: Instant,
+    /// Connections have ended since.
+    connections_ended: bool,
     stopping: bool,
     /// After the order to shut down: whether the control thread knows that nothing is left.
     drained: Option<bool>,
@@ -130,6 +135,7 @@ impl Reactor {
             doorbell: parts.doorbell,
             commands: parts.commands,
             control: parts.control,
+            sweeps: parts.sweeps,
             actions: Actions::with_capacity(1024),
             done: VecDeque::new(),
             returned: VecDeque::new(),
@@ -141,6 +147,7 @@ impl Reactor {
             worked_at: now,
             worked: false,
             trimmed_at: now,
+            connections_ended: false,
             stopping: false,
             drained: None,
             warnings: parts.warnings,
@@ -328,6 +335,9 @@ impl Reactor {
         if self.now.since(self.trimmed_at) >= TRIM_INTERVAL {
             self.trimmed_at = self.now;
             self.buffers.ring.trim_parcels();
+            if std::mem::take(&mut self.connections_ended) {
+                self.sweeps.ask();
+            }
         }
         let freed = self.buffers.ring.free_parcels();
         if self.shard.poll_timeout().is_none_or(|at| at > self.now) {

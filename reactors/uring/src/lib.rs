@@ -15,6 +15,7 @@
 //!   is leaked, never unmapped.
 
 pub mod affinity;
+pub mod allocator;
 mod clock;
 mod completion;
 mod copy;

@@ -272,6 +272,7 @@ impl Reactor {
     /// The ring is done with a socket. Listeners are no connections.
     pub(super) fn socket_closed(&mut self, socket: SocketId) {
         let Some(mut connection) = self.streams.remove_closed(socket) else { return };
+        self.connections_ended = true;
         // Everything in flight has ended, so nothing is owed but what was never started.
         self.returned.extend(connection.link.inbound.take_owed());
         self.run_queued();

@@ -51,6 +51,7 @@ fn reactor_with(driver: DriverOptions) -> Reactor {
         doorbell,
         commands: Arc::new(ArrayQueue::new(1)),
         control: Notices::new(Arc::new(|| {})).link(),
+        sweeps: Sweeps::new().0,
         warnings: Vec::new(),
     })
 }

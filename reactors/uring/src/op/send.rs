@@ -196,7 +196,7 @@ fn entry(handle: Handle, outgoing: Outgoing, flags: i32) -> squeue::Entry {
 const GATHERS_ALWAYS_KEPT: usize = 32;
 
 /// Gathers whose pages go back to the kernel in one turn: some 100 us.
-const GATHERS_FREED_AT_ONCE: usize = 16;
+const GATHERS_FREED_AT_ONCE: usize = 8;
 
 /// Gathers of each socket that wait to be used again: one was with the kernel and one filled. To
 /// map one anew takes longer than to fill it, so a swarm of busy connections must find its own.

@@ -21,6 +21,9 @@ impl<F> HostileLife for F where
 /// Bytes of the transfers of hostile initiators.
 const TRANSFER_BYTES: u32 = 1 << 20;
 
+/// The longest list that the target takes.
+const LIST_BYTES: u16 = 8192;
+
 /// A hostile initiator that the target lets alone comes again after this time: a host that is
 /// reset every now and then.
 const LIFE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -161,6 +164,28 @@ pub fn pings_never_read(data_bytes: usize) -> impl HostileLife {
         }
         begins();
         hold(session.connection(), progress, LIFE_TIME_MAX, |_| Ok(()))
+    }
+}
+
+/// Sends so many UNMAPs, each without the last bytes of its list, and a ping of 256 KiB that lacks
+/// its last byte.
+pub fn requests_cut_short(count: usize) -> impl HostileLife {
+    move |place, progress, begins| {
+        let mut disk = place.disk(0)?;
+        let lun = disk.lun();
+        let session = disk.session();
+        let flags = pdu::FINAL | pdu::WRITE | pdu::SIMPLE;
+        for _ in 0..count {
+            let tag = session.new_tag();
+            let unmap = pdu::scsi_command(flags, lun, LIST_BYTES.into(), &cdb::unmap(LIST_BYTES));
+            session.send(unmap.with_u32(16, tag).with_data(&[0; LIST_BYTES as usize - 4]))?;
+        }
+        let ping = pdu::nop_out(session.new_tag(), &[0x5a; 256 << 10]).immediate();
+        let mut connection = disk.into_session().into_connection();
+        let bytes = ping.encode(connection.digests());
+        connection.send_bytes(&bytes[..bytes.len() - 1])?;
+        begins();
+        hold(&mut connection, progress, LIFE_TIME_MAX, |_| Ok(()))
     }
 }
 

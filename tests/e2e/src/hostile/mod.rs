@@ -14,8 +14,8 @@ mod neighbour;
 
 pub use attack::{Attack, Place};
 pub use lives::{
-    HostileLife, discovery_sessions, pings_never_read, reads_at, reads_never_read, writes_held,
-    writes_without_data,
+    HostileLife, discovery_sessions, pings_never_read, reads_at, reads_never_read,
+    requests_cut_short, writes_held, writes_without_data,
 };
 pub use memory::memory_of;
 pub use neighbour::{Neighbour, Service};

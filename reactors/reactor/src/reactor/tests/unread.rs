@@ -66,3 +66,17 @@ fn a_peer_that_logs_out_and_does_not_read_the_response_has_a_limited_time() {
     assert!(reactor.end_overdue_drains());
     turn_until(&mut reactor, "its buffers are back", is_over);
 }
+
+/// What they had stayed with the allocator.
+#[test]
+fn a_connection_that_has_ended_asks_for_one_sweep() {
+    let mut reactor = reactor();
+    let (sweeps, asked) = Sweeps::new();
+    reactor.sweeps = sweeps;
+    let peers: Vec<TcpStream> = (0..3).map(|_| connect(&mut reactor).1).collect();
+    assert!(asked.try_recv().is_err());
+    drop(peers);
+    turn_until(&mut reactor, "the connections are gone", |r| r.streams.is_empty());
+    turn_until(&mut reactor, "a sweep is asked for", |r| !r.connections_ended);
+    assert_eq!(asked.try_iter().count(), 1);
+}
