@@ -103,8 +103,8 @@ struct Borrower {
 }
 
 impl Borrower {
-    /// Free buffers of a class with so many that it leaves to sessions which hold none, if it is for
-    /// data that nobody asked for: disks that hang may keep all others.
+    /// Free buffers of a class with so many that it leaves to sessions which hold none, if it is
+    /// for data that nobody asked for: several disks that hang keep more than one may.
     #[inline]
     const fn leaves(&self, count: u32) -> usize {
         if self.is_promised { (count / limits::PLACES_KEPT_PARTS) as usize } else { 0 }
@@ -363,8 +363,8 @@ impl Lender {
     }
 
     /// When a buffer came back the last time, while tasks waited, that a task could hope for which
-    /// needs so many bytes: one of its session, or any where that holds none; and one of its host or
-    /// medium, where that holds all that it may.
+    /// needs so many bytes: one of its session, or any where that holds none; and one of its host
+    /// or medium, where that holds all that it may.
     pub(crate) fn last_return_to(&self, need: Need, bytes: u32) -> Instant {
         let Some(account) = self.shares.account_of(need.holder) else {
             unreachable!("the end of a session ends what waits for it")
