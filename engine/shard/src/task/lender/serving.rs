@@ -32,7 +32,7 @@ impl Lender {
     pub(crate) fn wait(&mut self, key: Key, need: Need, bytes: u32) -> Waiting {
         let account = self.shares.account(need.holder);
         let line = self.line(account, need.volume);
-        let class = self.smallest_class(bytes).unwrap_or(self.classes() - 1);
+        let class = self.smallest_class(bytes).unwrap_or_else(|| self.classes() - 1);
         self.queues.push(line, class, key);
         self.rank(account, class);
         Waiting { line, class }
