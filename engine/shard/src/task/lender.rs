@@ -39,9 +39,9 @@ pub(crate) struct Lender {
     /// One bit for each class whose free buffers are kept together: a task of a session that
     /// holds none of them needs several at a time.
     kept: u32,
-    /// For whom a task was served in vain: its host or medium is at a bound. Their turn comes again
-    /// when the tasks that wait are served the next time.
-    passed: Vec<Sides>,
+    /// For whom a task was served in vain: a session, or all of its host and medium where these are
+    /// at a bound. Their turn comes again when the tasks that wait are served the next time.
+    passed: Vec<Passed>,
     /// A task is served that has waited for its turn.
     is_serving: bool,
     /// When a buffer came back the last time while a task waited for one.
@@ -80,6 +80,13 @@ struct Loan {
 pub(crate) struct Waiting {
     line: Line,
     class: usize,
+}
+
+/// Who is passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passed {
+    All(Sides),
+    One(Line),
 }
 
 /// For whom and what a task needs a buffer.
