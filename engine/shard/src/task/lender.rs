@@ -39,9 +39,9 @@ pub(crate) struct Lender {
     /// One bit for each class whose free buffers are kept together: a task of a session that
     /// holds none of them needs several at a time.
     kept: u32,
-    /// For whom a task was served in vain: its host or medium is at a bound. Their turn comes again
-    /// when the tasks that wait are served the next time.
-    passed: Vec<Sides>,
+    /// For whom a task was served in vain: a session, or all of its host and medium where these are
+    /// at a bound. Their turn comes again when the tasks that wait are served the next time.
+    passed: Vec<Passed>,
     /// A task is served that has waited for its turn.
     is_serving: bool,
     /// When a buffer came back the last time while a task waited for one.
@@ -84,6 +84,13 @@ pub(crate) struct Waiting {
     class: usize,
 }
 
+/// Who is passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passed {
+    All(Sides),
+    One(Line),
+}
+
 /// For whom and what a task needs a buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Need {
@@ -105,8 +112,8 @@ struct Borrower {
 }
 
 impl Borrower {
-    /// Free buffers of a class with so many that it leaves to sessions which hold none, if it is for
-    /// data that nobody asked for: disks that hang may keep all others.
+    /// Free buffers of a class with so many that it leaves to sessions which hold none, if it is
+    /// for data that nobody asked for: several disks that hang keep more than one may.
     #[inline]
     const fn leaves(&self, count: u32) -> usize {
         if self.is_promised { (count / limits::PLACES_KEPT_PARTS) as usize } else { 0 }
@@ -366,8 +373,8 @@ impl Lender {
     }
 
     /// When a buffer came back the last time, while tasks waited, that a task could hope for which
-    /// needs so many bytes: one of its session, or any where that holds none; and one of its host or
-    /// medium, where that holds all that it may.
+    /// needs so many bytes: one of its session, or any where that holds none; and one of its host
+    /// or medium, where that holds all that it may.
     pub(crate) fn last_return_to(&self, need: Need, bytes: u32) -> Instant {
         let Some(account) = self.shares.account_of(need.holder) else {
             unreachable!("the end of a session ends what waits for it")

@@ -311,7 +311,9 @@ fn the_sessions_of_one_host_leave_half_of_the_pool() {
         let mut world = default_pool();
         for number in 0..sessions {
             let mut mute = session_of(&mut world, 0, number);
-            (0..40).for_each(|_| drop(mute.start(&mut world, write_10(0, 2048))));
+            for _ in 0..40 {
+                mute.start(&mut world, write_10(0, 2048));
+            }
         }
         assert_eq!(world.shard(0).buffers_in_use(), 72);
         assert_that_a_newcomer_is_served(&mut world);

@@ -171,8 +171,8 @@ pub fn writes_held(lun: u16, count: usize) -> impl HostileLife {
     }
 }
 
-/// Sends so many WRITEs of 256 KiB with their data to a disk that does not answer, as far as they are
-/// taken. Then it comes again at once, or stays.
+/// Sends so many WRITEs of 256 KiB with their data to a disk that does not answer, as far as they
+/// are taken. Then it comes again at once, or stays.
 pub fn large_writes_held(count: usize, comes_again: bool) -> impl HostileLife {
     move |place, progress, begins| {
         let mut disk = disk_for_large_data(place)?;

@@ -3,7 +3,7 @@
 use super::parties::Sides;
 use super::queues::{Line, Rank};
 use super::shares::Account;
-use super::{Class, Lender, Need, Waiting};
+use super::{Class, Lender, Need, Passed, Waiting};
 use crate::turn::Turn;
 use crate::wake::Wake;
 use units::{Instant, Key, VolumeId, limits};
@@ -65,15 +65,20 @@ impl Lender {
             return None;
         }
         let groups = self.queues.groups(class);
-        let groups = groups.filter(|group| !self.passed.contains(&group.sides()));
+        let groups = groups.filter(|group| !self.passed.contains(&Passed::All(group.sides())));
         let firsts = groups.filter_map(|group| {
             let open = |&class: &usize| self.is_open_to(group.sides(), class);
             let open: u32 = (class..self.classes()).filter(open).map(|class| 1 << class).sum();
             let may = |rank: &Rank| {
-                (class..self.classes()).filter(|class| open & (1 << class) != 0).any(|class| {
-                    let free = self.classes[class].free.len();
-                    self.shares.share(rank.account(), class).may_hold(free)
-                })
+                let line = Line { account: rank.account(), sides: group.sides() };
+                let was_served = self.passed.contains(&Passed::One(line));
+                !was_served
+                    && (class..self.classes()).filter(|class| open & (1 << class) != 0).any(
+                        |class| {
+                            let free = self.classes[class].free.len();
+                            self.shares.share(rank.account(), class).may_hold(free)
+                        },
+                    )
             };
             // Most sessions that wait may, so this looks at few.
             let rank = (open != 0).then(|| self.queues.ranked(class, group).find(may))??;
@@ -109,10 +114,12 @@ impl Lender {
         let free = |class: usize| self.classes[class].free.len().max(1);
         let mut open = class..self.classes();
         if held == 0 && !open.all(|class| self.parties.allow(line.sides, class, free(class))) {
-            self.passed.push(line.sides);
+            self.passed.push(Passed::All(line.sides));
         } else if held == 0 && may_come_back {
             self.kept |= u32::MAX << class;
         } else {
+            // What another line of the session tries puts this one back among those that may.
+            self.passed.push(Passed::One(line));
             self.queues.rank(line, class, held, false);
         }
     }

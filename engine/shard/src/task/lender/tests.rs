@@ -325,6 +325,31 @@ fn a_task_whose_medium_is_full_holds_up_no_other_and_nobody_counts_as_starved_fo
     lender.self_check();
 }
 
+/// Each of them put the other back among those that may get a buffer, for ever.
+#[test]
+fn two_tasks_of_a_session_that_need_more_than_there_is_are_tried_once() {
+    let mut lender = Lender::new(&PoolLayout::new(vec![SizeClass { bytes: 262_144, count: 4 }]));
+    lender.follow(&two_volumes());
+    for number in 0..2 {
+        lender.enter(session(number), host(number));
+        lender.lend(262_144, need(number)).unwrap();
+    }
+    let on = |volume| Need { holder: session(0), volume: Some(VolumeId(volume)) };
+    for volume in 0..2 {
+        lender.wait(key(volume), on(volume), 262_144);
+    }
+    lender.begin_serving();
+    for volume in 0..2 {
+        assert_eq!(lender.next_hungry(0), Some(key(volume)));
+        assert_eq!(lender.lend_all([Some(262_144), Some(262_144)], on(volume), false), None);
+        let waiting = lender.wait(key(volume), on(volume), 262_144);
+        lender.keep_place(waiting, false);
+        lender.end_serving();
+    }
+    assert_eq!(lender.next_hungry(0), None);
+    lender.self_check();
+}
+
 #[test]
 fn data_for_a_full_medium_hopes_for_what_that_returns() {
     let (mut lender, mut turns) = (with_volumes(), Turns::new(0, 1));
