@@ -143,13 +143,21 @@ impl Lender {
         (smallest..self.free.len()).find(|&class| self.has_for(borrower, class))
     }
 
-    /// Whether a buffer of at least `bytes` would be lent of a class that is mostly free: those who
-    /// take buffers only then cannot hold more than half of any class.
-    pub(crate) fn has_spare(&self, bytes: u32) -> bool {
+    /// Whether a dormant task of a session may have one of `wanted` buffers, of at least `bytes`: more
+    /// than half of the class are free, and the session holds so few of it that the tasks in front
+    /// get what they need beside it.
+    pub(crate) fn has_spare(&self, bytes: u32, wanted: usize, holder: ConnId) -> bool {
         let Some(smallest) = self.layout.class_for(bytes) else { return false };
-        let classes = self.free.iter().zip(self.layout.classes()).skip(smallest);
-        let mut with_free = classes.filter(|(free, _)| !free.is_empty());
-        with_free.next().is_some_and(|(free, class)| free.len() > class.count as usize / 2)
+        let Some(class) = (smallest..self.free.len()).find(|&class| !self.free[class].is_empty())
+        else {
+            return false;
+        };
+        let account = self.shares.account_of(holder);
+        let held = account.map_or(0, |account| self.shares.held(account, class)) as usize;
+        let (free, all) = (self.free[class].len(), self.layout.classes()[class].count as usize);
+        // A session gets buffers while it holds fewer than are free, and a command may need three.
+        let margin = 2 * (wanted + limits::BUFFERS_PER_COMMAND as usize - 1);
+        free > all / 2 && held < all / 4 && free > held + margin
     }
 
     /// Whether a session gets a buffer of a class now.
@@ -503,16 +511,18 @@ mod tests {
     }
 
     #[test]
-    fn a_class_that_is_half_lent_has_nothing_to_spare() {
-        let layout = [(4096, 4), (65_536, 4)].map(|(bytes, count)| SizeClass { bytes, count });
+    fn a_class_that_is_half_lent_or_a_quarter_to_one_session_has_nothing_to_spare() {
+        let layout = [(4096, 32), (65_536, 32)].map(|(bytes, count)| SizeClass { bytes, count });
         let mut lender = Lender::new(PoolLayout::new(layout.into()));
-        assert!(lender.has_spare(512) && lender.has_spare(65_536));
-        assert!(!lender.has_spare(65_537));
-        assert!(lender.lend(512, session(0)).is_some());
-        assert!(lender.has_spare(512));
-        assert!(lender.lend(512, session(1)).is_some());
-        assert!(!lender.has_spare(512));
-        assert!(lender.has_spare(4097), "the next larger class is free");
+        let other = session(9);
+        assert!(lender.has_spare(512, 1, other) && lender.has_spare(65_536, 1, other));
+        assert!(!lender.has_spare(65_537, 1, other));
+        (0..8).for_each(|_| assert!(lender.lend_promised(512, session(0)).is_some()));
+        assert!(!lender.has_spare(512, 1, session(0)));
+        assert!(lender.has_spare(512, 1, other));
+        (0..8).for_each(|_| assert!(lender.lend_promised(512, session(1)).is_some()));
+        assert!(!lender.has_spare(512, 1, other));
+        assert!(lender.has_spare(4097, 1, other), "the next larger class is free");
     }
 
     #[test]

@@ -68,8 +68,9 @@ pub(super) fn place(
 fn has_spare(task: &Task, offset: u32, len: u32, reach: &Reach<'_, '_>) -> bool {
     let Extent { len, room, .. } = extent_at(task, offset, len);
     let further = task.work.further_buffers(len, task.range.len);
-    let mut lengths = further.into_iter().flatten().chain([room]);
-    lengths.all(|bytes| reach.lender.has_spare(bytes))
+    let lengths = || further.into_iter().flatten().chain([room]);
+    let wanted = lengths().count();
+    lengths().all(|bytes| reach.lender.has_spare(bytes, wanted, task.holder()))
 }
 
 /// The bytes of a burst that a PDU fills.
