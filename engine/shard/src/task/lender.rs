@@ -143,9 +143,9 @@ impl Lender {
         (smallest..self.free.len()).find(|&class| self.has_for(borrower, class))
     }
 
-    /// Whether a dormant task of a session may have one of `wanted` buffers, of at least `bytes`: more
-    /// than half of the class are free, and the session holds so few of it that the tasks in front
-    /// get what they need beside it.
+    /// Whether a dormant task of a session may have one of `wanted` buffers, of at least `bytes`:
+    /// more than half of the class are free, and the session holds so few of it that the tasks in
+    /// front get what they need beside it.
     pub(crate) fn has_spare(&self, bytes: u32, wanted: usize, holder: ConnId) -> bool {
         let Some(smallest) = self.layout.class_for(bytes) else { return false };
         let Some(class) = (smallest..self.free.len()).find(|&class| !self.free[class].is_empty())

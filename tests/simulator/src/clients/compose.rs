@@ -318,8 +318,8 @@ impl Composer<'_> {
         draft
     }
 
-    /// With data of zeros: a block of another value would be none that the record knows. It must not
-    /// undo what others write meanwhile.
+    /// With data of zeros: a block of another value would be none that the record knows. It must
+    /// not undo what others write meanwhile.
     fn draft_or_write(&mut self, volume: usize) -> Draft {
         let blocks = self.draw_blocks(volume, false);
         let fua = self.rng().chance(300);

@@ -209,8 +209,8 @@ impl Session {
             || pending.any(|c| c.volume == command.volume && c.attribute == TaskAttribute::Ordered)
     }
 
-    /// Ordered tasks are barriers: a command that has ended well has waited for those before it that
-    /// it must wait for.
+    /// Ordered tasks are barriers: a command that has ended well has waited for those before it
+    /// that it must wait for.
     pub(crate) fn check_order(&self, ended: &Command) -> Result<(), String> {
         let is_open = |c: &&Command| !c.maybe_aborted && !c.aborting && ended.waits_for(c);
         let commands = self.pending.keys().filter_map(|&tag| self.command(tag));

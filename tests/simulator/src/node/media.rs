@@ -327,8 +327,8 @@ impl Media {
         }
     }
 
-    /// An operation under way that writes data of a command, as text; `is_own`: not what another one
-    /// writes back.
+    /// An operation under way that writes data of a command, as text; `is_own`: not what another
+    /// one writes back.
     pub(super) fn write_of(&self, op: u64, is_own: impl Fn(usize, u64) -> bool) -> Option<String> {
         let is_own = |work: &Work| {
             let range = work.range();
