@@ -288,12 +288,24 @@ impl Lender {
         self.classes.iter().position(|class| class.bytes >= bytes)
     }
 
-    /// Whether a buffer of at least `bytes` would be lent of a class that is mostly free: those who
-    /// take buffers only then cannot hold more than half of any class.
-    pub(crate) fn has_spare(&self, bytes: u32) -> bool {
-        let mut classes = self.classes.iter().filter(|class| class.bytes >= bytes);
-        let with_free = classes.find(|class| !class.free.is_empty());
-        with_free.is_some_and(|class| class.free.len() > class.count as usize / 2)
+    /// Whether a dormant task of a session may have one of `wanted` buffers, of at least `bytes`:
+    /// more than half of the class are free, and the session holds so few of it that the tasks in
+    /// front get what they need beside it.
+    pub(crate) fn has_spare(&mut self, bytes: u32, wanted: usize, holder: ConnId) -> bool {
+        let Some(smallest) = self.smallest_class(bytes) else { return false };
+        let mut classes = smallest..self.classes();
+        let Some(class) = classes.find(|&class| !self.classes[class].free.is_empty()) else {
+            return false;
+        };
+        let account = self.shares.account(holder);
+        let held = self.held(account, class) as usize;
+        let of_host = self.parties.held(self.shares.host(account), class);
+        let Class { count, ref free, .. } = self.classes[class];
+        let (free, all) = (free.len(), count as usize);
+        // A session gets buffers while it and its host hold fewer than are free, and a command may
+        // need three.
+        let margin = 2 * (wanted + limits::BUFFERS_PER_COMMAND as usize - 1);
+        free > all / 2 && held < all / 4 && free > held.max(of_host) + margin
     }
 
     /// Whether a session gets a buffer of a class now.

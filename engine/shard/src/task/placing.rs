@@ -73,11 +73,12 @@ pub(super) fn place(
 /// for buffers themselves, or for data behind this PDU. If dormant tasks could have all, nobody
 /// would go on.
 #[cold]
-fn has_spare(task: &Task, offset: u32, len: u32, reach: &Reach<'_, '_>) -> bool {
+fn has_spare(task: &Task, offset: u32, len: u32, reach: &mut Reach<'_, '_>) -> bool {
     let Extent { len, room, .. } = extent_at(task, offset, len);
     let further = task.work.further_buffers(len, task.range.len);
-    let mut lengths = further.into_iter().flatten().chain([room]);
-    lengths.all(|bytes| reach.lender.has_spare(bytes))
+    let lengths = || further.into_iter().flatten().chain([room]);
+    let wanted = lengths().count();
+    lengths().all(|bytes| reach.lender.has_spare(bytes, wanted, task.holder()))
 }
 
 /// The bytes of the burst of a part that a PDU fills.

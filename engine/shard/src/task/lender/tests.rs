@@ -67,16 +67,18 @@ fn an_empty_class_borrows_from_the_next_larger() {
 }
 
 #[test]
-fn a_class_that_is_half_lent_has_nothing_to_spare() {
-    let layout = [(4096, 4), (65_536, 4)].map(|(bytes, count)| SizeClass { bytes, count });
+fn a_class_that_is_half_lent_or_a_quarter_to_one_session_has_nothing_to_spare() {
+    let layout = [(4096, 32), (65_536, 32)].map(|(bytes, count)| SizeClass { bytes, count });
     let mut lender = with_sessions(layout.into());
-    assert!(lender.has_spare(512) && lender.has_spare(65_536));
-    assert!(!lender.has_spare(65_537));
-    assert!(lender.lend(512, need(0)).is_some());
-    assert!(lender.has_spare(512));
-    assert!(lender.lend(512, need(1)).is_some());
-    assert!(!lender.has_spare(512));
-    assert!(lender.has_spare(4097), "the next larger class is free");
+    let other = session(9);
+    assert!(lender.has_spare(512, 1, other) && lender.has_spare(65_536, 1, other));
+    assert!(!lender.has_spare(65_537, 1, other));
+    (0..8).for_each(|_| assert!(lender.lend_promised(512, need(0)).is_some()));
+    assert!(!lender.has_spare(512, 1, session(0)));
+    assert!(lender.has_spare(512, 1, other));
+    (0..8).for_each(|_| assert!(lender.lend_promised(512, need(1)).is_some()));
+    assert!(!lender.has_spare(512, 1, other));
+    assert!(lender.has_spare(4097, 1, other), "the next larger class is free");
 }
 
 #[test]
