@@ -55,7 +55,7 @@ impl Admin {
                         unmap_granularity_bytes: volume.block_bytes,
                         rotational: false,
                     },
-                    device: None,
+                    device: Some(place.into()),
                     read_only: false,
                 },
                 mapped: true,

@@ -175,15 +175,15 @@ impl Lender {
             if self.media.len() <= place {
                 self.media.resize(place + 1, None);
             }
-            let name = record.device.map_or(Name::Volume(record.id), Name::Device);
-            self.media[place] = Some(self.parties.enter(name));
+            self.media[place] =
+                record.device.map(|device| self.parties.enter(Name::Device(device)));
         }
         for party in before.into_iter().flatten() {
             self.parties.leave(party);
         }
     }
 
-    /// What a volume is on; `None` where it is gone.
+    /// What a volume is on; `None` where nothing of it is waited for, or it is gone.
     #[inline]
     fn medium_of(&self, volume: Option<VolumeId>) -> Option<PartyId> {
         volume.and_then(|volume| self.media.get(volume.place()).copied().flatten())

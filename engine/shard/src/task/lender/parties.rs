@@ -5,7 +5,7 @@
 //! hangs as one (a file system, a block device) is charged while a buffer waits for it.
 
 use crate::session::census::Source;
-use units::{Instant, VolumeId, limits};
+use units::{Instant, limits};
 
 /// Names a party: the place of its counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,8 +17,6 @@ pub(super) enum Name {
     Host(Source),
     /// A file system or block device.
     Device(u64),
-    /// A volume that shares its fate with no other.
-    Volume(VolumeId),
 }
 
 /// For whom a buffer is lent: a host and, where the task has a volume, what that is on.
