@@ -484,8 +484,8 @@ impl Operations {
     /// Has the files of the volumes looked at, where it is time for that.
     pub(super) fn look_at_files(&mut self, node: &Node, now: Instant) {
         if !self.is_ending && self.watch.begin(now) {
-            let files = node.files();
-            self.workers.files.run(move || Completion::Looked(watch::look(files)));
+            let (files, paths) = (node.files(), watch::paths(&self.followed));
+            self.workers.files.run(move || Completion::Looked(watch::look(files, &paths)));
         }
     }
 
