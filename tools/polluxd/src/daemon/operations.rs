@@ -6,13 +6,12 @@
 
 mod late;
 
-use super::apply::{Attempt, Checked, Deleted, Step, Wanted, Written, master_refusal};
+use super::apply::{Attempt, Checked, Deleted, Step, ToOpen, Wanted, Written, master_refusal};
 use super::change::{Apply, Change, Edit};
-use super::deletion::{Deletions, Next};
+use super::deletion::{Deletions, Next, Released, release};
 use super::followed::{Followed, Ground};
 use super::watch::{self, Seen, Watch};
 use super::{identity, json};
-use crate::config::VolumeConfig;
 use crate::operation::{Claims, OperationId, OperationTable, Progress};
 use crate::settings::Settings;
 use crate::state::Removal;
@@ -58,8 +57,7 @@ pub(super) enum Completion {
     },
     Released {
         id: OperationId,
-        removal: Removal,
-        result: io::Result<()>,
+        released: Released,
     },
     Removed {
         id: OperationId,
@@ -307,7 +305,7 @@ impl Operations {
                     self.opened(id, volume, *outcome);
                 }
                 Completion::Read { id, text } => self.read(id, text),
-                Completion::Released { id, removal, result } => self.released(id, removal, result),
+                Completion::Released { id, released } => self.released(id, released),
                 Completion::Removed { id, result } => self.removed(id, result),
             }
         }
@@ -344,20 +342,22 @@ impl Operations {
             return self.end(id, Err(shutting_down()));
         }
         self.work(id).change = Some(wanted.change);
-        for config in wanted.volumes {
-            self.open(id, config, wanted.naa_oui);
+        for volume in wanted.volumes {
+            self.open(id, volume, wanted.naa_oui);
         }
         self.show_opening(id);
     }
 
-    fn open(&mut self, id: OperationId, config: VolumeConfig, naa_oui: Option<[u8; 3]>) {
+    fn open(&mut self, id: OperationId, to_open: ToOpen, naa_oui: Option<[u8; 3]>) {
+        let ToOpen { config, occasion } = to_open;
         let place = config.path.as_ref().map(|path| path.display().to_string());
         let shown = place.unwrap_or_else(|| format!("volume {}", config.name));
         self.work(id).opening.insert(config.name.clone(), shown);
         let ground = Arc::clone(&self.ground);
         self.workers.files.run(move || {
             let patience = Instant::now() + IN_USE_TIME_MAX;
-            let outcome = try_open(&config, &ground.state, identity(naa_oui), patience);
+            let (state, identity) = (&ground.state, identity(naa_oui));
+            let outcome = try_open(&config, state, identity, patience, &occasion);
             Completion::Opened { id, volume: config.name, outcome: Box::new(outcome) }
         });
     }
@@ -432,17 +432,20 @@ impl Operations {
     }
 
     fn delete(&mut self, id: OperationId, name: String, deleted: Deleted) {
+        let (left, file) = (deleted.left.clone(), deleted.file);
         if let Some(removal) = self.deletions.begin(id, name, deleted) {
             let ground = Arc::clone(&self.ground);
             self.workers.files.run(move || {
-                let result = removal.release(&ground.state);
-                Completion::Released { id, removal, result }
+                let released = release(removal, left, file, &ground.state);
+                Completion::Released { id, released }
             });
         }
         self.go_on_deleting(id);
     }
 
-    fn released(&mut self, id: OperationId, removal: Removal, result: io::Result<()>) {
+    fn released(&mut self, id: OperationId, released: Released) {
+        let Released { removal, left, result } = released;
+        self.deletions.leave(id, left);
         if let Err(error) = result {
             return self.removed(id, Err(error));
         }
@@ -537,8 +540,11 @@ impl Operations {
             reloaded(&result);
         }
         if !work.opened.is_empty() {
+            let ground = Arc::clone(&self.ground);
             self.workers.files.run(move || {
-                drop(work.opened);
+                for outcome in work.opened.into_values() {
+                    outcome.withdraw(&ground.state);
+                }
                 Completion::Discarded
             });
         }

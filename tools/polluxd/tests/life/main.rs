@@ -5,5 +5,6 @@ mod changes;
 mod process;
 mod sessions;
 mod start;
+mod volumes;
 
 use process::{Daemon, Place};
