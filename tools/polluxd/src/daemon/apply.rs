@@ -5,7 +5,7 @@ use super::change::{Apply, Change, Edit};
 use super::followed::{Followed, Ground};
 use super::random_uuid;
 use super::secrets::{NewSecrets, sweep};
-use super::start::{CATALOG_HEAD, catalog_text, keep_catalog};
+use super::start::{CATALOG_HEAD, catalog_text, unwritten_catalog};
 use crate::config::{Config, Fault, TargetConfig, VolumeConfig, difference, node_difference};
 use crate::settings::{Loaded, load_text, load_text_with, read_secret};
 use crate::start_fault::StartFault;
@@ -271,6 +271,7 @@ impl Attempt {
         let mut planned = volumes.follow(&proposal.loaded.config.volumes, &ground.state, opened);
         let creations = std::mem::take(&mut planned.creations);
         let written = self.write_planned(proposal, planned);
+        ground.state.fill_reserve();
         for creation in &creations {
             match written {
                 Ok(_) => settle(creation, &ground.state),
@@ -326,7 +327,9 @@ impl Attempt {
                 path: followed.loaded.file.clone(),
                 source,
             })?;
-            keep_catalog(&followed.loaded.file, text)
+            let file = &followed.loaded.file;
+            let written = ground.state.replace(file, text.as_bytes(), change.space());
+            written.map_err(|source| unwritten_catalog(file, source))
         };
         if let Err(fault) = keep() {
             if let Some(removal) = removal {

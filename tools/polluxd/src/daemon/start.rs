@@ -48,6 +48,7 @@ impl Daemon {
         warnings.extend(idle_options(&settings.node));
         let portals: Vec<_> = listeners.iter().map(|(_, portal)| *portal).collect();
         state.sweep_temporaries(loaded.config.volumes.iter().filter_map(|v| v.path.as_deref()));
+        state.fill_reserve();
         let ports = load_ports(&state, &loaded)?;
         let removals = resume_removals(&state, &loaded, &mut warnings);
         resume_creations(&state, &loaded, &mut warnings);
@@ -187,12 +188,12 @@ pub(super) fn catalog_text(raw: &RawConfig) -> Result<String, StartFault> {
 }
 
 /// Writes the node's own catalog, durably.
-pub(super) fn keep_catalog(file: &Path, text: &str) -> Result<(), StartFault> {
-    durable::replace(file, text.as_bytes()).map_err(|source| StartFault::Step {
-        step: "write the catalog",
-        path: file.to_owned(),
-        source,
-    })
+fn keep_catalog(file: &Path, text: &str) -> Result<(), StartFault> {
+    durable::replace(file, text.as_bytes()).map_err(|source| unwritten_catalog(file, source))
+}
+
+pub(super) fn unwritten_catalog(file: &Path, source: std::io::Error) -> StartFault {
+    StartFault::Step { step: "write the catalog", path: file.to_owned(), source }
 }
 
 /// Writes the identifiers of the targets, durably.

@@ -21,6 +21,21 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory_of(path)
 }
 
+/// The same with the allocated space of a file, which is renamed.
+///
+/// # Errors
+/// The failed system call.
+pub(super) fn become_file(reserve: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(reserve)?;
+    file.write_all(bytes)?;
+    // No file has more bytes than that.
+    file.set_len(u64::try_from(bytes.len()).map_err(io::Error::other)?)?;
+    file.sync_all()?;
+    fs::rename(reserve, path)?;
+    sync_directory_of(reserve)?;
+    sync_directory_of(path)
+}
+
 /// Creates a sparse file of this length atomically.
 ///
 /// # Errors

@@ -8,7 +8,7 @@
 //! A start that finds a note does steps 3 and 4 again where the catalog has no such volume any
 //! more, and drops the note where step 2 was never reached.
 
-use super::{FileId, Record, StateDir, durable};
+use super::{FileId, Record, Space, StateDir, durable};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -57,7 +57,7 @@ impl Removal {
     pub(crate) fn note(&self, state: &StateDir) -> io::Result<()> {
         let text = toml::to_string(self)
             .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e.to_string()))?;
-        durable::replace(&self.path(state), text.as_bytes())
+        state.replace(&self.path(state), text.as_bytes(), Space::Reserved)
     }
 
     /// Removes the note, durably.
@@ -146,6 +146,7 @@ impl Removal {
         if let Some(removed) = self.removed_path() {
             durable::remove(&removed)?;
         }
+        state.fill_reserve();
         self.forget(state)
     }
 

@@ -4,7 +4,8 @@ use super::{Daemon, Place};
 use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn create(name: &str, size: &str) -> Value {
     json!({"name": name, "kind": "file", "size": size})
@@ -253,4 +254,56 @@ fn lost_identifiers_of_targets_are_refused_and_not_given_anew() {
     fs::write(&ports, &text).unwrap();
     place.start(&[]).end();
     assert_eq!(fs::read(&ports).unwrap(), text);
+}
+
+/// A small file system of its own, until it is dropped.
+struct Mounted<'a>(&'a Path);
+
+impl<'a> Mounted<'a> {
+    /// `None` where only root may mount.
+    fn at(path: &'a Path) -> Option<Self> {
+        fs::create_dir(path).unwrap();
+        let words = ["-t", "tmpfs", "-o", "size=16M,mode=0700", "none"];
+        Command::new("mount")
+            .args(words)
+            .arg(path)
+            .status()
+            .unwrap()
+            .success()
+            .then_some(Self(path))
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        // A daemon that still runs is killed after this.
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+/// Neither could be done: all of that writes to the state directory.
+#[test]
+fn a_full_state_directory_is_emptied_by_deleting_a_volume() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let place = Place::new();
+    let state = place.state();
+    let Some(_mounted) = Mounted::at(&state) else { return };
+    let mut daemon = place.start(&[]);
+    daemon.call("volume.create", &create("thin", "64MiB"));
+    let target = "iqn.2026-11.local.pollux:demo";
+    daemon.call("lun.map", &json!({"target": target, "volume": "thin", "lun": 1}));
+    let mut file = OpenOptions::new().write(true).open(image(&place, "thin")).unwrap();
+    let full = (0..64 << 8).find_map(|_| file.write_all(&[7; 4096]).err()).unwrap();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let (_, sentence) = daemon.refused("volume.create", &create("b", "1MiB"));
+    assert!(sentence.contains("No space left on device"), "{sentence}");
+    daemon.call("lun.unmap", &json!({"target": target, "lun": 1}));
+    let deleted = daemon.call("volume.delete", &json!({"name": "thin", "remove_file": true}));
+    assert_eq!(deleted, json!({"name": "thin", "file_left": null}));
+    drop(file);
+    daemon.call("volume.create", &create("b", "1MiB"));
+    assert!(state.join("reserve-3").exists());
+    daemon.end();
 }
