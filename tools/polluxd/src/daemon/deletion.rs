@@ -31,6 +31,14 @@ struct Deletion {
     fault: Option<RpcError>,
 }
 
+/// What is removed, for people.
+fn shown(removal: &Removal) -> String {
+    match &removal.file {
+        Some(file) => file.display().to_string(),
+        None => format!("the record of volume {}", removal.volume),
+    }
+}
+
 /// What has become of the name and the file of a deleted volume.
 #[derive(Debug)]
 pub(super) struct Released {
@@ -68,7 +76,7 @@ impl Deletions {
     /// Goes on with the deletion of a volume that an earlier daemon began.
     pub(super) fn resume(&mut self, id: OperationId, removal: &Removal) {
         let answer = VolumeDeleted { name: removal.volume.clone(), file_left: None };
-        let removing = removal.file.as_deref().map(|file| file.display().to_string());
+        let removing = Some(shown(removal));
         let deletion = Deletion { answer, removing, is_open: false, fault: None };
         self.under_way.insert(id, deletion);
     }
@@ -82,10 +90,6 @@ impl Deletions {
     ) -> Option<Removal> {
         let Deleted { served, removal, left, file: _ } = deleted;
         let file_left = left.map(|path| path.display().to_string());
-        let shown = |removal: &Removal| match &removal.file {
-            Some(file) => file.display().to_string(),
-            None => format!("the record of volume {}", removal.volume),
-        };
         let deletion = Deletion {
             answer: VolumeDeleted { name, file_left },
             removing: removal.as_ref().map(shown),

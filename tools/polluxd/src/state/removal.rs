@@ -146,8 +146,9 @@ impl Removal {
         if let Some(removed) = self.removed_path() {
             durable::remove(&removed)?;
         }
+        self.forget(state)?;
         state.fill_reserve();
-        self.forget(state)
+        Ok(())
     }
 
     /// Whether the volume is deleted, in a node whose catalog has it still or not.

@@ -184,6 +184,19 @@ fn a_creation_that_a_crash_ended_leaves_nothing_behind() {
     daemon.end();
 }
 
+/// The daemon panicked when it had finished such a deletion.
+#[test]
+fn a_deletion_that_leaves_the_file_is_finished_after_a_crash() {
+    let place = Place::new();
+    place.start(&[]).end();
+    let note = place.state().join("volumes/.1.removal");
+    fs::write(&note, "format = 1\nid = \"1\"\nvolume = \"gone\"\nis_recorded = false\n").unwrap();
+    let mut daemon = place.start(&[]);
+    daemon.wait_for("operation.list", |list| list["operations"][0]["state"] == "done");
+    assert!(!note.exists());
+    daemon.end();
+}
+
 /// Nobody was warned, and the next start served the new file with the old identity.
 #[test]
 fn a_file_that_takes_the_place_of_a_served_one_is_reported() {
