@@ -9,7 +9,7 @@ use crate::action::{Actions, IoResult, Placement, Progress};
 use crate::event::Ending;
 use crate::message::{HandedOver, Message, Note};
 use crate::operation::OpId;
-use crate::session::census::SessionCaps;
+use crate::session::census::{SessionCaps, Source};
 use crate::session::connection::{Incoming, Phase};
 use crate::session::directory::SessionInfo;
 use crate::session::full_feature::EndedPdu;
@@ -106,12 +106,14 @@ impl Shard {
         let ShardOptions { reactors, caps, login_time_max, entropy, .. } = options;
         let mut sessions = Sessions::new(reactors, caps, login_time_max, entropy);
         let mut units = Units::default();
+        let mut tasks = Tasks::new(&options.layout);
         units.follow(&catalog);
+        tasks.lender.follow(&catalog);
         sessions.catalog = catalog;
         Self {
             cores: Cores { own: options.id, count: options.reactors },
             sessions,
-            tasks: Tasks::new(&options.layout),
+            tasks,
             units,
             wakes: Wakes::default(),
             next_tick: None,
@@ -322,6 +324,7 @@ impl Shard {
     /// There is a new catalog. Sessions that it does not concern go on untouched.
     pub fn handle_catalog(&mut self, now: Instant, catalog: Arc<Catalog>, actions: &mut Actions) {
         let resized = self.units.follow(&catalog);
+        self.tasks.lender.follow(&catalog);
         self.sessions.catalog = catalog;
         self.sessions.refresh(&resized, turn!(self, now, actions));
         self.schedule_tick(now);
@@ -427,6 +430,12 @@ impl Shard {
             Wake::BufferFree => tasks.feed_hungry(near, turn),
             Wake::EndSession(conn, closing) => {
                 endings::end_session(conn, closing, tasks, near, turn);
+            }
+            Wake::SessionBegan(conn) => {
+                let Some(connection) = near.sessions.get_mut(conn) else {
+                    unreachable!("nothing else has happened since it began")
+                };
+                tasks.lender.enter(conn, Source::of(connection.peer.ip()));
             }
             Wake::HomeReady(volume) => near.units.poll_home(volume, turn),
             Wake::JobDone { volume, number } => {

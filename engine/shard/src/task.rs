@@ -40,7 +40,7 @@ use burst::{Burst, Bursts};
 use data_out::DataOut;
 use iscsi::InitiatorTaskTag;
 use iscsi::pdu::ScsiCommand;
-use lender::{Lender, Waiting};
+use lender::{Lender, Need, Waiting};
 use placing::Unplaced;
 use scsi::{Sense, SenseKey};
 use units::{BufId, BufSlice, ConnId, Instant, Key, Lun, Mutant, Serial32, VolumeId, limits};
@@ -360,6 +360,15 @@ impl Task {
         let Some(unit) = reach.unit.as_deref_mut() else {
             unreachable!("a command on the medium has passed the check for its unit")
         };
+        let buf = match &request {
+            BlockRequest::Read { into: slice, .. } | BlockRequest::Write { from: slice, .. } => {
+                Some(slice.buf)
+            }
+            BlockRequest::Flush | BlockRequest::Space { .. } | BlockRequest::MapQuery(_) => None,
+        };
+        if let Some(buf) = buf {
+            reach.lender.wait_for_medium(buf, unit.volume);
+        }
         let submitted = unit.medium.submit(op_of(reach.key, part), request, reach.turn);
         match submitted {
             Submitted::Started(slot) => self.begin(part, Under::Medium(slot), reach.turn.now),
@@ -482,6 +491,12 @@ impl Task {
             Some(conn) => conn,
             None => unreachable!("the end of a session aborts its tasks, which lend nothing then"),
         }
+    }
+
+    /// For whom and what it needs buffers.
+    #[inline]
+    pub(crate) fn need(&self) -> Need {
+        Need { holder: self.holder(), volume: self.volume }
     }
 
     /// Asserts what holds for every task between two calls.

@@ -17,6 +17,8 @@ pub(crate) enum Wake {
     BufferFree,
     /// The connection's session ends: its tasks are aborted and its socket closed.
     EndSession(ConnId, Closing),
+    /// A session has begun on this core, or has come here.
+    SessionBegan(ConnId),
     /// The home of a logical unit may be able to start its next job.
     HomeReady(VolumeId),
     /// This core has carried out a job of a logical unit.

@@ -111,6 +111,14 @@ pub const PLACE_TIME_MAX: Duration = Duration::from_secs(1);
 /// of them before.
 pub const PLACES_KEPT_PARTS: u32 = 4;
 
+/// How many buffers of each size stay free for each that waits for one file system or block device.
+/// So what hangs keeps at most a third: its hosts, which may hold half, can go on with other disks.
+pub const MEDIUM_LEAVES: usize = 2;
+
+/// A host or medium that holds less than one in so many of a size does not keep its own sessions
+/// waiting: others do, and what they do not use is taken back sooner.
+pub const PARTY_MUCH_PARTS: u32 = 8;
+
 /// Of the buffers of each size, a session that has returned none lately may hold one in so many: 4
 /// of 256 KiB and 64 of 4 KiB in the default pool. So 26 sessions that never return any leave more
 /// than a quarter of the large buffers to others, while one task can keep its four bursts at work.

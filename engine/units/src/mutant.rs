@@ -37,6 +37,8 @@ pub enum Mutant {
     TaskQuietTooEarly,
     /// A session counts as over while requests of its tasks are at the medium.
     SessionOverTooEarly,
+    /// An ordered task waits for none before it.
+    TaskOrderIgnored,
     /// The command window does not follow the buffers: it opens further while data waits for one.
     WindowIgnoresBuffers,
     /// A command window that was narrowed stays so.
@@ -75,7 +77,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::ReservationIgnored,
         Self::AttentionDropped,
         Self::BufferReturnedBeforeLastSend,
@@ -90,6 +92,7 @@ impl Mutant {
         Self::WaiterForgotten,
         Self::TaskQuietTooEarly,
         Self::SessionOverTooEarly,
+        Self::TaskOrderIgnored,
         Self::WindowIgnoresBuffers,
         Self::WindowNeverReopens,
         Self::WindowRetiredTwice,

@@ -61,6 +61,9 @@ pub struct VolumeRecord {
     pub geometry: Geometry,
     /// What the backend can do.
     pub capabilities: Capabilities,
+    /// The file system or block device that it is on: what hangs as one. `None` where it shares its
+    /// fate with no other volume.
+    pub device: Option<u64>,
     /// Writes are refused with DATA PROTECT.
     pub read_only: bool,
 }

@@ -37,8 +37,9 @@ impl Sweeps {
 
 fn run(asked: &Receiver<()>) {
     while asked.recv().is_ok() {
-        // No event: what ends together is to be swept together.
-        thread::sleep(SWEEP_INTERVAL);
+        // What ends together is swept together.
+        let due = uring::now().after(SWEEP_INTERVAL);
+        while asked.recv_timeout(due.since(uring::now())).is_ok() {}
         let begin = uring::now();
         uring::allocator::give_back_free_pages();
         tracing::debug!(took = ?uring::now().since(begin), "swept the memory of connections");

@@ -55,6 +55,7 @@ impl Admin {
                         unmap_granularity_bytes: volume.block_bytes,
                         rotational: false,
                     },
+                    device: None,
                     read_only: false,
                 },
                 mapped: true,

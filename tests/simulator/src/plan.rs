@@ -94,6 +94,9 @@ pub(crate) struct Weights {
     pub(crate) big: u64,
     /// Immediate commands, in a thousand.
     pub(crate) immediate: u64,
+    pub(crate) or_write: u64,
+    /// Commands with another task attribute than SIMPLE, in a thousand.
+    pub(crate) ordered: u64,
 }
 
 /// How often the world fails, in a thousand.
@@ -240,6 +243,12 @@ impl Plan {
         }
     }
 
+    /// Commands that rewrite blocks, and tasks that keep an order.
+    pub(crate) fn add_rare_commands(&mut self, rng: &mut Rng) {
+        self.weights.or_write = rng.pick(&[0, 0, 10, 50]);
+        self.weights.ordered = rng.pick(&[0, 0, 20, 100, 300]);
+    }
+
     /// Hostile initiators beside the others, which must be served meanwhile. So nothing of what
     /// the others do may take long by itself.
     pub(crate) fn make_it_hostile(&mut self, rng: &mut Rng) {
@@ -352,6 +361,8 @@ fn weights(rng: &mut Rng) -> Weights {
         odd_length: some(250, 200),
         big: 0,
         immediate: some(200, 100),
+        or_write: 0,
+        ordered: 0,
     }
 }
 

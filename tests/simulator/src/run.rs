@@ -75,6 +75,9 @@ impl Run {
         if settings.canary.is_none() && attacks.chance(HOSTILE_SEEDS) {
             plan.make_it_hostile(&mut attacks);
         }
+        if settings.canary.is_none() {
+            plan.add_rare_commands(&mut Rng::new(seed ^ RARE_COMMANDS));
+        }
         let run = Self {
             plan,
             rng,
@@ -166,6 +169,9 @@ impl Run {
         self.stage == Stage::Chaos
     }
 }
+
+/// Tells the chance of rare commands from that of all else.
+const RARE_COMMANDS: u64 = 0x5eed << 32;
 
 /// Seeds with hostile initiators, in a thousand.
 const HOSTILE_SEEDS: u64 = 200;

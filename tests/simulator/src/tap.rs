@@ -98,17 +98,20 @@ impl Outside {
 
     /// TASK SET FULL within the window is for a medium that stands still: `oldest_ns` is how long
     /// the oldest operation has been under way. It is for small pools, too, whose buffers all wait
-    /// for data that stands behind what waits for a buffer, and for connections that stall.
+    /// for data that stands behind what waits for a buffer, for connections that stall, and for
+    /// dormant tasks.
     pub(crate) fn check_refusal(&mut self, session: usize, bhs: &Bhs, oldest_ns: u64) {
         let is_refusal = bhs.opcode() == Opcode::ScsiResponse && bhs.raw()[3] == TASK_SET_FULL;
         if !is_refusal || self.clients.session(session).wild {
             return;
         }
         self.clients.session_mut(session).was_short = true;
+        let tag = bhs.initiator_task_tag().0;
+        let command = self.clients.session(session).command(tag);
+        let is_dormant = command.is_none_or(|command| command.may_be_dormant);
         let plan = &self.scene.run.plan;
         let stands_still = oldest_ns >= STILL_NS || plan.faults.stall > 0 || plan.has_tiny_pool();
-        if !stands_still {
-            let tag = bhs.initiator_task_tag().0;
+        if !stands_still && !is_dormant {
             let text = format!("session {session}: TASK SET FULL for {tag:x} while media work");
             self.scene.run.fail(|| text);
         }
@@ -230,7 +233,7 @@ fn carries_status(bhs: &Bhs) -> bool {
 const fn operation_of(kind: Kind) -> Option<Operation> {
     match kind {
         Kind::Read => Some(Operation::Read),
-        Kind::Write | Kind::WriteAndVerify => Some(Operation::Write),
+        Kind::OrWrite | Kind::Write | Kind::WriteAndVerify => Some(Operation::Write),
         Kind::Flush => Some(Operation::Flush),
         Kind::WriteSame | Kind::Unmap => Some(Operation::Space),
         Kind::CompareAndWrite | Kind::Verify { .. } => Some(Operation::Compare),

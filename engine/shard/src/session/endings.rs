@@ -166,6 +166,7 @@ pub(crate) fn end_session(
     let ends = tasks.of_connection(conn);
     tasks.disown(&ends, neighbours, turn);
     debug_assert!(tasks.of_connection(conn).is_empty(), "no task names a session that is gone");
+    tasks.lender.leave(conn);
     session_over(&session, &ends, tasks, turn);
     neighbours.sessions.remove(conn, closing, turn.actions);
     neighbours.sessions.report_load(turn);

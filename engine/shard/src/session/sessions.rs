@@ -228,6 +228,7 @@ impl Sessions {
     /// A session has arrived on this core or begins here.
     pub(crate) fn located(&mut self, conn: ConnId, turn: &mut Turn<'_>) {
         self.report_load(turn);
+        turn.wake(Wake::SessionBegan(conn));
         let Some(session) = self.connections.get(conn.0).and_then(Connection::session) else {
             unreachable!("it has just been located")
         };

@@ -68,7 +68,7 @@ pub(crate) fn resume(task: &mut Task, reach: &mut Reach<'_, '_>) {
 /// Notes that the task waits for a buffer of at least `bytes`.
 pub(crate) fn wait_for_buffer(task: &mut Task, bytes: u32, reach: &mut Reach<'_, '_>) {
     if task.waits_for_buffer.is_none() {
-        task.waits_for_buffer = Some(reach.lender.wait(reach.key, task.holder(), bytes));
+        task.waits_for_buffer = Some(reach.lender.wait(reach.key, task.need(), bytes));
     }
 }
 
@@ -108,6 +108,7 @@ fn read_second(task: &mut Task, slot: usize, reach: &mut Reach<'_, '_>) {
     let offset = task.range_of(&burst).offset;
     let only_to_send = Mutant::OnlyToSendClaimed.is_active();
     let request = BlockRequest::Read { offset, into, only_to_send };
+    reach.lender.wait_for_medium(burst.buf, steps::own_volume(task));
     if task.submit(slot, request, reach) != Submitted::Waits {
         task.burst_mut(slot).step = Step::Read;
     }
@@ -197,7 +198,7 @@ fn read_one(task: &mut Task, total: u32, reach: &mut Reach<'_, '_>) -> bool {
     let offset = task.range.offset + task.cursor;
     let disk_len = chunk_bytes(task.range.len - task.cursor);
     let len = chunk_bytes(left).min(disk_len);
-    let Some(buf) = reach.lender.lend(disk_len, task.holder()) else {
+    let Some(buf) = reach.lender.lend(disk_len, task.need()) else {
         wait_for_buffer(task, disk_len, reach);
         return false;
     };
@@ -246,6 +247,7 @@ fn send_ready(task: &mut Task, reach: &mut Reach<'_, '_>) {
 /// one if the task `ends` with it.
 #[inline]
 fn send_burst(task: &mut Task, burst: Burst, ends: bool, reach: &mut Reach<'_, '_>) {
+    reach.lender.leave_medium(burst.buf, reach.turn);
     // Nearly every burst fits into one PDU; only what does not is sent in a loop.
     let sent = send_piece(task, &burst, 0, ends, reach);
     if sent < burst.len {

@@ -4,18 +4,24 @@
 //! time and comes back exactly once: from the task, or from the reactor when the last PDU that
 //! names it has left.
 //!
-//! Each session has a share of the pool ([`shares`]), and the tasks that wait are served by
-//! sessions ([`queues`]), so that no session can keep the others waiting.
+//! Each session has a share of the pool ([`shares`]), and so has each host and each medium
+//! ([`parties`]). The tasks that wait are served by sessions ([`queues`]), so that no session, host
+//! or medium can keep the others waiting.
 
+mod parties;
 mod queues;
+mod serving;
 mod shares;
 
+use crate::session::census::Source;
 use crate::turn::Turn;
 use crate::wake::Wake;
-use queues::Queues;
+use parties::{Name, Parties, PartyId, Sides};
+use queues::{Line, Queues};
 use shares::{Account, Shares};
 use std::collections::VecDeque;
-use units::{BufId, ConnId, Instant, Key, PoolLayout, SizeClass, len_u32, limits};
+use units::{BufId, ConnId, Instant, Key, PoolLayout, SizeClass, VolumeId, len_u32, limits};
+use volume::Catalog;
 
 /// The free lists of a pool, one for each size class, and who holds and wants the rest.
 #[derive(Debug)]
@@ -24,12 +30,18 @@ pub(crate) struct Lender {
     /// By buffer.
     lent: Vec<Option<Loan>>,
     shares: Shares,
+    parties: Parties,
+    /// What each volume is on, by its place in the catalog.
+    media: Vec<Option<PartyId>>,
     queues: Queues,
     /// Tasks whose data has come and waits for a buffer, oldest first.
     unplaced: VecDeque<Key>,
     /// One bit for each class whose free buffers are kept together: a task of a session that
     /// holds none of them needs several at a time.
     kept: u32,
+    /// For whom a task was served in vain: a session, or all of its host and medium where these are
+    /// at a bound. Their turn comes again when the tasks that wait are served the next time.
+    passed: Vec<Passed>,
     /// A task is served that has waited for its turn.
     is_serving: bool,
     /// When a buffer came back the last time while a task waited for one.
@@ -45,6 +57,8 @@ struct Class {
     bytes: u32,
     /// How many there are.
     count: u32,
+    /// Where more than these are free, no party can be at its bound, and no session holds as many.
+    ample: usize,
     /// Those that are not lent. The last one goes first.
     free: Vec<BufId>,
 }
@@ -53,6 +67,10 @@ struct Class {
 #[derive(Clone, Copy, Debug)]
 struct Loan {
     holder: ConnId,
+    /// The host of the session.
+    host: PartyId,
+    /// The medium that it waits for.
+    medium: Option<PartyId>,
     /// Its bytes are on the wire: the task that may send more when they have left.
     sender: Option<Key>,
     class: u8,
@@ -62,14 +80,30 @@ struct Loan {
 /// Where a task waits for a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiting {
-    account: Account,
+    line: Line,
     class: usize,
+}
+
+/// Who is passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passed {
+    All(Sides),
+    One(Line),
+}
+
+/// For whom and what a task needs a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    /// Its session.
+    pub(crate) holder: ConnId,
+    /// The volume that it reads or writes.
+    pub(crate) volume: Option<VolumeId>,
 }
 
 /// A session that lends.
 #[derive(Clone, Copy)]
 struct Borrower {
-    holder: ConnId,
+    need: Need,
     account: Account,
     /// One bit for each class of which it held nothing before: it gets all that one burst needs.
     fresh: u32,
@@ -78,8 +112,8 @@ struct Borrower {
 }
 
 impl Borrower {
-    /// Free buffers of a class with so many that it leaves to sessions which hold none, if it is for
-    /// data that nobody asked for: disks that hang may keep all others.
+    /// Free buffers of a class with so many that it leaves to sessions which hold none, if it is
+    /// for data that nobody asked for: several disks that hang keep more than one may.
     #[inline]
     const fn leaves(&self, count: u32) -> usize {
         if self.is_promised { (count / limits::PLACES_KEPT_PARTS) as usize } else { 0 }
@@ -97,16 +131,20 @@ impl Lender {
         for &SizeClass { bytes, count } in layout.classes() {
             // Low names are lent first, so that a lightly loaded pool stays in the cache.
             let free = (first..first + count).rev().map(BufId).collect();
-            classes.push(Class { bytes, count, free });
+            let ample = count as usize * limits::MEDIUM_LEAVES / (limits::MEDIUM_LEAVES + 1);
+            classes.push(Class { bytes, count, ample, free });
             first += count;
         }
         assert!(classes.len() <= u32::BITS as usize, "each class has a bit");
         Self {
             lent: vec![None; first as usize],
             shares: Shares::new(layout),
+            parties: Parties::new(classes.len()),
+            media: Vec::new(),
             queues: Queues::new(classes.len()),
             unplaced: VecDeque::new(),
             kept: 0,
+            passed: Vec::new(),
             is_serving: false,
             returned_at: Instant(0),
             starved_until: Instant(0),
@@ -114,30 +152,71 @@ impl Lender {
         }
     }
 
+    /// A session begins that comes from there.
+    pub(crate) fn enter(&mut self, holder: ConnId, source: Source) {
+        let host = self.parties.enter(Name::Host(source));
+        self.shares.open(holder, host);
+    }
+
+    /// A session ends. What it has not returned stays charged to its host, and to the medium that
+    /// it waits for.
+    pub(crate) fn leave(&mut self, holder: ConnId) {
+        if let Some(account) = self.shares.account_of(holder) {
+            self.parties.leave(self.shares.host(account));
+            self.shares.close(account);
+        }
+    }
+
+    /// Follows a new catalog: it says which volumes hang as one.
+    pub(crate) fn follow(&mut self, catalog: &Catalog) {
+        let before = std::mem::take(&mut self.media);
+        for record in catalog.volumes() {
+            let place = record.id.place();
+            if self.media.len() <= place {
+                self.media.resize(place + 1, None);
+            }
+            let name = record.device.map_or(Name::Volume(record.id), Name::Device);
+            self.media[place] = Some(self.parties.enter(name));
+        }
+        for party in before.into_iter().flatten() {
+            self.parties.leave(party);
+        }
+    }
+
+    /// What a volume is on; `None` where it is gone.
+    #[inline]
+    fn medium_of(&self, volume: Option<VolumeId>) -> Option<PartyId> {
+        volume.and_then(|volume| self.media.get(volume.place()).copied().flatten())
+    }
+
+    fn sides(&self, account: Account, volume: Option<VolumeId>) -> Sides {
+        Sides { host: self.shares.host(account), medium: self.medium_of(volume) }
+    }
+
     /// Lends a session a buffer of at least `bytes`, of the smallest class that has one for it.
     #[inline]
-    pub(crate) fn lend(&mut self, bytes: u32, holder: ConnId) -> Option<BufId> {
-        let account = self.shares.account(holder);
-        self.lend_one(bytes, Borrower { holder, account, fresh: 0, is_promised: false })
+    pub(crate) fn lend(&mut self, bytes: u32, need: Need) -> Option<BufId> {
+        let account = self.shares.account(need.holder);
+        self.lend_one(bytes, Borrower { need, account, fresh: 0, is_promised: false })
     }
 
     /// Lends a session a buffer for data that has come unasked within its command window: even if
     /// it holds more than it returns, while more than it holds are free.
     #[inline]
-    pub(crate) fn lend_promised(&mut self, bytes: u32, holder: ConnId) -> Option<BufId> {
-        let account = self.shares.account(holder);
-        self.lend_one(bytes, Borrower { holder, account, fresh: 0, is_promised: true })
+    pub(crate) fn lend_promised(&mut self, bytes: u32, need: Need) -> Option<BufId> {
+        let account = self.shares.account(need.holder);
+        self.lend_one(bytes, Borrower { need, account, fresh: 0, is_promised: true })
     }
 
     #[inline(always)]
     fn lend_one(&mut self, bytes: u32, borrower: Borrower) -> Option<BufId> {
         let smallest = self.smallest_class(bytes)?;
-        // Most often nobody waits, and the smallest class has enough.
+        // Most often nobody waits, and the smallest class has plenty.
         if !self.has_hungry() {
-            let Class { free, count, .. } = &mut self.classes[smallest];
+            let Class { free, ample, .. } = &mut self.classes[smallest];
             let share = self.shares.share_mut(borrower.account, smallest);
-            if free.len() > borrower.leaves(*count)
-                && share.may_hold(free.len())
+            if free.len() > *ample
+                && (share.has_room() || share.held() == 0)
                 && let Some(buf) = free.pop()
             {
                 share.take(borrower.is_promised);
@@ -161,13 +240,46 @@ impl Lender {
 
     #[inline]
     fn note_loan(&mut self, buf: BufId, class: usize, borrower: Borrower) {
-        let Borrower { holder, is_promised, .. } = borrower;
+        let Borrower { need: Need { holder, .. }, account, is_promised, .. } = borrower;
+        let host = self.shares.host(account);
+        self.parties.charge(host, class);
         let loan = &mut self.lent[buf.0 as usize];
         debug_assert!(loan.is_none(), "a free buffer is not lent");
         // `new` has counted the classes.
         #[expect(clippy::cast_possible_truncation, reason = "at most 32")]
         let class = class as u8;
-        *loan = Some(Loan { holder, sender: None, class, is_promised });
+        *loan = Some(Loan { holder, host, medium: None, sender: None, class, is_promised });
+    }
+
+    /// A buffer waits for the medium of a volume from now on.
+    #[inline]
+    pub(crate) fn wait_for_medium(&mut self, buf: BufId, volume: VolumeId) {
+        let medium = self.medium_of(Some(volume));
+        let Some(loan) = &mut self.lent[buf.0 as usize] else {
+            unreachable!("a request names a buffer of its task")
+        };
+        if loan.medium.is_none()
+            && let Some(medium) = medium
+        {
+            loan.medium = Some(medium);
+            self.parties.charge(medium, loan.class.into());
+        }
+    }
+
+    /// A buffer waits for its initiator now, to be sent.
+    #[inline]
+    pub(crate) fn leave_medium(&mut self, buf: BufId, turn: &mut Turn<'_>) {
+        let Some(loan) = &mut self.lent[buf.0 as usize] else {
+            unreachable!("only a lent buffer is sent")
+        };
+        if let Some(medium) = loan.medium.take() {
+            let host = loan.host;
+            self.parties.discharge(medium, loan.class.into());
+            if self.has_hungry() {
+                self.parties.note_return(Sides { host, medium: Some(medium) }, turn.now);
+                turn.wake(Wake::BufferFree);
+            }
+        }
     }
 
     /// The smallest class whose buffers hold `bytes`.
@@ -176,25 +288,40 @@ impl Lender {
         self.classes.iter().position(|class| class.bytes >= bytes)
     }
 
-    /// Whether a buffer of at least `bytes` would be lent of a class that is mostly free: those who
-    /// take buffers only then cannot hold more than half of any class.
-    pub(crate) fn has_spare(&self, bytes: u32) -> bool {
-        let mut classes = self.classes.iter().filter(|class| class.bytes >= bytes);
-        let with_free = classes.find(|class| !class.free.is_empty());
-        with_free.is_some_and(|class| class.free.len() > class.count as usize / 2)
+    /// Whether a dormant task of a session may have one of `wanted` buffers, of at least `bytes`:
+    /// more than half of the class are free, and the session holds so few of it that the tasks in
+    /// front get what they need beside it.
+    pub(crate) fn has_spare(&mut self, bytes: u32, wanted: usize, holder: ConnId) -> bool {
+        let Some(smallest) = self.smallest_class(bytes) else { return false };
+        let mut classes = smallest..self.classes();
+        let Some(class) = classes.find(|&class| !self.classes[class].free.is_empty()) else {
+            return false;
+        };
+        let account = self.shares.account(holder);
+        let held = self.held(account, class) as usize;
+        let of_host = self.parties.held(self.shares.host(account), class);
+        let Class { count, ref free, .. } = self.classes[class];
+        let (free, all) = (free.len(), count as usize);
+        // A session gets buffers while it and its host hold fewer than are free, and a command may
+        // need three.
+        let margin = 2 * (wanted + limits::BUFFERS_PER_COMMAND as usize - 1);
+        free > all / 2 && held < all / 4 && free > held.max(of_host) + margin
     }
 
     /// Whether a session gets a buffer of a class now.
     fn has_for(&self, borrower: Borrower, class: usize) -> bool {
-        let Borrower { account, fresh, is_promised, .. } = borrower;
+        let Borrower { need, account, fresh, is_promised } = borrower;
         let Class { count, ref free, .. } = self.classes[class];
         let free = free.len();
         let share = self.shares.share(account, class);
-        let is_new = share.held() == 0 || fresh & (1 << class) != 0;
-        let may = is_new
+        let is_fresh = fresh & (1 << class) != 0;
+        let may = is_fresh
+            || share.held() == 0
             || free > borrower.leaves(count)
                 && (share.may_hold(free) || (is_promised && share.leaves_as_many(free)));
-        free > 0 && may && (!self.has_hungry() || self.is_next(borrower, class))
+        let sides = self.sides(account, need.volume);
+        let are_allowed = is_fresh || self.parties.allow(sides, class, free);
+        free > 0 && may && are_allowed && (!self.has_hungry() || self.is_next(borrower, class))
     }
 
     /// Whether a session may take a buffer while tasks wait: none that is kept for another one,
@@ -203,7 +330,8 @@ impl Lender {
     fn is_next(&self, borrower: Borrower, class: usize) -> bool {
         let is_ahead = self.is_serving || borrower.is_promised;
         let is_kept = self.kept & (1 << class) != 0;
-        !is_kept && (is_ahead || !self.queues.has(borrower.account, class))
+        let line = || self.line(borrower.account, borrower.need.volume);
+        !is_kept && (is_ahead || !self.queues.has(line(), class))
     }
 
     /// Lends buffers of at least these lengths, or none of them: a task that held one
@@ -212,13 +340,18 @@ impl Lender {
     pub(crate) fn lend_all<const N: usize>(
         &mut self,
         lengths: [Option<u32>; N],
-        holder: ConnId,
+        need: Need,
         is_promised: bool,
     ) -> Option<[Option<BufId>; N]> {
-        let account = self.shares.account(holder);
-        let is_fresh = |&class: &usize| self.shares.share(account, class).held() == 0;
+        let account = self.shares.account(need.holder);
+        let sides = self.sides(account, need.volume);
+        let is_fresh = |&class: &usize| {
+            let free = self.classes[class].free.len();
+            let holds_none = self.shares.share(account, class).held() == 0;
+            holds_none && self.parties.allow(sides, class, free)
+        };
         let fresh = (0..self.classes()).filter(is_fresh).fold(0, |bits, class| bits | 1 << class);
-        let borrower = Borrower { holder, account, fresh, is_promised };
+        let borrower = Borrower { need, account, fresh, is_promised };
         let lent = lengths.map(|bytes| bytes.and_then(|bytes| self.lend_one(bytes, borrower)));
         let asked = lengths.iter().flatten().count();
         if lent.iter().flatten().count() == asked {
@@ -240,6 +373,8 @@ impl Lender {
         }
         if self.has_hungry() {
             self.returned_at = turn.now;
+            let sides = Sides { host: loan.host, medium: loan.medium };
+            self.parties.note_return(sides, turn.now);
             if let Some(account) = self.shares.account_of(loan.holder) {
                 self.shares.note_return(account, turn.now);
                 self.rank(account, loan.class.into());
@@ -249,13 +384,25 @@ impl Lender {
         loan.sender
     }
 
-    /// When a buffer came back the last time, while tasks waited, that a session could hope for:
-    /// one of its own, or any where it holds none.
-    pub(crate) fn last_return_to(&self, holder: ConnId) -> Instant {
-        match self.shares.account_of(holder).filter(|_| self.held_by(holder) > 0) {
-            Some(account) => self.shares.returned_at(account),
-            None => self.returned_at,
-        }
+    /// When a buffer came back the last time, while tasks waited, that a task could hope for which
+    /// needs so many bytes: one of its session, or any where that holds none; and one of its host
+    /// or medium, where that holds all that it may.
+    pub(crate) fn last_return_to(&self, need: Need, bytes: u32) -> Instant {
+        let Some(account) = self.shares.account_of(need.holder) else {
+            unreachable!("the end of a session ends what waits for it")
+        };
+        let holds_some = self.held_by(need.holder) > 0;
+        let own = if holds_some { self.shares.returned_at(account) } else { self.returned_at };
+        let free: Vec<(usize, usize)> =
+            self.classes_for(bytes).map(|class| (class, self.classes[class].free.len())).collect();
+        let sides = self.sides(account, need.volume);
+        self.parties.last_return(sides, &free).map_or(own, |returned| returned.min(own))
+    }
+
+    /// The classes whose buffers hold so many bytes.
+    fn classes_for(&self, bytes: u32) -> impl Iterator<Item = usize> {
+        let is_large = move |&class: &usize| self.classes[class].bytes >= bytes;
+        (0..self.classes.len()).filter(is_large)
     }
 
     /// Takes a buffer back that nobody waits for, because it has just been lent.
@@ -272,7 +419,12 @@ impl Lender {
         let Some(loan) = self.lent[buf.0 as usize].take() else {
             panic!("{buf:?} was given back twice")
         };
-        self.classes[usize::from(loan.class)].free.push(buf);
+        let class = usize::from(loan.class);
+        self.parties.discharge(loan.host, class);
+        if let Some(medium) = loan.medium {
+            self.parties.discharge(medium, class);
+        }
+        self.classes[class].free.push(buf);
         loan
     }
 
@@ -282,144 +434,6 @@ impl Lender {
         if let Some(account) = self.shares.account_of(loan.holder) {
             self.rank(account, loan.class.into());
         }
-    }
-
-    /// Puts a session where it belongs among those that wait for a buffer of `class` or a smaller
-    /// one: what it holds has changed.
-    fn rank(&mut self, account: Account, class: usize) {
-        for waited in 0..=class {
-            if self.queues.has(account, waited) {
-                let mut classes = waited..self.classes();
-                let may = classes.any(|class| {
-                    let share = self.shares.share(account, class);
-                    share.held() == 0 || share.has_room()
-                });
-                self.queues.rank(account, waited, self.held(account, waited), may);
-            }
-        }
-    }
-
-    /// A task of a session waits for a buffer of at least `bytes`.
-    pub(crate) fn wait(&mut self, key: Key, holder: ConnId, bytes: u32) -> Waiting {
-        let account = self.shares.account(holder);
-        let class = self.smallest_class(bytes).unwrap_or_else(|| self.classes() - 1);
-        self.queues.push(account, class, key);
-        self.rank(account, class);
-        Waiting { account, class }
-    }
-
-    /// A task that waits for a buffer has ended. What was kept for it is free for others.
-    #[cold]
-    pub(crate) fn forget(&mut self, key: Key, waiting: Waiting, turn: &mut Turn<'_>) {
-        let Waiting { account, class } = waiting;
-        self.queues.remove(account, class, key);
-        self.queues.rank(account, class, self.held(account, class), true);
-        if self.has_hungry() {
-            turn.wake(Wake::BufferFree);
-        } else {
-            self.kept = 0;
-        }
-    }
-
-    /// Begins to serve the tasks that wait: what was kept for one of them is free until it is
-    /// seen again that it is needed.
-    pub(crate) const fn begin_serving(&mut self) {
-        self.kept = 0;
-    }
-
-    /// The task of a class that gets the next buffer, if there is one for it. It does not wait
-    /// any more.
-    pub(crate) fn next_hungry(&mut self, class: usize) -> Option<Key> {
-        if self.classes[class..].iter().all(|class| class.free.is_empty()) {
-            return None;
-        }
-        let rank = self.queues.ranked(class).find(|rank| {
-            (class..self.classes()).any(|class| {
-                let free = self.classes[class].free.len();
-                let is_kept = self.kept & (1 << class) != 0;
-                free > 0 && !is_kept && self.shares.share(rank.account(), class).may_hold(free)
-            })
-        })?;
-        let key = self.queues.pop(rank.account(), class)?;
-        self.is_serving = true;
-        self.queues.rank(rank.account(), class, rank.held, true);
-        Some(key)
-    }
-
-    /// The task that was served waits again, and keeps its place: nobody of its session overtakes
-    /// it. Where it got nothing, it needs several buffers at a time: a session that holds none gets
-    /// them as soon as they are free, and one that holds some when those have come back.
-    pub(crate) fn keep_place(&mut self, waiting: Waiting, got_some: bool) {
-        let Waiting { account, class } = waiting;
-        self.queues.requeue_first(account, class);
-        if got_some {
-            return;
-        }
-        let mut larger = self.classes[class..].iter();
-        let may_come_back = larger.any(|class| class.free.len() < class.count as usize);
-        let held = self.held(account, class);
-        if held == 0 && may_come_back {
-            self.kept |= u32::MAX << class;
-        } else {
-            self.queues.rank(account, class, held, false);
-        }
-    }
-
-    /// The data of a task has come and waits for a buffer.
-    pub(crate) fn wait_for_place(&mut self, key: Key) {
-        self.unplaced.push_back(key);
-    }
-
-    /// How many tasks wait so.
-    pub(crate) fn waiting_for_place(&self) -> usize {
-        self.unplaced.len()
-    }
-
-    /// Those tasks, oldest first.
-    pub(crate) fn places_waited_for(&self) -> impl Iterator<Item = Key> {
-        self.unplaced.iter().copied()
-    }
-
-    /// The one whose turn it is. It does not wait any more.
-    pub(crate) fn next_to_place(&mut self) -> Option<Key> {
-        self.unplaced.pop_front()
-    }
-
-    /// The data of a task is not wanted any more.
-    pub(crate) fn stop_waiting_for_place(&mut self, key: Key) {
-        let before = self.unplaced.len();
-        self.unplaced.retain(|&waiting| waiting != key);
-        assert_eq!(self.unplaced.len() + 1, before, "data waits once");
-    }
-
-    /// The task that [`Self::next_hungry`] has named has been served.
-    pub(crate) const fn end_serving(&mut self) {
-        self.is_serving = false;
-    }
-
-    /// Whether a task waits for a buffer.
-    #[inline]
-    pub(crate) fn has_hungry(&self) -> bool {
-        self.queues.count() > 0 || !self.unplaced.is_empty()
-    }
-
-    /// Data of a session has come that finds no buffer of at least `bytes`.
-    pub(crate) fn note_want(&mut self, bytes: u32, holder: ConnId, now: Instant) {
-        let account = self.shares.account(holder);
-        let smallest = self.smallest_class(bytes).unwrap_or_else(|| self.classes() - 1);
-        if (smallest..self.classes()).all(|class| self.held(account, class) == 0) {
-            self.starved_until = now.after(limits::WANT_REMEMBERED);
-        }
-    }
-
-    /// Whether a session that holds no buffer of the size that it needs waits for one, or its data
-    /// found none a moment ago: if that is refused, the initiator sends it again.
-    pub(crate) fn is_starved(&self, now: Instant) -> bool {
-        if now < self.starved_until {
-            return true;
-        }
-        let mut first = (0..self.classes()).filter_map(|class| self.queues.ranked(class).next());
-        first.any(|rank| rank.held == 0)
     }
 
     /// How many buffers a session holds.
@@ -459,16 +473,6 @@ impl Lender {
         loan.is_some_and(|loan| self.classes[usize::from(loan.class)].bytes >= bytes)
     }
 
-    /// Whether a task waits in its queue.
-    pub(crate) fn is_waiting(&self, key: Key, waiting: Waiting) -> bool {
-        self.queues.contains(waiting.account, waiting.class, key)
-    }
-
-    /// How many tasks wait.
-    pub(crate) const fn waiting_count(&self) -> usize {
-        self.queues.count()
-    }
-
     /// Asserts that every buffer is either free or lent, and that the counts agree: for debug
     /// builds and tests. It looks at every buffer, so it leaves large pools alone.
     pub(crate) fn self_check(&self) {
@@ -481,6 +485,9 @@ impl Lender {
         let mut free = self.classes.iter().flat_map(|class| &class.free);
         assert!(free.all(is_free), "a lent buffer is in a free list");
         assert!(self.shares.held_count() <= self.lent_count(), "what a session holds is lent");
+        let at_media = self.lent.iter().flatten().filter(|loan| loan.medium.is_some()).count();
+        let [hosts, media] = self.parties.totals();
+        assert_eq!([hosts, media], [self.lent_count(), len_u32(at_media)], "a loan is charged");
         self.queues.self_check();
     }
 

@@ -12,7 +12,7 @@ use crate::turn::Turn;
 use crate::wake::Wake;
 use iscsi::pdu::TaskAttribute;
 use scsi::Sense;
-use units::{Key, VolumeId};
+use units::{Key, Mutant, VolumeId};
 
 /// The barriers of one session, oldest first. Nearly always there is none.
 #[derive(Debug, Default)]
@@ -73,7 +73,10 @@ pub(crate) fn join(tasks: &mut Tasks, key: Key, attribute: TaskAttribute, sessio
     let volume = tasks.get_mut(key).volume;
     let is_dormant = match attribute {
         TaskAttribute::Ordered => {
-            let before = bring_in_order(tasks, key, volume, session);
+            let mut before = bring_in_order(tasks, key, volume, session);
+            if Mutant::TaskOrderIgnored.is_active() {
+                before.clear();
+            }
             let waits = !before.is_empty();
             let barrier = Barrier { volume, ordered: key, before, behind: Vec::new() };
             session.order.barriers.push(barrier);

@@ -73,11 +73,12 @@ pub(super) fn place(
 /// for buffers themselves, or for data behind this PDU. If dormant tasks could have all, nobody
 /// would go on.
 #[cold]
-fn has_spare(task: &Task, offset: u32, len: u32, reach: &Reach<'_, '_>) -> bool {
+fn has_spare(task: &Task, offset: u32, len: u32, reach: &mut Reach<'_, '_>) -> bool {
     let Extent { len, room, .. } = extent_at(task, offset, len);
     let further = task.work.further_buffers(len, task.range.len);
-    let mut lengths = further.into_iter().flatten().chain([room]);
-    lengths.all(|bytes| reach.lender.has_spare(bytes))
+    let lengths = || further.into_iter().flatten().chain([room]);
+    let wanted = lengths().count();
+    lengths().all(|bytes| reach.lender.has_spare(bytes, wanted, task.holder()))
 }
 
 /// The bytes of the burst of a part that a PDU fills.
@@ -102,7 +103,7 @@ fn wait(task: &mut Task, offset: u32, len: u32, reach: &mut Reach<'_, '_>) -> Pl
         return refuse(task, reach);
     }
     let room = extent_at(task, offset, len).room;
-    reach.lender.note_want(room, task.holder(), reach.turn.now);
+    reach.lender.note_want(room, task.need(), reach.turn.now);
     task.unplaced = Some(Unplaced { offset, len, since: reach.turn.now });
     reach.lender.wait_for_place(reach.key);
     if let Some(session) = reach.session.as_deref_mut() {
@@ -166,18 +167,18 @@ pub(super) fn open_burst(
         step: Step::Collect,
     };
     if task.work.needs_one_buffer() {
-        let holder = task.holder();
+        let need = task.need();
         let lent = if is_promised {
-            reach.lender.lend_promised(room, holder)
+            reach.lender.lend_promised(room, need)
         } else {
-            reach.lender.lend(room, holder)
+            reach.lender.lend(room, need)
         };
         task.bursts.put(part, burst(lent?, None, len, start));
         return Some(part);
     }
     let [second, chunk, chunk_second] = task.work.further_buffers(len, task.range.len);
     let lengths = [Some(room), second, chunk, chunk_second];
-    let lent = reach.lender.lend_all(lengths, task.holder(), is_promised);
+    let lent = reach.lender.lend_all(lengths, task.need(), is_promised);
     let [buf, second, chunk_buf, chunk_second] = lent?;
     let Some(buf) = buf else { unreachable!("a burst was asked for") };
     task.bursts.put(part, burst(buf, second, len, start));
@@ -235,7 +236,8 @@ pub(crate) fn refuse_overdue(
         else {
             unreachable!("a task that ends drops its data")
         };
-        let since = unplaced.since.max(tasks.lender.last_return_to(task.holder()));
+        let returned = tasks.lender.last_return_to(task.need(), unplaced.len);
+        let since = unplaced.since.max(returned);
         turn.now.since(since) >= limits::PLACE_TIME_MAX
     };
     let overdue: Vec<Key> =

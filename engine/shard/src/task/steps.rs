@@ -196,7 +196,7 @@ fn chunk_buffer(task: &mut Task, reach: &mut Reach<'_, '_>) -> Option<Burst> {
         return Some(*burst);
     }
     let len = chunk_bytes(task.range.len);
-    let Some(buf) = reach.lender.lend(len, task.holder()) else {
+    let Some(buf) = reach.lender.lend(len, task.need()) else {
         wait_for_buffer(task, len, reach);
         return None;
     };

@@ -11,6 +11,7 @@ use crate::wake::{Wake, Wakes};
 use iscsi::{Parameters, SessionRequest, SessionType};
 use std::sync::Arc;
 use units::{ConnId, Instant, Key, ReactorId, Serial32, VolumeId};
+use volume::Catalog;
 
 /// The queues of a shard, for turns without the shard.
 pub(crate) struct Queues {
@@ -61,6 +62,11 @@ impl Queues {
 /// A key that names nothing.
 pub(crate) const fn key(index: u32) -> Key {
     Key { index, generation: 7 }
+}
+
+/// Two volumes.
+pub(crate) fn two_volumes() -> Arc<Catalog> {
+    catalog(2)
 }
 
 /// The nexus of an initiator and the target of the scenarios.

@@ -1,7 +1,7 @@
 //! Shares of the pool: no session can keep the others waiting, whatever it does not do.
 
 use super::initiator::{Initiator, Part, REJECT, UNASKED, read_10, test_unit_ready, write_10};
-use super::world::World;
+use super::world::{TARGET, World};
 use std::time::Duration;
 use units::SizeClass;
 
@@ -14,7 +14,15 @@ fn default_pool() -> World {
 
 /// A session of a host with that number. Any number of them log in.
 fn host(world: &mut World, number: usize) -> Initiator {
-    let mut initiator = Initiator::knock(world, 0, &format!("h{number}"), UNASKED);
+    session_of(world, number, number)
+}
+
+/// A session with that number, of a host.
+fn session_of(world: &mut World, host: usize, number: usize) -> Initiator {
+    let address = format!("10.0.{}.{}:40000", host / 250, host % 250 + 1);
+    let place = world.accept_from(0, &address).unwrap();
+    let text = format!("h{number}\0TargetName={TARGET}\0{UNASKED}");
+    let mut initiator = Initiator::knock_on(world, place, &text);
     initiator.admitted(world);
     initiator.run(world, test_unit_ready());
     initiator
@@ -294,4 +302,58 @@ fn sessions_that_move_single_bytes_are_dropped_where_one_without_buffers_waits()
     }
     assert!(deaf.iter().any(|session| world.is_closed(session.place)));
     assert_eq!(other.answer(&mut world).status(), 0);
+}
+
+/// Each of its sessions had one buffer, until there was none.
+#[test]
+fn the_sessions_of_one_host_leave_half_of_the_pool() {
+    for sessions in [44, 150] {
+        let mut world = default_pool();
+        for number in 0..sessions {
+            let mut mute = session_of(&mut world, 0, number);
+            for _ in 0..40 {
+                mute.start(&mut world, write_10(0, 2048));
+            }
+        }
+        assert_eq!(world.shard(0).buffers_in_use(), 72);
+        assert_that_a_newcomer_is_served(&mut world);
+    }
+}
+
+/// They held all large buffers, and a read of a disk that was well had no answer.
+#[test]
+fn hosts_whose_disk_stands_still_leave_buffers_for_other_disks() {
+    let mut world = default_pool();
+    world.backend_is_held = true;
+    for number in 0..9 {
+        let mut hung = host(&mut world, number);
+        for _ in 0..60 {
+            hung.start(&mut world, write_10(0, 128).with(&[7; 65536]));
+        }
+    }
+    assert_eq!(world.shard(0).buffers_in_use(), 48);
+    let mut other = host(&mut world, 1000);
+    other.run(&mut world, test_unit_ready().at(1));
+    other.start(&mut world, read_10(0, 512).at(1));
+    other.start(&mut world, write_10(0, 128).with(&[7; 65536]).at(1));
+    assert_eq!(world.operations(), 50);
+    world.release_backend();
+    world.assert_at_rest();
+}
+
+/// What a session leaves at a disk that stands still was charged to nobody.
+#[test]
+fn a_host_that_comes_back_again_and_again_gets_no_more() {
+    let mut world = default_pool();
+    world.backend_is_held = true;
+    for number in 0..9 {
+        let mut hung = session_of(&mut world, 0, number);
+        for _ in 0..60 {
+            hung.start(&mut world, write_10(0, 128).with(&[7; 65536]));
+        }
+        world.lose(hung.place);
+    }
+    assert_eq!(world.shard(0).buffers_in_use(), 48);
+    world.release_backend();
+    world.assert_at_rest();
 }

@@ -178,8 +178,8 @@ fn attributes_that_the_unit_does_not_have_are_refused() {
 /// What waits behind an ordered task holds the data that came with it, and what is in front of it
 /// may need buffers to end.
 #[test]
-fn tasks_that_wait_leave_half_of_the_buffers_to_those_in_front() {
-    let mut world = World::with_pool(1, vec![LARGE]);
+fn tasks_that_wait_leave_most_of_the_buffers_to_those_in_front() {
+    let mut world = World::with_pool(1, vec![SizeClass { count: 32, ..LARGE }]);
     let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
     world.backend_is_held = true;
     // Of 256 KiB, but it has one buffer until its data comes.
@@ -191,15 +191,34 @@ fn tasks_that_wait_leave_half_of_the_buffers_to_those_in_front() {
         initiator.start(&mut world, fill(lba, 5));
         refused += initiator.answer(&mut world).sent.len();
     }
-    // Two of them and the ordered one have a buffer.
-    assert_eq!(refused, 8);
-    assert_eq!(world.shard(0).buffers_in_use(), 4);
+    // Six of them and the ordered one have a buffer.
+    assert_eq!(refused, 4);
+    assert_eq!(world.shard(0).buffers_in_use(), 8);
     let data = vec![1; 262_144];
     let part = Part { offset: 0, data_sn: 0, is_final: true, data: &data };
     initiator.data_out(&mut world, front, transfer, &part);
     world.release_backend();
-    assert_eq!(initiator.answer(&mut world).opcodes(), [SCSI_RESPONSE; 4]);
+    assert_eq!(initiator.answer(&mut world).opcodes(), [SCSI_RESPONSE; 8]);
     let full = initiator.run(&mut world, fill(0, 7));
     assert_ne!(full.status(), TASK_SET_FULL);
+    world.assert_at_rest();
+}
+
+/// The buffers of dormant tasks counted as those of their session, which then held too many to get
+/// one for the tasks in front: all of them waited without end.
+#[test]
+fn tasks_in_front_find_buffers_beside_the_data_of_dormant_ones() {
+    let mut world = World::with_pool(1, vec![SizeClass { bytes: 262_144, count: 32 }]);
+    let mut initiator = Initiator::log_in(&mut world, 0, "a", UNASKED);
+    world.backend_is_held = true;
+    let front = initiator.start(&mut world, read_10(0, 4096));
+    initiator.start(&mut world, test_unit_ready().ordered());
+    for lba in 0..24 {
+        initiator.start(&mut world, write_10(lba, 1).with(&[7; 512]));
+    }
+    initiator.answer(&mut world);
+    world.release_backend();
+    let answer = initiator.answer(&mut world);
+    assert!(answer.sent.iter().any(|sent| sent.word(16) == front && sent.header[1] & 1 == 1));
     world.assert_at_rest();
 }

@@ -94,8 +94,8 @@ fn an_initiator_that_fills_its_window_comes_to_send_what_finds_buffers() {
     }
     assert_eq!(depths[0], 128);
     let settled = &depths[200..];
-    // Eight find buffers: the others are for other sessions.
-    assert_eq!((settled.iter().min(), settled.iter().max()), (Some(&4), Some(&9)));
+    // Six find buffers: the others are for other disks.
+    assert_eq!((settled.iter().min(), settled.iter().max()), (Some(&3), Some(&7)));
     world.release_backend();
     world.assert_at_rest();
 }
@@ -121,7 +121,7 @@ fn data_is_not_refused_while_buffers_of_its_session_come_back() {
     for lba in 0..20 {
         initiator.start(&mut world, write_of(lba));
     }
-    for _ in 0..16 {
+    for _ in 0..17 {
         world.pass(Duration::from_millis(900));
         assert!(!statuses(&initiator, &mut world).contains(&TASK_SET_FULL));
         world.end_one(0, 0, None);
@@ -164,12 +164,12 @@ fn data_is_refused_where_only_buffers_of_others_come_back() {
     let mut hanging = log_in(&mut world, "a");
     let mut other = log_in(&mut world, "b");
     world.backend_is_held = true;
-    for lba in 0..6 {
+    for lba in 0..5 {
         hanging.start(&mut world, write_of(lba));
     }
     assert!(world.is_waiting(hanging.place));
     for _ in 0..3 {
-        other.start(&mut world, write_of(0));
+        other.start(&mut world, write_of(0).at(1));
         let last = world.operations() - 1;
         world.pass(Duration::from_millis(600));
         world.end_one(0, last, None);
@@ -265,8 +265,8 @@ fn immediate_data_for_a_disk_that_hangs_leaves_buffers_to_newcomers() {
             session.start(&mut world, write_of(0));
         }
     }
-    assert_eq!(world.shard(0).buffers_in_use(), 118);
+    assert_eq!(world.shard(0).buffers_in_use(), 48);
     let mut newcomer = log_in(&mut world, "n");
-    newcomer.start(&mut world, write_of(0));
+    newcomer.start(&mut world, write_of(0).at(1));
     assert!(!world.is_waiting(newcomer.place));
 }

@@ -118,6 +118,7 @@ pub(super) fn catalog_with(volumes: u16, mapped: bool) -> Arc<Catalog> {
             unmap_granularity_bytes: 512,
             rotational: false,
         },
+        device: None,
         read_only: false,
     };
     let mapping = |id: u16, read_only| LunMapping { volume: VolumeId(id.into()), read_only };

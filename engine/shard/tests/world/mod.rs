@@ -38,6 +38,7 @@ pub(crate) fn catalog_of(generation: u64, id: Option<VolumeId>) -> Arc<Catalog> 
             unmap_granularity_bytes: 4096,
             rotational: false,
         },
+        device: None,
         read_only: false,
     };
     let target = TargetRecord {

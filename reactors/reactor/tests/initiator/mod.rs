@@ -162,6 +162,7 @@ fn record(id: VolumeId) -> VolumeRecord {
             unmap_granularity_bytes: 4096,
             rotational: false,
         },
+        device: None,
         read_only: false,
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use initiator::pdu::{self, TAG_NONE, opcode};
-use initiator::{Command, Connection, Error, Login, Session, cdb};
+use initiator::{Command, Connection, Disk, Error, Login, Session, cdb};
 
 use super::attack::{Place, Progress};
 
@@ -168,6 +168,51 @@ pub fn writes_held(lun: u16, count: usize) -> impl HostileLife {
             hear(session)?;
         }
         Ok(())
+    }
+}
+
+/// Sends so many WRITEs of 256 KiB with their data to a disk that does not answer, as far as they
+/// are taken. Then it comes again at once, or stays.
+pub fn large_writes_held(count: usize, comes_again: bool) -> impl HostileLife {
+    move |place, progress, begins| {
+        let mut disk = disk_for_large_data(place)?;
+        let block_bytes = u64::from(disk.block_bytes());
+        disk.session().connection().limit_waits(LOOK)?;
+        for index in 0..count as u64 {
+            let write = disk.write_command(index * 262_144 / block_bytes, &DATA, false);
+            match disk.session().submit(write) {
+                Ok(_) => {}
+                Err(error) if error.is_timeout() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        begins();
+        let time_max = if comes_again { LOOK } else { LIFE_TIME_MAX };
+        hold(disk.session().connection(), progress, time_max, |_| Ok(()))
+    }
+}
+
+/// A disk to which 256 KiB go with a command.
+fn disk_for_large_data(place: &Place) -> Result<Disk, Error> {
+    let login = place.login().key("FirstBurstLength", "262144");
+    Disk::open(Session::login(place.connect()?, &login)?, 0)
+}
+
+/// What is written in one piece.
+static DATA: [u8; 262_144] = [0x5a; 262_144];
+
+/// Sends one WRITE of 256 KiB and its data, so many bytes each second.
+pub fn write_at(bytes_per_second: usize) -> impl HostileLife {
+    move |place, progress, begins| {
+        let mut disk = disk_for_large_data(place)?;
+        let write = disk.write_command(0, &DATA, false);
+        let (_, bytes) = disk.session().submit_later(write);
+        let mut connection = disk.into_session().into_connection();
+        begins();
+        let mut pieces = bytes.chunks(bytes_per_second / LOOKS_PER_SECOND);
+        hold(&mut connection, progress, Duration::MAX, |connection| {
+            pieces.next().map_or(Err(Error::Closed), |piece| connection.send_bytes(piece))
+        })
     }
 }
 

@@ -16,8 +16,8 @@ mod neighbour;
 pub use attack::{Attack, Place};
 pub use layout::Layout;
 pub use lives::{
-    HostileLife, discovery_sessions, pings_never_read, reads_as_they_come, reads_at,
-    reads_never_read, requests_cut_short, writes_held, writes_without_data,
+    HostileLife, discovery_sessions, large_writes_held, pings_never_read, reads_as_they_come,
+    reads_at, reads_never_read, requests_cut_short, write_at, writes_held, writes_without_data,
 };
 pub use memory::memory_of;
 pub use neighbour::{Neighbour, Service};

@@ -42,6 +42,7 @@ const QUARRIES: &[Quarry] = &[
     quarry(Mutant::WaiterForgotten, 100, &["a task that waits", STUCK, "too much happens"]),
     quarry(Mutant::TaskQuietTooEarly, 150, &["is sent while write"]),
     quarry(Mutant::SessionOverTooEarly, 100, &["is sent while write"]),
+    quarry(Mutant::TaskOrderIgnored, 100, &["before an earlier one"]),
     quarry(Mutant::WindowIgnoresBuffers, 100, &["while data of"]),
     quarry(Mutant::WindowNeverReopens, 100, &["does not open again"]),
     quarry(Mutant::WindowRetiredTwice, 50, &["retired once", "place in the window", "a window of"]),

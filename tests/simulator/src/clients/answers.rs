@@ -170,7 +170,11 @@ impl Clients {
         let now = run.tick();
         let good = answer.is_good();
         self.audit_conflicts |= answer.is_conflict();
-        let outcome = ledger.judge(&command, answer, &run.plan, now);
+        let mut outcome = ledger.judge(&command, answer, &run.plan, now);
+        if good && run.plan.faults.catalog == 0 {
+            // A catalog may have put two commands of a LUN at different volumes.
+            outcome = outcome.and_then(|()| self.sessions[session].check_order(&command));
+        }
         if good {
             run.report.good += 1;
             run.report.replaced += u64::from(command.kind == Kind::CompareAndWrite);

@@ -2,7 +2,7 @@
 
 use crate::ledger::{Look, Span, Tick};
 use crate::sectors::Mark;
-use iscsi::pdu::TaskManagementFunction;
+use iscsi::pdu::{TaskAttribute, TaskManagementFunction};
 use std::fmt;
 
 /// What waits for an answer.
@@ -80,6 +80,8 @@ pub(crate) enum Kind {
     Mode {
         write_cache: bool,
     },
+    /// Sets no bit: what it writes is what it has read.
+    OrWrite,
     Read,
     Release,
     Reserve,
@@ -99,6 +101,7 @@ impl Kind {
         match self {
             Self::CompareAndWrite
             | Self::Flush
+            | Self::OrWrite
             | Self::Read
             | Self::Unmap
             | Self::Verify { .. }
@@ -114,6 +117,17 @@ impl Kind {
     }
 }
 
+impl Command {
+    /// Whether another command of the session must end before this one, which was sent later.
+    pub(crate) fn waits_for(&self, earlier: &Self) -> bool {
+        let is_ordered = |command: &Self| command.attribute == TaskAttribute::Ordered;
+        self.volume == earlier.volume
+            && earlier.sent < self.sent
+            && self.attribute != TaskAttribute::HeadOfQueue
+            && (is_ordered(self) || is_ordered(earlier))
+    }
+}
+
 /// A SCSI command under way.
 #[derive(Clone)]
 pub(crate) struct Command {
@@ -124,6 +138,9 @@ pub(crate) struct Command {
     pub(crate) cdb: [u8; 16],
     pub(crate) volume: usize,
     pub(crate) immediate: bool,
+    pub(crate) attribute: TaskAttribute,
+    /// It is ordered, or behind one that is: it may have to wait although data for it has come.
+    pub(crate) may_be_dormant: bool,
     pub(crate) cmd_sn: u32,
     pub(crate) sent: Tick,
     pub(crate) expected: u32,

@@ -6,8 +6,10 @@ use super::session::Terms;
 use crate::ledger::Span;
 use crate::plan::{Theme, VolumePlan};
 use crate::rng::{Rng, byte, size, word};
+use crate::run::Run;
 use crate::scene::Scene;
 use crate::sectors::{ANYWHERE, Mark, SECTOR, SECTOR_BYTES, ZEROS, sectors};
+use iscsi::pdu::TaskAttribute;
 
 /// A command before it has its place in a session.
 struct Draft {
@@ -84,6 +86,7 @@ impl Composer<'_> {
             Kind::WriteAndVerify => self.draft_write_and_verify(volume, op),
             Kind::Verify { compares } => self.draft_verify(volume, compares),
             Kind::CompareAndWrite => self.draft_compare_and_write(volume, op),
+            Kind::OrWrite => self.draft_or_write(volume),
             Kind::WriteSame => self.draft_write_same(volume, op),
             Kind::Unmap => self.draft_unmap(volume),
             Kind::Flush => self.draft_flush(volume),
@@ -151,6 +154,8 @@ impl Composer<'_> {
             cdb: draft.cdb,
             volume,
             immediate: self.scene.run.rng.chance(self.scene.run.plan.weights.immediate),
+            attribute: self.draw_attribute(),
+            may_be_dormant: false,
             cmd_sn: 0,
             sent: 0,
             expected: word(scsi_length),
@@ -180,6 +185,15 @@ impl Composer<'_> {
             self.make_length_odd(&mut command);
         }
         command
+    }
+
+    fn draw_attribute(&mut self) -> TaskAttribute {
+        let Run { rng, plan, .. } = &mut self.scene.run;
+        let is_rare = plan.weights.ordered > 0 && rng.chance(plan.weights.ordered);
+        if !is_rare {
+            return TaskAttribute::Simple;
+        }
+        rng.pick(&[TaskAttribute::Ordered, TaskAttribute::Ordered, TaskAttribute::HeadOfQueue])
     }
 
     /// The initiator expects more or less data than the CDB asks for.
@@ -301,6 +315,17 @@ impl Composer<'_> {
         draft.out.extend(sectors(op, span.first, span.count));
         draft.writes.push((span, op));
         draft.fua = fua;
+        draft
+    }
+
+    /// With data of zeros: a block of another value would be none that the record knows. It must
+    /// not undo what others write meanwhile.
+    fn draft_or_write(&mut self, volume: usize) -> Draft {
+        let blocks = self.draw_blocks(volume, false);
+        let fua = self.rng().chance(300);
+        let cdb = cdb_16(0x8b, if fua { 0x08 } else { 0 }, blocks);
+        let mut draft = Draft::new(Kind::OrWrite, cdb, blocks.span());
+        draft.out = vec![0; size(blocks.bytes())];
         draft
     }
 

@@ -463,6 +463,7 @@ fn choose(run: &mut Run) -> Option<Choice> {
         (w.logout, Choice::Logout),
         (w.reinstate, Choice::Reinstate),
         (w.cut, Choice::Cut),
+        (w.or_write, Choice::Command(Kind::OrWrite)),
         (w.garbage, Choice::Garbage),
     ])
 }

@@ -9,7 +9,7 @@ use crate::rng::{Rng, byte, size, word};
 use crate::scene::Scene;
 use iscsi::pdu::{
     DataOut, LoginRequest, LogoutReason, LogoutRequest, NopOut, ScsiCommand, Stage as LoginStage,
-    TaskAttribute, TaskManagementFunction, TaskManagementRequest, TextRequest,
+    TaskManagementFunction, TaskManagementRequest, TextRequest,
 };
 use iscsi::{InitiatorTaskTag, TargetTransferTag};
 use units::{Lun, Serial32};
@@ -66,6 +66,7 @@ impl Session {
         command.cmd_sn = self.take_cmd_sn(command.immediate).0;
         command.sent = scene.run.tick();
         command.initiator = self.initiator;
+        command.may_be_dormant = self.has_ordered(&command);
         // A reset that this session has asked for only ends what came before it.
         let resets_of_others =
             scene.ledger.resets_open(command.volume) - self.resets_of(command.volume);
@@ -138,7 +139,7 @@ impl Session {
             is_final,
             read: command.reads,
             write: !command.out.is_empty() || !is_final,
-            attribute: TaskAttribute::Simple,
+            attribute: command.attribute,
             total_ahs_length: 0,
             data_segment_length: immediate_len,
             lun: lun_of(command.volume),

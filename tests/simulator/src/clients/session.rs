@@ -3,6 +3,7 @@
 use super::attentions::Attentions;
 use super::command::{Command, Pending, Sequence};
 use crate::rng::word;
+use iscsi::pdu::TaskAttribute;
 use iscsi::{Bhs, Deframer};
 use std::collections::{BTreeMap, VecDeque};
 use units::Serial32;
@@ -199,6 +200,24 @@ impl Session {
     /// The commands that have no answer.
     pub(crate) fn commands_mut(&mut self) -> impl Iterator<Item = &mut Command> {
         self.pending.values_mut().filter_map(Pending::command_mut)
+    }
+
+    /// Whether a command is ordered, or behind one that is.
+    pub(crate) fn has_ordered(&self, command: &Command) -> bool {
+        let mut pending = self.pending.keys().filter_map(|&tag| self.command(tag));
+        command.attribute == TaskAttribute::Ordered
+            || pending.any(|c| c.volume == command.volume && c.attribute == TaskAttribute::Ordered)
+    }
+
+    /// Ordered tasks are barriers: a command that has ended well has waited for those before it
+    /// that it must wait for.
+    pub(crate) fn check_order(&self, ended: &Command) -> Result<(), String> {
+        let is_open = |c: &&Command| !c.maybe_aborted && !c.aborting && ended.waits_for(c);
+        let commands = self.pending.keys().filter_map(|&tag| self.command(tag));
+        match commands.filter(|_| self.doubled.is_empty()).find(is_open) {
+            Some(open) => Err(format!("it has ended before an earlier one: {open:?}")),
+            None => Ok(()),
+        }
     }
 
     /// The tags of commands that fit.

@@ -199,6 +199,7 @@ fn changes_of(pending: &Pending, volumes: usize) -> Vec<Change> {
             Kind::CompareAndWrite
             | Kind::Flush
             | Kind::Inquiry
+            | Kind::OrWrite
             | Kind::Read
             | Kind::TestUnitReady
             | Kind::Unmap

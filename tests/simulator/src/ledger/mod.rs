@@ -30,6 +30,8 @@ pub(crate) struct Live {
     /// When its header reached the target, in nanoseconds.
     pub(crate) delivered: Option<u64>,
     writes: Vec<(Span, u64)>,
+    /// What it writes back as it has read it.
+    rewrites: Option<Span>,
 }
 
 /// The record of the run.
@@ -88,11 +90,21 @@ impl Ledger {
             if !mark.belongs_at(sector) {
                 return Err(format!("{mark:?} is to be written to sector {sector}"));
             }
-            if mark.value != ZEROS && self.ended.get(size(mark.value)) != Some(&false) {
+            let has_ended = mark.value != ZEROS && self.ended.get(size(mark.value)) != Some(&false);
+            if has_ended && !self.is_rewritten(volume, sector) {
                 return Err(format!("{mark:?} is to be written, but it has ended"));
             }
         }
         Ok(())
+    }
+
+    /// Whether a command may write back what it has found in a sector.
+    pub(crate) fn is_rewritten(&self, volume: usize, sector: u64) -> bool {
+        self.live.iter().filter(|(op, _)| !self.ended[size(**op)]).any(|(_, live)| {
+            live.rewrites.is_some_and(|Span { volume: of, first, count }| {
+                of == volume && (first..first + count).contains(&sector)
+            })
+        })
     }
 
     /// Nothing of a command may reach a medium from now on.
@@ -114,6 +126,7 @@ impl Ledger {
             begun: command.sent,
             delivered: None,
             writes: command.writes.clone(),
+            rewrites: (command.kind == Kind::OrWrite).then_some(command.span),
         };
         self.live.insert(command.op, live);
         self.history.oldest = self.live.values().map(|l| l.begun).min().unwrap_or(command.sent);
@@ -194,6 +207,7 @@ impl Ledger {
             Kind::CompareAndWrite
             | Kind::Flush
             | Kind::Inquiry
+            | Kind::OrWrite
             | Kind::Read
             | Kind::TestUnitReady
             | Kind::Unmap
@@ -220,6 +234,7 @@ impl Ledger {
             Kind::CompareAndWrite
             | Kind::Flush
             | Kind::Inquiry
+            | Kind::OrWrite
             | Kind::Read
             | Kind::TestUnitReady
             | Kind::Unmap

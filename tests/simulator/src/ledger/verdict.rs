@@ -63,7 +63,9 @@ impl Ledger {
             }
             (RESERVATION_CONFLICT, None) => self.conflicts(command, plan)?,
             // Data that nobody asked for has waited for a buffer for a second.
-            (TASK_SET_FULL, None) if command.unasked && plan.may_run_out_of_buffers() => {}
+            (TASK_SET_FULL, None)
+                if command.unasked && (command.may_be_dormant || plan.may_run_out_of_buffers()) => {
+            }
             _ => return Err("no such status is right".to_owned()),
         }
         let is_bounded = match answer.residual {
@@ -106,7 +108,8 @@ impl Ledger {
             (0x03, 0x0c | 0x11, 0x00) => faults.io_error > 0,
             (0x07, 0x27, 0x07) => faults.no_space > 0,
             (0x07, 0x27, 0x00) => {
-                let writes = !command.writes.is_empty() || command.outside;
+                let rewrites = command.kind == Kind::OrWrite;
+                let writes = !command.writes.is_empty() || command.outside || rewrites;
                 plan.volumes[command.volume].read_only && writes
             }
             (0x05, 0x21, 0x00) => is_outside,
@@ -122,8 +125,8 @@ impl Ledger {
         if has_cause { Ok(()) } else { Err("this sense has no cause".into()) }
     }
 
-    /// A medium error names a block: initiators take all blocks of the command before it as good, so
-    /// from now on they must hold what was written.
+    /// A medium error names a block: initiators take all blocks of the command before it as good,
+    /// so that they must hold from now on what was written.
     fn failed_at(
         &mut self,
         command: &Command,
@@ -161,6 +164,7 @@ impl Ledger {
             Kind::Flush
             | Kind::Inquiry
             | Kind::Mode { .. }
+            | Kind::OrWrite
             | Kind::Read
             | Kind::Release
             | Kind::Reserve
@@ -236,6 +240,7 @@ impl Ledger {
             }
             Kind::Inquiry
             | Kind::Mode { .. }
+            | Kind::OrWrite
             | Kind::Release
             | Kind::Reserve
             | Kind::TestUnitReady

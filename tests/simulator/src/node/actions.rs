@@ -4,6 +4,7 @@ use super::media::{InVolume, NewIo, Work};
 use super::pool::Use;
 use super::socket::Fate;
 use super::{Node, NodeEvent};
+use crate::clients::Command;
 use crate::framing::Digests;
 use crate::rng::size;
 use crate::run::Run;
@@ -324,7 +325,8 @@ impl Node {
         }
         let tag = socket.deframer.header().initiator_task_tag().0;
         let session = out.clients.session(socket.session);
-        if session.wild || session.command(tag).is_none_or(|command| command.immediate) {
+        let is_over = |command: &Command| command.maybe_aborted || command.aborting;
+        if session.wild || session.command(tag).is_none_or(|c| c.immediate || is_over(c)) {
             return;
         }
         let max = Serial32(u32::from_be_bytes([header[32], header[33], header[34], header[35]]));
@@ -357,7 +359,9 @@ impl Node {
         out.check_refusal(session, bhs, self.media.oldest_ns(out.scene.run.now));
         out.reset_is_answered(session, bhs);
         for op in out.ended_by(session, bhs) {
-            if let Some(busy) = self.media.write_of(op) {
+            // What is written back is of another command than the one that wrote it first.
+            let is_own = |disk, sector| !out.scene.ledger.is_rewritten(disk, sector);
+            if let Some(busy) = self.media.write_of(op, is_own) {
                 out.scene.run.fail(|| {
                     format!("{:?} is sent while write {op} is under way: {busy}", bhs.opcode())
                 });

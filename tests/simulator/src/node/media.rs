@@ -327,9 +327,15 @@ impl Media {
         }
     }
 
-    /// An operation under way that writes data of a command, as text.
-    pub(super) fn write_of(&self, op: u64) -> Option<String> {
-        self.ios.values().find(|io| io.work.writes(op)).map(|io| io.work.describe())
+    /// An operation under way that writes data of a command, as text; `is_own`: not what another
+    /// one writes back.
+    pub(super) fn write_of(&self, op: u64, is_own: impl Fn(usize, u64) -> bool) -> Option<String> {
+        let is_own = |work: &Work| {
+            let range = work.range();
+            range.is_some_and(|r| is_own(r.disk, r.offset / SECTOR_BYTES))
+        };
+        let mut ios = self.ios.values();
+        ios.find(|io| io.work.writes(op) && is_own(&io.work)).map(|io| io.work.describe())
     }
 
     /// The power fails: what was under way is written in part, and caches are lost.

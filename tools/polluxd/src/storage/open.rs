@@ -246,6 +246,7 @@ impl Place<'_> {
             wwid: record.wwid,
             geometry,
             capabilities: capabilities(&open, config),
+            device: Some(open.device),
             read_only: config.read_only,
         };
         Opened { record, store: Store::File(open), file, warnings, creation: None }
@@ -435,6 +436,7 @@ fn open_transient(config: &VolumeConfig, identity: Identity<'_>) -> Result<Opene
             unmap_granularity_bytes: config.block_size.bytes(),
             rotational: false,
         },
+        device: None,
         read_only: config.read_only,
     };
     Ok(Opened { record, store, file: None, warnings, creation: None })

@@ -5,6 +5,7 @@
 //! free: its share shrinks as others need more, and a newcomer finds buffers. One where any is
 //! free is everybody's right.
 
+use super::parties::PartyId;
 use units::{ConnId, Instant, PoolLayout, limits};
 
 /// What the sessions hold of each class.
@@ -14,11 +15,16 @@ pub(super) struct Shares {
     first: Vec<Share>,
     /// The session of each slot of connections, by its generation.
     generations: Vec<u32>,
+    /// Its host.
+    hosts: Vec<PartyId>,
     /// Of each slot, a share for each class.
     shares: Vec<Share>,
     /// Of each slot, when a buffer came back the last time while a task waited for one.
     returned_at: Vec<Instant>,
 }
+
+/// The generation of a slot without a session: no connection is the 2^32nd in its slot.
+const NO_SESSION: u32 = u32::MAX;
 
 /// What one session holds of one class.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +41,7 @@ pub(super) struct Share {
 }
 
 /// Where the shares of a session are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Account(u32);
 
 impl Account {
@@ -61,6 +67,7 @@ impl Shares {
         Self {
             first: layout.classes().iter().map(|class| Share::first(class.count)).collect(),
             generations: Vec::new(),
+            hosts: Vec::new(),
             shares: Vec::new(),
             returned_at: Vec::new(),
         }
@@ -68,33 +75,50 @@ impl Shares {
 
     /// The account of a session that lends.
     #[inline]
-    pub(super) fn account(&mut self, holder: ConnId) -> Account {
-        let slot = holder.0.index as usize;
-        if self.generations.get(slot) != Some(&holder.0.generation) {
-            self.open(holder);
+    pub(super) fn account(&self, holder: ConnId) -> Account {
+        match self.account_of(holder) {
+            Some(account) => account,
+            None => unreachable!("a session has an account from its begin to its end"),
         }
-        Account(holder.0.index)
     }
 
-    /// A session lends for the first time. What the one before it in its slot has not returned
-    /// yet is not charged to it.
+    /// The host of a session.
+    #[inline]
+    pub(super) fn host(&self, account: Account) -> PartyId {
+        self.hosts[account.slot()]
+    }
+
+    /// A session begins. What the one before it in its slot has not returned yet is not charged to
+    /// it.
     #[cold]
-    fn open(&mut self, holder: ConnId) {
+    pub(super) fn open(&mut self, holder: ConnId, host: PartyId) {
         let slot = holder.0.index as usize;
         if self.generations.len() <= slot {
-            self.generations.resize(slot + 1, 0);
+            self.generations.resize(slot + 1, NO_SESSION);
+            self.hosts.resize(slot + 1, host);
             for _ in self.shares.len() / self.first.len()..=slot {
                 self.shares.extend_from_slice(&self.first);
             }
             self.returned_at.resize(slot + 1, Instant(0));
         }
+        self.hosts[slot] = host;
         self.generations[slot] = holder.0.generation;
-        let base = slot * self.first.len();
+        self.reset(Account(holder.0.index));
+    }
+
+    /// A session ends.
+    pub(super) fn close(&mut self, account: Account) {
+        self.generations[account.slot()] = NO_SESSION;
+        self.reset(account);
+    }
+
+    /// All shares of a slot are those of a session that begins.
+    fn reset(&mut self, account: Account) {
+        let base = account.slot() * self.first.len();
         self.shares[base..base + self.first.len()].copy_from_slice(&self.first);
     }
 
-    /// The account of a session that has lent a buffer before; `None` where it has not, or is
-    /// gone and another one has its slot.
+    /// The account of a session; `None` where it is gone.
     #[inline]
     pub(super) fn account_of(&self, holder: ConnId) -> Option<Account> {
         let slot = holder.0.index as usize;
@@ -207,12 +231,15 @@ const FIRST_SHARE_MIN: u32 = limits::BURSTS_PER_TASK_MAX as u32;
 
 #[cfg(test)]
 mod tests {
+    use super::super::parties::Sides;
     use super::*;
     use crate::tests::parts::key;
     use units::SizeClass;
 
     fn shares(count: u32) -> Shares {
-        Shares::new(&PoolLayout::new(vec![SizeClass { bytes: 4096, count }]))
+        let mut shares = Shares::new(&PoolLayout::new(vec![SizeClass { bytes: 4096, count }]));
+        (0..26).for_each(|slot| shares.open(ConnId(key(slot)), Sides::FIRST.host));
+        shares
     }
 
     /// How many buffers a session gets that lends as many as it can.
@@ -281,6 +308,7 @@ mod tests {
         shares.share_mut(account, 0).take(false);
         let mut next = gone;
         next.0.generation += 1;
+        shares.open(next, Sides::FIRST.host);
         let account = shares.account(next);
         assert_eq!((shares.share(account, 0).held(), shares.account_of(gone)), (0, None));
     }

@@ -28,6 +28,7 @@ pub(super) fn catalog() -> Arc<Catalog> {
             unmap_granularity_bytes: 4096,
             rotational: false,
         },
+        device: None,
         read_only: false,
     };
     let luns = BTreeMap::from([(0, LunMapping { volume: VOLUME, read_only: false })]);
