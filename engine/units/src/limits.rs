@@ -218,6 +218,13 @@ pub const LATE_OPERATIONS_MAX: usize = 64;
 /// seconds until somebody notices anyway, and a look costs two system calls for each volume.
 pub const VOLUME_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Files of the state directory that can be written while its file system is full. A LUN is
+/// unmapped and its volume deleted with three of them, the catalog twice and a note.
+pub const STATE_RESERVE_FILES: usize = 4;
+
+/// Bytes of each of these files: a catalog of 4096 volumes with paths has 600 KiB.
+pub const STATE_RESERVE_FILE_BYTES: u64 = 1 << 20;
+
 /// Unit attentions that wait for one nexus at one logical unit. Further ones fold into
 /// "power on, reset, or bus device reset occurred", which implies all of them (SAM-5 5.14.3).
 pub const UNIT_ATTENTIONS_MAX: usize = 8;

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 pub use content::holds_data;
-pub use damage::{Damage, damage_of};
+pub use damage::{Damage, damage_of, renamed};
 pub use error::OpenError;
 pub use extent::{Extent, extent_at};
 

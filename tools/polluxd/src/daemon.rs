@@ -17,6 +17,7 @@ mod events;
 mod followed;
 mod opening;
 mod operations;
+mod resume;
 mod retries;
 mod secrets;
 mod sessions;

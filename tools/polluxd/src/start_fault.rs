@@ -33,6 +33,8 @@ pub(crate) enum StartFault {
     NoStateDir,
     /// The reactors failed to start.
     Node(StartError),
+    /// The identifiers of the targets, which it had before, are gone.
+    PortsLost { path: PathBuf, what: &'static str },
     /// The state directory cannot be used.
     State(StateFault),
     /// A system call failed.
@@ -75,6 +77,12 @@ impl fmt::Display for StartFault {
                  specify --state-dir",
             ),
             Self::Node(error) => error.fmt(f),
+            Self::PortsLost { path, what } => write!(
+                f,
+                "{path} {what}; restore it from a backup, because hosts know the targets by the \
+                 identifiers in it. To give all targets new ones, run: echo '[ports]' > {path}",
+                path = path.display()
+            ),
             Self::State(fault) => fault.fmt(f),
             Self::Step { step, path, source } => {
                 write!(f, "cannot {step} {}: {source}", path.display())

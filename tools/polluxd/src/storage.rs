@@ -6,10 +6,12 @@
 
 mod fault;
 mod open;
+mod origin;
 mod table;
 
 pub(crate) use fault::{NotServed, Retry, VolumeFault};
 pub(crate) use open::{IN_USE_TIME_MAX, Identity, path_of};
+pub(crate) use origin::{Occasion, Origin, settle, withdraw};
 pub(crate) use table::{Outcome, Planned, Volume, VolumeTable, not_served, try_open};
 
 #[cfg(test)]

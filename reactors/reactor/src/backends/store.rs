@@ -3,10 +3,11 @@
 use super::file::Trust;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use units::VolumeId;
 use uring::MemoryStore;
-use uring::file::{Damage, OpenFile, damage_of};
+use uring::file::{Damage, OpenFile, damage_of, renamed};
 
 /// An open volume, before any reactor has it.
 #[derive(Debug)]
@@ -61,12 +62,16 @@ impl HeldFile {
         self.trust.is_lost()
     }
 
-    /// What became of it since it was opened. May block.
+    /// What became of it since it was opened at a path. May block.
     ///
     /// # Errors
     /// The operating system does not say.
-    pub fn damage(&self) -> io::Result<Option<Damage>> {
-        damage_of(&self.fd, self.size)
+    pub fn damage(&self, path: Option<&Path>) -> io::Result<Option<Damage>> {
+        let found = damage_of(&self.fd, self.size)?;
+        match (found, path) {
+            (Some(Damage::Deleted), _) | (_, None) => Ok(found),
+            (_, Some(path)) => Ok(renamed(&self.fd, path)?.or(found)),
+        }
     }
 }
 

@@ -4,8 +4,10 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 
-use rustix::fs::{FileType, SeekFrom, fstat, seek};
+use rustix::fs::{FileType, SeekFrom, fstat, seek, stat};
+use rustix::io::Errno;
 
 /// What somebody did to an open file or device behind the back of its volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub enum Damage {
         /// The bytes.
         size: u64,
     },
+    /// Its path leads nowhere any more, but it has another name.
+    Moved,
+    /// Its path leads to another file.
+    Replaced,
 }
 
 impl fmt::Display for Damage {
@@ -39,7 +45,14 @@ impl fmt::Display for Damage {
             Self::Truncated { size } => write!(
                 f,
                 "was truncated to {size} bytes while it is served, and the data behind that is \
-                 lost; restore it from a backup"
+                 lost; restore it from a backup, then restart polluxd"
+            ),
+            Self::Moved => f.write_str(
+                "was moved while it is served, and is missing at the next start; move it back",
+            ),
+            Self::Replaced => f.write_str(
+                "was replaced by another file, which is served from the next start on; move the \
+                 file that is served back",
             ),
         }
     }
@@ -72,6 +85,23 @@ pub fn damage_of(file: impl AsFd, size: u64) -> io::Result<Option<Damage>> {
     })
 }
 
+/// Looks where the path of an open file leads now.
+pub fn renamed(file: impl AsFd, path: &Path) -> io::Result<Option<Damage>> {
+    let open = fstat(&file)?;
+    if FileType::from_raw_mode(open.st_mode) == FileType::BlockDevice {
+        // Its name comes and goes as udev pleases.
+        return Ok(None);
+    }
+    match stat(path) {
+        Ok(at) => {
+            let is_same = (at.st_dev, at.st_ino) == (open.st_dev, open.st_ino);
+            Ok((!is_same).then_some(Damage::Replaced))
+        }
+        Err(Errno::NOENT) => Ok(Some(Damage::Moved)),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,7 +118,11 @@ mod tests {
         assert_eq!(damage_of(&file, 8192).unwrap(), Some(grown));
         file.set_len(4096).unwrap();
         assert_eq!(damage_of(&file, 8192).unwrap(), Some(Damage::Truncated { size: 4096 }));
+        assert_eq!(renamed(&file, &path).unwrap(), None);
         std::fs::rename(&path, directory.path().join("moved")).unwrap();
+        assert_eq!(renamed(&file, &path).unwrap(), Some(Damage::Moved));
+        std::fs::write(&path, "another one").unwrap();
+        assert_eq!(renamed(&file, &path).unwrap(), Some(Damage::Replaced));
         file.set_len(8192).unwrap();
         assert_eq!(damage_of(&file, 8192).unwrap(), None);
         std::fs::remove_file(directory.path().join("moved")).unwrap();

@@ -5,16 +5,16 @@ use super::change::{Apply, Change, Edit};
 use super::followed::{Followed, Ground};
 use super::random_uuid;
 use super::secrets::{NewSecrets, sweep};
-use super::start::{CATALOG_HEAD, catalog_text, keep_catalog};
+use super::start::{CATALOG_HEAD, catalog_text, unwritten_catalog};
 use crate::config::{Config, Fault, TargetConfig, VolumeConfig, difference, node_difference};
 use crate::settings::{Loaded, load_text, load_text_with, read_secret};
 use crate::start_fault::StartFault;
-use crate::state::Removal;
-use crate::storage::{Outcome, Volume, not_served};
+use crate::state::{FileId, Removal};
+use crate::storage::{Occasion, Origin, Outcome, Planned, Volume, not_served, settle, withdraw};
 use control_api::{ConfigApplied, ErrorCode, RpcError, VolumeDelete, VolumeKind};
 use reactor::Store;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use units::VolumeId;
 
@@ -55,8 +55,15 @@ pub(super) struct Checked {
 pub(super) struct Wanted {
     /// The change, which is tried again with them.
     pub(super) change: Change,
-    pub(super) volumes: Vec<VolumeConfig>,
+    pub(super) volumes: Vec<ToOpen>,
     pub(super) naa_oui: Option<[u8; 3]>,
+}
+
+/// A volume that is to be opened.
+#[derive(Debug)]
+pub(super) struct ToOpen {
+    pub(super) config: VolumeConfig,
+    pub(super) occasion: Occasion,
 }
 
 /// A change that the reactors are to learn of.
@@ -79,8 +86,16 @@ pub(super) struct Deleted {
     pub(super) served: Option<VolumeId>,
     /// What is to be removed of it.
     pub(super) removal: Option<Removal>,
-    /// The file or device that stays.
-    pub(super) file_left: Option<String>,
+    /// The path of what is to stay.
+    pub(super) left: Option<PathBuf>,
+    /// Which file was served.
+    pub(super) file: Option<FileId>,
+}
+
+/// What a change comes to before anything is opened.
+enum Proposed {
+    Checked(Box<Checked>),
+    Change(Box<Proposal>),
 }
 
 /// A configuration on its way into force.
@@ -97,7 +112,31 @@ impl Attempt {
     ///
     /// # Errors
     /// Why the change cannot be made; then everything is as it was.
-    pub(super) fn run(self) -> Result<Step, RpcError> {
+    pub(super) fn run(mut self) -> Result<Step, RpcError> {
+        let opened = std::mem::take(&mut self.opened);
+        let proposal = match self.propose() {
+            Ok(Proposed::Checked(checked)) => return Ok(Step::Checked(checked)),
+            Ok(Proposed::Change(proposal)) => proposal,
+            Err(error) => {
+                opened.into_values().for_each(|outcome| outcome.withdraw(&self.ground.state));
+                return Err(error);
+            }
+        };
+        // A volume that failed is tried again when the whole configuration is applied.
+        let with_failed = matches!(self.change, Change::Apply(_));
+        let volumes = self.followed.volumes.to_open(&proposal.loaded.config.volumes, with_failed);
+        let missing = volumes.into_iter().filter(|v| !opened.contains_key(&v.name));
+        let missing: Vec<_> = missing.map(|config| self.to_open(config)).collect();
+        if !missing.is_empty() {
+            assert!(opened.is_empty(), "what must be opened changed between two tries");
+            let naa_oui = proposal.loaded.config.node.naa_oui;
+            let wanted = Wanted { change: self.change, volumes: missing, naa_oui };
+            return Ok(Step::Open(wanted));
+        }
+        self.write(*proposal, opened).map(|written| Step::Written(Box::new(written)))
+    }
+
+    fn propose(&self) -> Result<Proposed, RpcError> {
         let proposal = match &self.change {
             Change::Apply(apply) => self.propose_file(apply)?,
             Change::Edit(edit) => self.propose_edit(edit)?,
@@ -110,35 +149,34 @@ impl Attempt {
         self.followed.check_contradiction(&proposal.loaded)?;
         if let Change::Apply(apply) = &self.change {
             if apply.check_only {
-                return Ok(Step::Checked(Box::new(self.checked(proposal.loaded, &apply.file))));
+                let checked = self.checked(proposal.loaded, &apply.file);
+                return Ok(Proposed::Checked(Box::new(checked)));
             }
             if !apply.force {
                 self.followed.check_not_emptied(&proposal.loaded.config, &apply.file)?;
             }
         }
-        // A volume that failed is tried again when the whole configuration is applied.
-        let with_failed = matches!(self.change, Change::Apply(_));
-        let volumes = self.followed.volumes.to_open(&proposal.loaded.config.volumes, with_failed);
-        let mut missing: Vec<_> =
-            volumes.into_iter().filter(|v| !self.opened.contains_key(&v.name)).cloned().collect();
-        if !missing.is_empty() {
-            self.adopt(&mut missing);
-            assert!(self.opened.is_empty(), "what must be opened changed between two tries");
-            let naa_oui = proposal.loaded.config.node.naa_oui;
-            let wanted = Wanted { change: self.change, volumes: missing, naa_oui };
-            return Ok(Step::Open(wanted));
-        }
-        self.write(proposal).map(|written| Step::Written(Box::new(written)))
+        Ok(Proposed::Change(Box::new(proposal)))
     }
 
     /// A volume may be created with the data of its file. That is said once and not kept in the
     /// catalog: a later start must not adopt anything.
-    fn adopt(&self, volumes: &mut [VolumeConfig]) {
-        if let Change::Edit(Edit::VolumeCreate(params)) = &self.change {
-            for volume in volumes.iter_mut().filter(|volume| volume.name == params.name) {
-                volume.adopt = params.adopt;
+    fn to_open(&self, config: &VolumeConfig) -> ToOpen {
+        let (mut config, running) = (config.clone(), &self.followed);
+        let is_known = running.volumes.find(&config.name).is_some();
+        let origin = match &self.change {
+            Change::Edit(Edit::VolumeCreate(params)) if params.name == config.name => {
+                config.adopt = params.adopt;
+                Origin::Creation
             }
-        }
+            _ if running.loaded.is_master => Origin::MasterFile,
+            Change::Apply(_) if !is_known => Origin::NewInCatalog,
+            Change::Apply(_) => Origin::Catalog { is_applied: true },
+            Change::Edit(_) | Change::Late(_) | Change::Resume(_) => {
+                Origin::Catalog { is_applied: false }
+            }
+        };
+        ToOpen { config, occasion: Occasion { origin, served: running.volumes.served_files() } }
     }
 
     fn checked(&self, loaded: Loaded, file: &Path) -> Checked {
@@ -224,8 +262,30 @@ impl Attempt {
         }
     }
 
+    /// Writes what must survive. Volumes that were created for it go again where it fails.
+    fn write(
+        self,
+        proposal: Proposal,
+        opened: BTreeMap<String, Outcome>,
+    ) -> Result<Written, RpcError> {
+        let ground = Arc::clone(&self.ground);
+        let mut volumes = self.followed.volumes.clone();
+        volumes.free(&self.closed);
+        let mut planned = volumes.follow(&proposal.loaded.config.volumes, &ground.state, opened);
+        let creations = std::mem::take(&mut planned.creations);
+        let written = self.write_planned(proposal, planned);
+        ground.state.fill_reserve();
+        for creation in &creations {
+            match written {
+                Ok(_) => settle(creation, &ground.state),
+                Err(_) => withdraw(creation, &ground.state),
+            }
+        }
+        written
+    }
+
     /// Writes what must survive, the decisive part last.
-    fn write(self, proposal: Proposal) -> Result<Written, RpcError> {
+    fn write_planned(self, proposal: Proposal, mut planned: Planned) -> Result<Written, RpcError> {
         let Proposal { loaded, catalog_text, secrets } = proposal;
         let changes = difference(&self.followed.loaded.config, &loaded.config);
         let mut warnings = restart_warnings(&self.ground, &loaded);
@@ -233,10 +293,7 @@ impl Attempt {
             Change::Edit(Edit::VolumeDelete(params)) => Some(self.deleted(params)?),
             Change::Edit(_) | Change::Apply(_) | Change::Late(_) | Change::Resume(_) => None,
         };
-        let Self { change, followed: before, ground, opened, closed } = self;
-        let mut volumes = before.volumes.clone();
-        volumes.free(&closed);
-        let mut planned = volumes.follow(&loaded.config.volumes, &ground.state, opened);
+        let Self { change, followed: before, ground, opened: _, closed } = self;
         if let Change::Edit(Edit::VolumeCreate(params)) = &change
             && let Some(volume) = planned.table.find(&params.name)
             && let Err(reason) = &volume.served
@@ -266,14 +323,18 @@ impl Attempt {
             })?;
         }
         let keep = || -> Result<(), StartFault> {
-            followed.keep_ports(&ground)?;
+            if followed.ports != before.ports {
+                followed.keep_ports(&ground)?;
+            }
             let Some(text) = &catalog_text else { return Ok(()) };
             secrets.write(&ground.state).map_err(|source| StartFault::Step {
                 step: "write the CHAP secrets of",
                 path: followed.loaded.file.clone(),
                 source,
             })?;
-            keep_catalog(&followed.loaded.file, text)
+            let file = &followed.loaded.file;
+            let written = ground.state.replace(file, text.as_bytes(), change.space());
+            written.map_err(|source| unwritten_catalog(file, source))
         };
         if let Err(fault) = keep() {
             if let Some(removal) = removal {
@@ -312,7 +373,8 @@ impl Attempt {
         Ok(Deleted {
             served: volume.served.as_ref().ok().map(|record| record.id),
             removal,
-            file_left: left.map(|path| path.display().to_string()),
+            left,
+            file: volume.file,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::followed::Followed;
 use crate::operation::{Claims, Object};
-use crate::state::Removal;
+use crate::state::{Removal, Space};
 use control_api::{
     LunMap, LunUnmap, Method, TargetCreate, TargetDelete, TargetSet, VolumeCreate, VolumeDelete,
 };
@@ -60,6 +60,23 @@ impl Change {
             Self::Edit(Edit::VolumeDelete(_)) => VolumeDelete::NAME,
             Self::Late(_) => "volume.open",
             Self::Resume(_) => VolumeDelete::NAME,
+        }
+    }
+
+    /// Whether it is to succeed while the file system of the state directory is full: what makes
+    /// room is.
+    pub(super) const fn space(&self) -> Space {
+        match self {
+            Self::Edit(Edit::LunUnmap(_) | Edit::TargetDelete(_) | Edit::VolumeDelete(_))
+            | Self::Resume(_) => Space::Reserved,
+            Self::Apply(_)
+            | Self::Edit(
+                Edit::LunMap(_)
+                | Edit::TargetCreate(_)
+                | Edit::TargetSet(_)
+                | Edit::VolumeCreate(_),
+            )
+            | Self::Late(_) => Space::Free,
         }
     }
 

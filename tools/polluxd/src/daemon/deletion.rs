@@ -4,11 +4,12 @@
 use super::apply::Deleted;
 use super::json;
 use crate::operation::OperationId;
-use crate::state::Removal;
+use crate::state::{FileId, Removal, StateDir};
 use control_api::{ErrorCode, RpcError, VolumeDeleted};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use units::VolumeId;
 
 /// The deletions that are under way.
@@ -28,6 +29,38 @@ struct Deletion {
     /// Reactors or a worker have it open still.
     is_open: bool,
     fault: Option<RpcError>,
+}
+
+/// What is removed, for people.
+fn shown(removal: &Removal) -> String {
+    match &removal.file {
+        Some(file) => file.display().to_string(),
+        None => format!("the record of volume {}", removal.volume),
+    }
+}
+
+/// What has become of the name and the file of a deleted volume.
+#[derive(Debug)]
+pub(super) struct Released {
+    pub(super) removal: Removal,
+    /// The file or device that stays.
+    pub(super) left: Option<PathBuf>,
+    pub(super) result: io::Result<()>,
+}
+
+/// Frees the name of a deleted volume, whose file at `left`, if any, is to stay. `served` is the
+/// file that it had. May block.
+pub(super) fn release(
+    mut removal: Removal,
+    left: Option<PathBuf>,
+    served: Option<FileId>,
+    state: &StateDir,
+) -> Released {
+    let (left, result) = match removal.resolve(left, served, state) {
+        Ok(left) => (left, removal.release(state)),
+        Err(error) => (None, Err(error)),
+    };
+    Released { removal, left, result }
 }
 
 /// What the operation of a deletion does next.
@@ -67,7 +100,7 @@ impl Deletions {
     /// Goes on with the deletion of a volume that an earlier daemon began.
     pub(super) fn resume(&mut self, id: OperationId, removal: &Removal) {
         let answer = VolumeDeleted { name: removal.volume.clone(), file_left: None };
-        let removing = removal.file.as_deref().map(|file| file.display().to_string());
+        let removing = Some(shown(removal));
         let deletion = Deletion { answer, removing, is_open: false, fault: None };
         self.under_way.insert(id, deletion);
     }
@@ -79,11 +112,8 @@ impl Deletions {
         name: String,
         deleted: Deleted,
     ) -> Option<Removal> {
-        let Deleted { served, removal, file_left } = deleted;
-        let shown = |removal: &Removal| match &removal.file {
-            Some(file) => file.display().to_string(),
-            None => format!("the record of volume {}", removal.volume),
-        };
+        let Deleted { served, removal, left, file: _ } = deleted;
+        let file_left = left.map(|path| path.display().to_string());
         let deletion = Deletion {
             answer: VolumeDeleted { name, file_left },
             removing: removal.as_ref().map(shown),
@@ -95,6 +125,11 @@ impl Deletions {
             self.closing.insert(volume, id);
         }
         removal
+    }
+
+    /// What stays of the volume is known.
+    pub(super) fn leave(&mut self, id: OperationId, left: Option<PathBuf>) {
+        self.deletion(id).answer.file_left = left.map(|path| path.display().to_string());
     }
 
     /// What was to be removed is gone, or cannot be removed.

@@ -62,7 +62,7 @@ impl Followed {
         mut ports: TargetPorts,
         ground: &Ground,
     ) -> Result<(Self, Vec<(VolumeId, Store)>), CatalogFault> {
-        let Planned { table: volumes, stores, warnings } = planned;
+        let Planned { table: volumes, stores, warnings, creations: _ } = planned;
         let config = &loaded.config;
         let built = catalog::build(generation, config, &volumes, &ground.portals, &mut ports)?;
         let catalog = Arc::new(built);

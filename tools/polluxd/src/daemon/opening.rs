@@ -3,8 +3,11 @@
 use super::followed::Ground;
 use super::identity;
 use super::operations::{Completion, OperationWorkers};
-use crate::config::{Config, VolumeConfig};
-use crate::storage::{IN_USE_TIME_MAX, Outcome, Planned, VolumeTable, path_of, try_open};
+use crate::config::VolumeConfig;
+use crate::settings::Loaded;
+use crate::storage::{
+    IN_USE_TIME_MAX, Occasion, Outcome, Planned, VolumeTable, path_of, settle, try_open,
+};
 use control_api::VolumeKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,18 +25,20 @@ pub(super) struct OpenedAtStart {
 /// Opens the volumes of a configuration, and waits for them for a while. The rest come as
 /// [`Completion::OpenedLate`].
 pub(super) fn open_at_start(
-    config: &Config,
+    loaded: &Loaded,
     naa_oui: Option<[u8; 3]>,
     ground: &Arc<Ground>,
     workers: &mut OperationWorkers,
 ) -> OpenedAtStart {
-    let mut late = BTreeMap::new();
+    let (config, mut late) = (&loaded.config, BTreeMap::new());
     for volume in &config.volumes {
         late.insert(volume.name.clone(), shown(volume, ground));
         let (volume, ground) = (volume.clone(), Arc::clone(ground));
+        let occasion = Occasion::of_followed(loaded.is_master);
         workers.files.run(move || {
             let patience = Instant::now() + IN_USE_TIME_MAX;
-            let outcome = try_open(&volume, &ground.state, identity(naa_oui), patience);
+            let identity = identity(naa_oui);
+            let outcome = try_open(&volume, &ground.state, identity, patience, &occasion);
             Completion::OpenedLate { volume: volume.name, outcome: Box::new(outcome) }
         });
     }
@@ -48,6 +53,9 @@ pub(super) fn open_at_start(
         opened.insert(name.clone(), Outcome::late(name, &ground.state));
     }
     let planned = VolumeTable::default().follow(&config.volumes, &ground.state, opened);
+    for creation in &planned.creations {
+        settle(creation, &ground.state);
+    }
     OpenedAtStart { planned, late }
 }
 

@@ -7,14 +7,13 @@
 mod deleting;
 mod late;
 
-use super::apply::{Attempt, Checked, Step, Wanted, Written, master_refusal};
+use super::apply::{Attempt, Checked, Step, ToOpen, Wanted, Written, master_refusal};
 use super::change::{Apply, Change, Edit};
-use super::deletion::{Deletions, Stuck};
+use super::deletion::{Deletions, Released, Stuck};
 use super::followed::{Followed, Ground};
 use super::retries::{Look, Retries};
 use super::watch::{self, Seen, Watch};
 use super::{identity, json};
-use crate::config::VolumeConfig;
 use crate::operation::{OperationId, OperationTable, Progress};
 use crate::settings::Settings;
 use crate::state::Removal;
@@ -60,8 +59,7 @@ pub(super) enum Completion {
     },
     Released {
         id: OperationId,
-        removal: Removal,
-        result: io::Result<()>,
+        released: Released,
     },
     Removed {
         id: OperationId,
@@ -348,7 +346,7 @@ impl Operations {
                     self.opened(id, volume, *outcome);
                 }
                 Completion::Read { id, text } => self.read(id, text),
-                Completion::Released { id, removal, result } => self.released(id, removal, result),
+                Completion::Released { id, released } => self.released(id, released),
                 Completion::Removed { id, result } => self.removed(id, result),
                 Completion::Noted(notes) => self.stuck.notes = notes,
                 Completion::Resumed { id, removal, result } => self.resumed(id, removal, result),
@@ -390,20 +388,22 @@ impl Operations {
             return self.end(id, Err(shutting_down()));
         }
         self.work(id).change = Some(wanted.change);
-        for config in wanted.volumes {
-            self.open(id, config, wanted.naa_oui);
+        for volume in wanted.volumes {
+            self.open(id, volume, wanted.naa_oui);
         }
         self.show_opening(id);
     }
 
-    fn open(&mut self, id: OperationId, config: VolumeConfig, naa_oui: Option<[u8; 3]>) {
+    fn open(&mut self, id: OperationId, to_open: ToOpen, naa_oui: Option<[u8; 3]>) {
+        let ToOpen { config, occasion } = to_open;
         let place = config.path.as_ref().map(|path| path.display().to_string());
         let shown = place.unwrap_or_else(|| format!("volume {}", config.name));
         self.work(id).opening.insert(config.name.clone(), shown);
         let ground = Arc::clone(&self.ground);
         self.workers.files.run(move || {
             let patience = Instant::now() + IN_USE_TIME_MAX;
-            let outcome = try_open(&config, &ground.state, identity(naa_oui), patience);
+            let (state, identity) = (&ground.state, identity(naa_oui));
+            let outcome = try_open(&config, state, identity, patience, &occasion);
             Completion::Opened { id, volume: config.name, outcome: Box::new(outcome) }
         });
     }
@@ -471,8 +471,8 @@ impl Operations {
     /// Has the files of the volumes looked at, where it is time for that.
     pub(super) fn look_at_files(&mut self, node: &Node, now: Instant) {
         if !self.is_ending && self.watch.begin(now) {
-            let files = node.files();
-            self.workers.files.run(move || Completion::Looked(watch::look(files)));
+            let (files, paths) = (node.files(), watch::paths(&self.followed));
+            self.workers.files.run(move || Completion::Looked(watch::look(files, &paths)));
         }
     }
 
@@ -526,8 +526,11 @@ impl Operations {
             reloaded(&result);
         }
         if !work.opened.is_empty() {
+            let ground = Arc::clone(&self.ground);
             self.workers.files.run(move || {
-                drop(work.opened);
+                for outcome in work.opened.into_values() {
+                    outcome.withdraw(&ground.state);
+                }
                 Completion::Discarded
             });
         }

@@ -7,7 +7,7 @@ use crate::config::{RawConfig, RawCredential};
 use crate::state::{StateDir, durable};
 use control_api::{ErrorCode, RpcError, Secret};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
@@ -63,12 +63,23 @@ impl NewSecrets {
     }
 }
 
+/// Whether a file has a name as [`NewSecrets::add`] gives them: others are somebody else's.
+fn is_own(name: &OsStr) -> bool {
+    let mut parts = name.to_str().unwrap_or_default().rsplitn(3, '.');
+    let (random, key) = (parts.next().unwrap_or_default(), parts.next());
+    random.len() == RANDOM_DIGITS
+        && random.bytes().all(|digit| digit.is_ascii_hexdigit())
+        && ["chap", "mutual_chap"].map(Some).contains(&key)
+        && parts.next().is_some()
+}
+
 /// Removes the files that a catalog does not name. What cannot be removed now is removed with the
 /// next change.
 pub(super) fn sweep(state: &StateDir, catalog: &RawConfig) {
     let Ok(entries) = std::fs::read_dir(state.path().join(DIRECTORY)) else { return };
     let named = names(catalog);
-    for entry in entries.flatten().filter(|entry| !named.contains(&entry.file_name())) {
+    let is_unused = |name: &OsString| is_own(name) && !named.contains(name);
+    for entry in entries.flatten().filter(|entry| is_unused(&entry.file_name())) {
         if let Err(error) = durable::remove(&entry.path()) {
             let file = entry.path();
             tracing::warn!(%error, "cannot remove the unused secret {}", file.display());
@@ -117,5 +128,19 @@ mod tests {
         assert!(kept.exists() && !state.path().join(swept).exists());
         sweep(&state, &RawConfig::default());
         assert!(!kept.exists());
+    }
+
+    /// Every file in the directory was removed with the next change.
+    #[test]
+    fn files_that_somebody_else_put_there_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&dir.path().join("state")).unwrap();
+        let directory = state.secret_dir().unwrap();
+        let foreign = ["README", "a.chap", "a.chap.1234567", "a.chap.1234567x", "a.key.12345678"];
+        for name in foreign {
+            std::fs::write(directory.join(name), "precious").unwrap();
+        }
+        sweep(&state, &RawConfig::default());
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), foreign.len());
     }
 }

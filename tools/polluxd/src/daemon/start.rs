@@ -1,20 +1,17 @@
 //! From flags to a daemon that serves.
 
 use super::Daemon;
-use super::deletion::Stuck;
 use super::events::EventLog;
 use super::followed::{Followed, Ground};
 use super::opening::{OpenedAtStart, open_at_start};
 use super::operations::{OperationWorkers, Operations};
-use crate::config::{
-    Config, NodeConfig, Poll, RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced,
-};
+use super::resume::{resume_creations, resume_removals};
+use crate::config::{NodeConfig, Poll, RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced};
 use crate::flags::Flags;
 use crate::listen::listen_on;
 use crate::settings::{Loaded, Settings, load, load_text, state_dir};
 use crate::start_fault::StartFault;
-use crate::state::{CATALOG, Removal, StateDir, TargetPorts, durable};
-use crate::storage::path_of;
+use crate::state::{CATALOG, Creation, PortsFile, StateDir, TargetPorts, durable};
 use crate::workers::Workers;
 use control_api::VolumeKind;
 use reactor::{Alarm, Napi, Node, NodeOptions, PollMode, SessionCaps};
@@ -50,15 +47,20 @@ impl Daemon {
         let listeners = listen_on(&settings.portals, buffer, &mut warnings)?;
         warnings.extend(idle_options(&settings.node));
         let portals: Vec<_> = listeners.iter().map(|(_, portal)| *portal).collect();
-        let ports = load_ports(&state)?;
+        state.sweep_temporaries(loaded.config.volumes.iter().filter_map(|v| v.path.as_deref()));
+        state.fill_reserve();
+        let ports = load_ports(&state, &loaded)?;
         let (removals, stuck) = resume_removals(&state, &loaded);
+        resume_creations(&state, &loaded, &mut warnings);
         let ground = Arc::new(Ground::new(state, portals, &loaded.config));
         let mut workers = workers(&alarm)?;
         let naa_oui = settings.node.naa_oui;
         let OpenedAtStart { planned, late } =
-            open_at_start(&loaded.config, naa_oui, &ground, &mut workers);
-        let (followed, stores) = Followed::new(1, loaded, planned, ports, &ground)?;
-        followed.keep_ports(&ground)?;
+            open_at_start(&loaded, naa_oui, &ground, &mut workers);
+        let (followed, stores) = Followed::new(1, loaded, planned, ports.clone(), &ground)?;
+        if followed.ports != ports {
+            followed.keep_ports(&ground)?;
+        }
         let cores = cores(&settings)?;
         let options = node_options(&settings, cores.clone());
         let sockets = listeners.into_iter().map(|(socket, _)| socket).collect();
@@ -107,49 +109,6 @@ fn workers(alarm: &Alarm) -> Result<OperationWorkers, StartFault> {
     })
 }
 
-/// Frees the names of volumes whose deletion an earlier daemon did not come to the end of; the
-/// rest of it can be done while this one serves. The notes belong to the node's own catalog: a
-/// master file says nothing of what that has dropped.
-fn resume_removals(state: &StateDir, loaded: &Loaded) -> (Vec<Removal>, Stuck) {
-    let (mut resumed, mut stuck) = (Vec::new(), Stuck::default());
-    if loaded.is_master {
-        return (resumed, stuck);
-    }
-    let (removals, notes) = removals(state);
-    stuck.notes = notes;
-    for removal in removals {
-        let is_in_catalog = loaded.config.volumes.iter().any(|v| v.name == removal.volume);
-        let result = if removal.is_decided(is_in_catalog, state) {
-            let result = removal.resume(state, is_file_taken(&removal, &loaded.config, state));
-            result.map(|()| resumed.push(removal.clone()))
-        } else {
-            removal.forget(state)
-        };
-        if let Err(error) = result {
-            stuck.removals.push((removal, error.to_string()));
-        }
-    }
-    (resumed, stuck)
-}
-
-/// The deletions that are noted, and what is wrong with notes that cannot be read.
-pub(super) fn removals(state: &StateDir) -> (Vec<Removal>, Vec<String>) {
-    Removal::all(state).unwrap_or_else(|error| {
-        let directory = state.volume_dir();
-        let fault =
-            format!("cannot look for unfinished deletions in {}: {error}", directory.display());
-        (Vec::new(), vec![fault])
-    })
-}
-
-/// Whether the file of a deleted volume is that of another one now.
-pub(super) fn is_file_taken(removal: &Removal, config: &Config, state: &StateDir) -> bool {
-    config
-        .volumes
-        .iter()
-        .any(|v| v.kind == VolumeKind::File && removal.file.as_ref() == Some(&path_of(v, state)))
-}
-
 /// The state directory, locked, and the configuration to follow: the administrator's file or
 /// the node's own catalog, which is made at the first start.
 ///
@@ -164,10 +123,23 @@ pub(crate) fn open(flags: &Flags) -> Result<(StateDir, Loaded), StartFault> {
     let state = StateDir::open(&state_dir(flags, None)?)?;
     let file = state.catalog_path();
     if is_first_start(state.path())? {
-        keep_catalog(&file, &catalog_text(&demo())?)?;
+        begin_catalog(&state)?;
     }
     let loaded = load(&file, false)?;
     Ok((state, loaded))
+}
+
+/// Makes the catalog of the first start. Its volume does not exist yet, which a catalog alone does
+/// not say.
+fn begin_catalog(state: &StateDir) -> Result<(), StartFault> {
+    let file = state.catalog_path();
+    keep_ports(state, &TargetPorts::default())?;
+    Creation::new(DEMO_VOLUME, None).note(state).map_err(|source| StartFault::Step {
+        step: "note the creation of the first volume in",
+        path: state.creation_dir(),
+        source,
+    })?;
+    keep_catalog(&file, &catalog_text(&demo())?)
 }
 
 /// The configuration that would be followed; nothing is made or locked.
@@ -217,12 +189,12 @@ pub(super) fn catalog_text(raw: &RawConfig) -> Result<String, StartFault> {
 }
 
 /// Writes the node's own catalog, durably.
-pub(super) fn keep_catalog(file: &Path, text: &str) -> Result<(), StartFault> {
-    durable::replace(file, text.as_bytes()).map_err(|source| StartFault::Step {
-        step: "write the catalog",
-        path: file.to_owned(),
-        source,
-    })
+fn keep_catalog(file: &Path, text: &str) -> Result<(), StartFault> {
+    durable::replace(file, text.as_bytes()).map_err(|source| unwritten_catalog(file, source))
+}
+
+pub(super) fn unwritten_catalog(file: &Path, source: std::io::Error) -> StartFault {
+    StartFault::Step { step: "write the catalog", path: file.to_owned(), source }
 }
 
 /// Writes the identifiers of the targets, durably.
@@ -236,13 +208,29 @@ pub(super) fn keep_ports(state: &StateDir, ports: &TargetPorts) -> Result<(), St
     })
 }
 
-fn load_ports(state: &StateDir) -> Result<TargetPorts, StartFault> {
+/// The identifiers of the targets. The file exists before any target does: hosts know targets by
+/// them, so that a lost one is not made again.
+fn load_ports(state: &StateDir, loaded: &Loaded) -> Result<TargetPorts, StartFault> {
     let path = state.ports_path();
-    TargetPorts::load(&path).map_err(|source| StartFault::Step {
+    let read = TargetPorts::load(&path).map_err(|source| StartFault::Step {
         step: "read the target port identifiers",
-        path,
+        path: path.clone(),
         source,
-    })
+    })?;
+    let had_targets = !loaded.config.targets.is_empty();
+    match read {
+        PortsFile::Read(ports) => Ok(ports),
+        PortsFile::Blank if had_targets => Err(StartFault::PortsLost { path, what: "is empty" }),
+        PortsFile::Missing if had_targets && (!loaded.is_master || state.has_volumes()) => {
+            let what = "is missing, but the state directory was used before";
+            Err(StartFault::PortsLost { path, what })
+        }
+        PortsFile::Blank | PortsFile::Missing => {
+            let ports = TargetPorts::default();
+            keep_ports(state, &ports)?;
+            Ok(ports)
+        }
+    }
 }
 
 fn absolute(file: &Path) -> Result<std::path::PathBuf, StartFault> {
@@ -319,6 +307,7 @@ fn idle_options(node: &NodeConfig) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Removal;
 
     #[test]
     fn options_without_effect_are_told() {
@@ -425,6 +414,7 @@ name = \"iqn.2026-11.local.pollux:demo\"
             path: file.clone(),
             size_bytes: 512,
             block_size: units::BlockSize::B512,
+            file: None,
         };
         state.keep_record(&record).unwrap();
         let no_id = || unreachable!("the record has one");

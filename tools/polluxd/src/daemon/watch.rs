@@ -5,6 +5,7 @@ use super::followed::Followed;
 use reactor::HeldFile;
 use reactor::file::Damage;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Instant;
 use units::VolumeId;
 use units::limits::VOLUME_LOOK_INTERVAL;
@@ -27,10 +28,20 @@ pub(super) struct Findings {
     has_lost_writes: bool,
 }
 
-/// Looks at files. May block.
-pub(super) fn look(files: Vec<HeldFile>) -> Seen {
+/// Where the files of volumes are.
+pub(super) type Paths = BTreeMap<VolumeId, PathBuf>;
+
+/// Where the files of the served volumes are.
+pub(super) fn paths(followed: &Followed) -> Paths {
+    let volumes = followed.volumes.iter();
+    volumes.filter_map(|v| Some((v.served.as_ref().ok()?.id, v.path.clone()?))).collect()
+}
+
+/// Looks at files, which were opened at these paths. May block.
+pub(super) fn look(files: Vec<HeldFile>, paths: &Paths) -> Seen {
+    let path = |volume| paths.get(&volume).map(PathBuf::as_path);
     let findings = |file: HeldFile| {
-        let damage = file.damage().unwrap_or_else(|error| {
+        let damage = file.damage(path(file.volume)).unwrap_or_else(|error| {
             tracing::debug!(volume = file.volume.0, %error, "cannot look at the file of a volume");
             None
         });
@@ -59,6 +70,13 @@ impl Watch {
     /// A worker has looked. What is new is logged, once.
     pub(super) fn seen(&mut self, mut seen: Seen, followed: &Followed, now: Instant) {
         self.next_at = Some(now + VOLUME_LOOK_INTERVAL);
+        for (&volume, before) in &self.found {
+            let Some(before) = before.damage else { continue };
+            let now = seen.get(&volume).and_then(|findings| findings.damage);
+            if let Some(damage) = lasting(before, now) {
+                seen.entry(volume).or_default().damage = Some(damage);
+            }
+        }
         // A volume that was deleted meanwhile may well have lost its file.
         seen.retain(|&volume, _| followed.catalog.volume(volume).is_some());
         let before = std::mem::replace(&mut self.found, seen);
@@ -74,6 +92,17 @@ impl Watch {
     pub(super) fn warnings(&self, followed: &Followed) -> Vec<String> {
         let served = self.found.iter().filter(|(id, _)| followed.catalog.volume(**id).is_some());
         served.flat_map(|(&volume, findings)| findings.sentences(volume, followed)).collect()
+    }
+}
+
+/// What is wrong after two looks. A file grows back when a host writes its last block, and what is
+/// before that block is lost all the same: that stays until the volume is opened again.
+fn lasting(before: Damage, now: Option<Damage>) -> Option<Damage> {
+    let Damage::Truncated { size: least } = before else { return now };
+    match now {
+        Some(Damage::Truncated { size }) => Some(Damage::Truncated { size: size.min(least) }),
+        Some(Damage::Deleted | Damage::Moved | Damage::Replaced) => now,
+        Some(Damage::Grown { .. }) | None => Some(before),
     }
 }
 
@@ -100,5 +129,24 @@ impl Findings {
             )
         });
         damage.into_iter().chain(lost).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The file had its size back, full of zeros, and nobody was warned any more.
+    #[test]
+    fn a_truncation_lasts_when_the_file_grows_again() {
+        let cut = |size| Damage::Truncated { size };
+        assert_eq!(lasting(cut(4096), None), Some(cut(4096)));
+        assert_eq!(lasting(cut(4096), Some(cut(8192))), Some(cut(4096)));
+        assert_eq!(lasting(cut(4096), Some(cut(512))), Some(cut(512)));
+        let grown = Damage::Grown { size: 16_384, served: 8192 };
+        assert_eq!(lasting(cut(4096), Some(grown)), Some(cut(4096)));
+        assert_eq!(lasting(grown, None), None);
+        assert_eq!(lasting(cut(4096), Some(Damage::Deleted)), Some(Damage::Deleted));
+        assert_eq!(lasting(Damage::Moved, None), None);
     }
 }

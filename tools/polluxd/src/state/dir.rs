@@ -1,7 +1,7 @@
 //! The directory itself: created, checked, and locked against a second daemon.
 
-use super::Record;
 use super::record::RecordFault;
+use super::{PortsFile, Record, TargetPorts, durable};
 use rustix::fs::{FlockOperation, flock};
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -72,14 +72,15 @@ impl StateDir {
     /// # Errors
     /// It is in use, writable by others, or cannot be created.
     pub(crate) fn open(path: &Path) -> Result<Self, StateFault> {
-        let [volumes, marks] = [VOLUMES, MARKS].map(|part| path.join(part));
-        for part in [&volumes, &marks] {
+        let parts = [VOLUMES, MARKS, CREATIONS].map(|part| path.join(part));
+        for part in &parts {
             DirBuilder::new().recursive(true).mode(0o700).create(part).map_err(|source| {
                 let path = path.to_owned();
                 StateFault::Step { step: "create the state directory", path, source }
             })?;
         }
-        for part in [path, &volumes, &marks] {
+        refuse_open_to_others(path)?;
+        for part in &parts {
             refuse_open_to_others(part)?;
         }
         let lock = lock(path)?;
@@ -91,7 +92,38 @@ impl StateDir {
         let has_entries = |part: &str| {
             path.join(part).read_dir().is_ok_and(|mut entries| entries.next().is_some())
         };
-        path.join(PORTS).exists() || has_entries(VOLUMES) || has_entries(MARKS)
+        // The first start writes identifiers of no target before its catalog.
+        let has_ports = match TargetPorts::load(&path.join(PORTS)) {
+            Ok(PortsFile::Read(ports)) => !ports.is_empty(),
+            Ok(PortsFile::Missing) => false,
+            Ok(PortsFile::Blank) | Err(_) => true,
+        };
+        has_ports || has_entries(VOLUMES) || has_entries(MARKS)
+    }
+
+    /// Whether volumes were created here.
+    pub(crate) fn has_volumes(&self) -> bool {
+        let entries = |path: PathBuf| path.read_dir().is_ok_and(|mut e| e.next().is_some());
+        entries(self.volume_dir()) || entries(self.path.join(MARKS))
+    }
+
+    /// Removes the temporary files that an earlier daemon left when it was killed, but none that
+    /// is a volume.
+    pub(crate) fn sweep_temporaries<'a>(&self, volumes: impl Iterator<Item = &'a Path>) {
+        let volumes: Vec<_> = volumes.collect();
+        let own = [CATALOG, PORTS].map(|name| durable::temporary_path(&self.path.join(name)));
+        let parts = [VOLUMES, MARKS, CREATIONS, SECRETS];
+        let entries = parts.iter().filter_map(|part| self.path.join(part).read_dir().ok());
+        let paths = entries.flatten().flatten().map(|entry| entry.path());
+        let is_temporary = |path: &PathBuf| durable::is_temporary(path);
+        for path in paths.filter(is_temporary).chain(own) {
+            if volumes.contains(&&*path) {
+                continue;
+            }
+            if let Err(error) = durable::remove(&path) {
+                tracing::warn!(%error, "cannot remove the temporary file {}", path.display());
+            }
+        }
     }
 
     /// Its path.
@@ -119,9 +151,19 @@ impl StateDir {
     /// # Errors
     /// The failed system call.
     pub(crate) fn secret_dir(&self) -> io::Result<PathBuf> {
-        let directory = self.path.join("secrets");
+        let directory = self.path.join(SECRETS);
         DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         Ok(directory)
+    }
+
+    /// The directory of the notes of volumes that are being created.
+    pub(crate) fn creation_dir(&self) -> PathBuf {
+        self.path.join(CREATIONS)
+    }
+
+    /// What says that a volume is being created, or was not created yet.
+    pub(crate) fn creation_path(&self, volume: &str) -> PathBuf {
+        self.creation_dir().join(volume)
     }
 
     /// Where the record of a volume is.
@@ -147,7 +189,7 @@ impl StateDir {
         if self.was_made(volume) {
             return Ok(());
         }
-        super::durable::replace(&self.mark_path(volume), b"")
+        durable::replace(&self.mark_path(volume), b"")
     }
 
     /// Forgets, durably, that a volume was made here.
@@ -155,7 +197,7 @@ impl StateDir {
     /// # Errors
     /// The failed system call.
     pub(crate) fn unmark(&self, volume: &str) -> io::Result<()> {
-        super::durable::remove(&self.mark_path(volume))
+        durable::remove(&self.mark_path(volume))
     }
 
     /// The record of a volume; `None` if it was never created here.
@@ -171,7 +213,7 @@ impl StateDir {
     /// # Errors
     /// The failed system call.
     pub(crate) fn keep_record(&self, record: &Record) -> io::Result<()> {
-        super::durable::replace(&self.record_path(&record.name), record.to_text()?.as_bytes())
+        durable::replace(&self.record_path(&record.name), record.to_text()?.as_bytes())
     }
 
     /// Removes a volume's record, durably. A crash in between leaves a record without a mark,
@@ -181,7 +223,7 @@ impl StateDir {
     /// The failed system call.
     pub(crate) fn forget_record(&self, volume: &str) -> io::Result<()> {
         self.unmark(volume)?;
-        super::durable::remove(&self.record_path(volume))
+        durable::remove(&self.record_path(volume))
     }
 }
 
@@ -190,6 +232,8 @@ pub(crate) const CATALOG: &str = "catalog.toml";
 const PORTS: &str = "target-ports.toml";
 const VOLUMES: &str = "volumes";
 const MARKS: &str = "known";
+const CREATIONS: &str = "creating";
+const SECRETS: &str = "secrets";
 
 fn refuse_open_to_others(path: &Path) -> Result<(), StateFault> {
     let metadata = path.metadata().map_err(|source| StateFault::Step {

@@ -13,9 +13,26 @@ use std::path::{Path, PathBuf};
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_path(path);
     let mut file = create(&temporary)?;
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&temporary, path));
+    remove_unless_written(written, &temporary)?;
+    sync_directory_of(path)
+}
+
+/// The same with the allocated space of a file, which is renamed.
+///
+/// # Errors
+/// The failed system call.
+pub(super) fn become_file(reserve: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(reserve)?;
     file.write_all(bytes)?;
+    // No file has more bytes than that.
+    file.set_len(u64::try_from(bytes.len()).map_err(io::Error::other)?)?;
     file.sync_all()?;
-    fs::rename(&temporary, path)?;
+    fs::rename(reserve, path)?;
+    sync_directory_of(reserve)?;
     sync_directory_of(path)
 }
 
@@ -29,14 +46,21 @@ pub(crate) fn create_sparse(path: &Path, bytes: u64) -> io::Result<()> {
     }
     let temporary = temporary_path(path);
     let file = create(&temporary)?;
-    let written = file.set_len(bytes).and_then(|()| file.sync_all());
-    if let Err(error) = written {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-        return Err(error);
-    }
-    fs::rename(&temporary, path)?;
+    let written = file
+        .set_len(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&temporary, path));
+    remove_unless_written(written, &temporary)?;
     sync_directory_of(path)
+}
+
+/// Leaves no temporary file behind.
+fn remove_unless_written(written: io::Result<()>, temporary: &Path) -> io::Result<()> {
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_file(temporary);
+    }
+    written
 }
 
 /// Removes a file durably. A missing file is not an error.
@@ -75,11 +99,17 @@ fn create(path: &Path) -> io::Result<File> {
 
 /// The temporary file that is renamed to `path`. Leftovers of a crash are overwritten. No volume
 /// name begins with a dot.
-fn temporary_path(path: &Path) -> PathBuf {
+pub(super) fn temporary_path(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".new");
     path.with_file_name(name)
+}
+
+/// Whether a file is named as a temporary one.
+pub(super) fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
+    name.starts_with(b".") && name.ends_with(b".new")
 }
 
 #[cfg(test)]
@@ -120,6 +150,16 @@ mod tests {
         fs::create_dir(dir.path().join(".catalog.toml.new")).unwrap();
         assert!(replace(&path, b"new").is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_no_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.toml");
+        // A file cannot take the name of a directory.
+        fs::create_dir(&path).unwrap();
+        assert!(replace(&path, b"new").is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

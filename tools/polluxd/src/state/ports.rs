@@ -14,16 +14,32 @@ pub(crate) struct TargetPorts {
     ports: BTreeMap<String, u16>,
 }
 
+/// What was found of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PortsFile {
+    /// Nothing is in it: what is written has a table at least.
+    Blank,
+    Missing,
+    Read(TargetPorts),
+}
+
 impl TargetPorts {
-    /// Loads the file; empty if it does not exist.
+    /// Whether no target ever had an identifier.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ports.is_empty()
+    }
+
+    /// Loads the file.
     ///
     /// # Errors
     /// The file cannot be read or is invalid.
-    pub(crate) fn load(path: &Path) -> io::Result<Self> {
+    pub(crate) fn load(path: &Path) -> io::Result<PortsFile> {
         match std::fs::read_to_string(path) {
+            Ok(text) if text.trim().is_empty() => Ok(PortsFile::Blank),
             Ok(text) => toml::from_str(&text)
+                .map(PortsFile::Read)
                 .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.message().to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PortsFile::Missing),
             Err(error) => Err(error),
         }
     }
@@ -61,7 +77,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("target-ports.toml");
         std::fs::write(&path, text).unwrap();
-        let mut again = TargetPorts::load(&path).unwrap();
+        let PortsFile::Read(mut again) = TargetPorts::load(&path).unwrap() else {
+            unreachable!("it was written")
+        };
         assert_eq!(again, ports);
         assert_eq!((again.of("iqn.c"), again.of("iqn.b")), (Some(3), Some(1)));
     }

@@ -1,8 +1,10 @@
 //! The persistent record of a volume: identity, size and path.
 
+use super::FileId;
 use super::wwid::{hex, unhex};
 use control_api::VolumeKind;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,9 @@ pub(crate) struct Record {
     pub(crate) size_bytes: u64,
     /// Its logical block size.
     pub(crate) block_size: BlockSize,
+    /// Which file it is, as far as that is known: earlier versions did not record it, and devices
+    /// have none.
+    pub(crate) file: Option<FileId>,
 }
 
 /// Why a record cannot be used.
@@ -79,6 +84,8 @@ struct RecordText {
     path: String,
     size_bytes: u64,
     block_size: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
 }
 
 impl Record {
@@ -98,7 +105,12 @@ impl Record {
             return Err(RecordFault::Format { path: path.to_owned(), format });
         }
         let raw: RecordText = toml::from_str(&text).map_err(|e| broken(words(&e)))?;
-        raw.check().map(Some).map_err(|why| broken(why.to_owned()))
+        let record = raw.check().map_err(|why| broken(why.to_owned()))?;
+        // A copied record would give two volumes one identity.
+        if path.file_stem() != Some(OsStr::new(&record.name)) {
+            return Err(broken(format!("it is the record of volume {}", record.name)));
+        }
+        Ok(Some(record))
     }
 
     /// The record as text.
@@ -119,6 +131,7 @@ impl Record {
             path: path.to_owned(),
             size_bytes: self.size_bytes,
             block_size: self.block_size.bytes(),
+            file: self.file.map(|file| file.to_string()),
         })
         .map_err(|e| invalid(e.to_string()))
     }
@@ -141,7 +154,9 @@ impl RecordText {
         if block_size.blocks_in(self.size_bytes).0 == 0 {
             return Err("size_bytes is less than one block");
         }
+        let file = self.file.map(|text| text.parse()).transpose();
         Ok(Record {
+            file: file.map_err(|()| "file is not a device and an inode")?,
             name: self.name,
             uuid: self.uuid,
             wwid: Wwid { naa, serial: self.serial },
@@ -184,6 +199,7 @@ block_size = 512
             path: "/state/volumes/demo.img".into(),
             size_bytes: 1 << 30,
             block_size: BlockSize::B512,
+            file: None,
         }
     }
 
@@ -205,6 +221,29 @@ block_size = 512
     fn a_missing_record_is_not_an_error() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Record::load(&dir.path().join("demo.toml")).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_file_is_recorded_where_it_is_known() {
+        let known = Record { file: Some(FileId { device: 0x801, inode: u64::MAX }), ..record() };
+        let text = format!("{TEXT}file = \"801:ffffffffffffffff\"\n");
+        assert_eq!(known.to_text().unwrap(), text);
+        assert_eq!(load(&text), Ok(Some(known)));
+        assert_eq!(
+            load(&text.replace("801:", "801")).unwrap_err(),
+            "invalid record demo.toml: file is not a device and an inode; restore it from a \
+             backup, because it holds the identity of the volume"
+        );
+    }
+
+    /// Two volumes had one identity, so that a host took them for two paths to one disk.
+    #[test]
+    fn the_record_of_another_volume_is_rejected() {
+        assert_eq!(
+            load(&TEXT.replace("name = \"demo\"", "name = \"a\"")).unwrap_err(),
+            "invalid record demo.toml: it is the record of volume a; restore it from a backup, \
+             because it holds the identity of the volume"
+        );
     }
 
     #[test]

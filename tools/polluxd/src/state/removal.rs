@@ -8,7 +8,7 @@
 //! A start that finds a note does steps 3 and 4 again where the catalog has no such volume any
 //! more, and drops the note where step 2 was never reached.
 
-use super::{Record, StateDir, durable};
+use super::{FileId, Record, Space, StateDir, durable};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -57,7 +57,7 @@ impl Removal {
     pub(crate) fn note(&self, state: &StateDir) -> io::Result<()> {
         let text = toml::to_string(self)
             .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e.to_string()))?;
-        durable::replace(&self.path(state), text.as_bytes())
+        state.replace(&self.path(state), text.as_bytes(), Space::Reserved)
     }
 
     /// Removes the note, durably.
@@ -66,6 +66,38 @@ impl Removal {
     /// What the operating system says.
     pub(crate) fn forget(&self, state: &StateDir) -> io::Result<()> {
         durable::remove(&self.path(state))
+    }
+
+    /// Finds the file that is to be removed, or `left`, that is to stay, and returns what stays.
+    /// `served` is the file that the volume had: another one at its path is somebody else's. May
+    /// block.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn resolve(
+        &mut self,
+        left: Option<PathBuf>,
+        served: Option<FileId>,
+        state: &StateDir,
+    ) -> io::Result<Option<PathBuf>> {
+        let Some(path) = self.file.as_ref().or(left.as_ref()) else { return Ok(None) };
+        let Some(found) = FileId::at(path)? else { return Ok(None) };
+        if served.is_some_and(|served| served != found) {
+            let volume = &self.volume;
+            tracing::warn!(volume, "{} is not the file of the volume: it stays", path.display());
+            if self.file.take().is_some() {
+                self.note(state)?;
+            }
+            return Ok(None);
+        }
+        if let Some(file) = &self.file {
+            // A symbolic link would go, and the data stay.
+            let file = file.canonicalize()?;
+            if self.file.replace(file.clone()) != Some(file) {
+                self.note(state)?;
+            }
+        }
+        Ok(left)
     }
 
     /// Step 3 at a later start. A file that has its name still keeps it where it is, or could be,
@@ -114,7 +146,9 @@ impl Removal {
         if let Some(removed) = self.removed_path() {
             durable::remove(&removed)?;
         }
-        self.forget(state)
+        self.forget(state)?;
+        state.fill_reserve();
+        Ok(())
     }
 
     /// Whether the volume is deleted, in a node whose catalog has it still or not.
@@ -214,6 +248,7 @@ mod tests {
                 path: self.image(),
                 size_bytes: 512,
                 block_size: BlockSize::B512,
+                file: None,
             };
             fs::write(self.image(), content).unwrap();
             self.state.keep_record(&record).unwrap();
@@ -247,6 +282,45 @@ mod tests {
                 entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
             names.sort();
             names
+        }
+    }
+
+    /// The link was removed, and the answer was that all was.
+    #[test]
+    fn the_file_behind_a_symbolic_link_is_removed() {
+        let world = World::new();
+        let record = world.make("u1", "data");
+        let link = world.state.path().join("link.img");
+        std::os::unix::fs::symlink(world.image(), &link).unwrap();
+        let no_id = || unreachable!("the record has one");
+        let mut removal = Removal::new("a", Some(&record), Some(link.clone()), no_id).unwrap();
+        removal.note(&world.state).unwrap();
+        let served = FileId::at(&link).unwrap();
+        assert_eq!(removal.resolve(None, served, &world.state).unwrap(), None);
+        removal.release(&world.state).unwrap();
+        world.start_again(false);
+        assert_eq!(world.names(), [] as [String; 0]);
+    }
+
+    #[test]
+    fn what_took_the_place_of_the_file_stays_and_is_not_reported_as_the_volumes() {
+        for (is_removed, is_there) in [(true, true), (false, true), (false, false)] {
+            let world = World::new();
+            let record = world.make("u1", "data");
+            let served = FileId::at(&world.image()).unwrap();
+            fs::rename(world.image(), world.state.path().join("moved")).unwrap();
+            if is_there {
+                fs::write(world.image(), "of somebody else").unwrap();
+            }
+            let no_id = || unreachable!("the record has one");
+            let file = is_removed.then(|| world.image());
+            let mut removal = Removal::new("a", Some(&record), file, no_id).unwrap();
+            removal.note(&world.state).unwrap();
+            let left = (!is_removed).then(|| world.image());
+            assert_eq!(removal.resolve(left, served, &world.state).unwrap(), None);
+            removal.release(&world.state).unwrap();
+            world.start_again(false);
+            assert_eq!(world.image().exists(), is_there);
         }
     }
 

@@ -40,6 +40,8 @@ pub(crate) enum VolumeFault {
     BlockSizeChanged { recorded: u32, configured: u32 },
     /// The medium wants buffers that are aligned better than those that there are.
     BuffersUnaligned { path: PathBuf, needed: u32 },
+    /// It is to be created, but there is a record of its name.
+    ExistedBefore { record: PathBuf, wwid: String },
     /// It is new, but its file or device holds data.
     HoldsData { path: PathBuf },
     /// The configuration says another kind than its record.
@@ -48,6 +50,8 @@ pub(crate) enum VolumeFault {
     Memory(String),
     /// The start does not wait for it any more.
     Late,
+    /// The catalog names it, so that it was made once, and its record is gone.
+    Lost { record: PathBuf, file: PathBuf },
     /// It was made once, and now it is gone.
     Missing { path: PathBuf },
     /// Every place for a volume is used, or its last volume is not closed yet.
@@ -60,10 +64,18 @@ pub(crate) enum VolumeFault {
     Record(RecordFault),
     /// It was made once, and its record is gone.
     RecordMissing { record: PathBuf, mark: PathBuf },
+    /// The volume has another path now, and what is there is not what it had.
+    OtherFile { path: PathBuf, recorded: PathBuf },
     /// The configuration says another size than its record.
     SizeChanged { recorded: u64, configured: u64 },
+    /// Another volume has its identity.
+    SameIdentity { volume: String, record: PathBuf },
     /// The operating system refused a step.
     Step { step: &'static str, path: PathBuf, source: io::Error },
+    /// The file or device is that of another volume, which is served.
+    Served { path: PathBuf, volume: String },
+    /// It has not even one block.
+    TooSmall { path: PathBuf, found: u64, block_size: u32 },
     /// It is smaller than it was made.
     Truncated { path: PathBuf, recorded: u64, found: u64 },
     /// It was missing or too small, and is being written now.
@@ -80,23 +92,30 @@ impl VolumeFault {
         match self {
             Self::Late => Retry::BeingOpened,
             Self::NoPlace
+            | Self::Lost { .. }
             | Self::Open(_)
             | Self::Record(_)
             | Self::RecordMissing { .. }
+            | Self::Served { .. }
             | Self::Step { .. } => Retry::Soon,
             Self::Missing { .. } | Self::Truncated { .. } | Self::Unsettled { .. } => {
                 Retry::WhenSettled
             }
-            // Data that is there is taken over only where the administrator says so, and each
-            // attempt to get memory may take it from others.
+            // Data that is there is taken over only where the administrator says so. A file
+            // without even a block is that of no known volume, so that nothing tells when all of it
+            // is there. Each attempt to get memory may take it from others.
             Self::BlockTooSmall { .. }
             | Self::BlockSizeChanged { .. }
             | Self::BuffersUnaligned { .. }
+            | Self::ExistedBefore { .. }
             | Self::HoldsData { .. }
             | Self::KindChanged { .. }
             | Self::Memory(_)
             | Self::NoSize { .. }
+            | Self::OtherFile { .. }
+            | Self::SameIdentity { .. }
             | Self::SizeChanged { .. }
+            | Self::TooSmall { .. }
             | Self::WrongSizeFound { .. }
             | Self::WrongType { .. } => Retry::Never,
         }
@@ -124,24 +143,18 @@ impl From<RecordFault> for VolumeFault {
 impl fmt::Display for VolumeFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BlockTooSmall { path, configured, needed } => write!(
-                f,
-                "{} requires blocks of at least {needed} bytes, but block_size is {configured}; \
-                 set block_size = {needed} for a new volume",
-                path.display()
-            ),
+            Self::BlockTooSmall { path, configured, needed } => {
+                f.write_str(&block_too_small(path, *configured, *needed))
+            }
             Self::BlockSizeChanged { recorded, configured } => write!(
                 f,
                 "block_size is {configured}, but the volume was created with {recorded} and cannot \
                  change; set block_size = {recorded}"
             ),
-            Self::BuffersUnaligned { path, needed } => write!(
-                f,
-                "{} requires buffers aligned to {needed} bytes, but polluxd aligns them to \
-                 {HEAD_ROOM}; use another device, for example one that is not encrypted in \
-                 sectors of {needed} bytes",
-                path.display()
-            ),
+            Self::BuffersUnaligned { path, needed } => {
+                f.write_str(&buffers_unaligned(path, *needed))
+            }
+            Self::ExistedBefore { record, wwid } => f.write_str(&existed_before(record, wwid)),
             Self::HoldsData { path } => write!(f, "{} {HOLDS_DATA}", path.display()),
             Self::KindChanged { recorded, configured } => write!(
                 f,
@@ -151,6 +164,7 @@ impl fmt::Display for VolumeFault {
                 recorded.name()
             ),
             Self::Late => f.write_str(LATE),
+            Self::Lost { record, file } => f.write_str(&lost(record, file)),
             Self::Memory(words) => f.write_str(words),
             Self::Missing { path } => write!(
                 f,
@@ -159,15 +173,12 @@ impl fmt::Display for VolumeFault {
                 path.display()
             ),
             Self::NoPlace => f.write_str(NO_PLACE),
-            Self::NoSize { path } => write!(
-                f,
-                "{} does not exist, and no size is given to create it; set a size, for example \
-                 10GiB",
-                path.display()
-            ),
+            Self::NoSize { path } => f.write_str(&no_size(path)),
             Self::Open(words) => f.write_str(words),
             Self::Record(fault) => fault.fmt(f),
             Self::RecordMissing { record, mark } => f.write_str(&record_missing(record, mark)),
+            Self::OtherFile { path, recorded } => f.write_str(&other_file(path, recorded)),
+            Self::SameIdentity { volume, record } => f.write_str(&same_identity(volume, record)),
             Self::SizeChanged { recorded, configured } => write!(
                 f,
                 "size is {configured} bytes, but the volume was created with {recorded} and cannot \
@@ -176,12 +187,15 @@ impl fmt::Display for VolumeFault {
             Self::Step { step, path, source } => {
                 write!(f, "cannot {step} {}: {source}", path.display())
             }
-            Self::Truncated { path, recorded, found } => write!(
-                f,
-                "{} was truncated: it has {found} bytes, but the volume was created with \
-                 {recorded}; restore it from a backup",
-                path.display()
-            ),
+            Self::Served { path, volume } => {
+                write!(f, "{} is the file of volume {volume}, which is served", path.display())
+            }
+            Self::TooSmall { path, found, block_size } => {
+                f.write_str(&too_small(path, *found, *block_size))
+            }
+            Self::Truncated { path, recorded, found } => {
+                f.write_str(&truncated(path, *recorded, *found))
+            }
             Self::Unsettled { path } => f.write_str(&unsettled(path)),
             Self::WrongSizeFound { path, configured, found } => write!(
                 f,
@@ -218,6 +232,82 @@ fn unsettled(path: &Path) -> String {
          changed for {} s",
         path.display(),
         OPEN_RETRY_INTERVAL.as_secs()
+    )
+}
+
+fn lost(record: &Path, file: &Path) -> String {
+    format!(
+        "its record {} is missing. Check that the file system of the state directory is mounted, \
+         or restore the record from a backup. To serve {} as a new volume, set adopt = true and \
+         run \"perfctl apply\", or delete the volume and create it with --adopt",
+        record.display(),
+        file.display()
+    )
+}
+
+fn existed_before(record: &Path, wwid: &str) -> String {
+    format!(
+        "it existed before: its record is {}, its WWID {wwid}. To bring it back with its data, \
+         use --adopt; to create a new volume, use another name",
+        record.display()
+    )
+}
+
+fn other_file(path: &Path, recorded: &Path) -> String {
+    format!(
+        "{} holds data and is not the file that the volume had, {}. To serve this data as \
+         the volume, set adopt = true (perfctl volume create: --adopt)",
+        path.display(),
+        recorded.display()
+    )
+}
+
+fn same_identity(volume: &str, record: &Path) -> String {
+    format!(
+        "its record {} has the identity (WWID) of volume {volume}, which is served; restore \
+         the record from a backup",
+        record.display()
+    )
+}
+
+fn too_small(path: &Path, found: u64, block_size: u32) -> String {
+    format!(
+        "{} has {found} bytes, which is less than one block of {block_size} bytes; remove \
+         it and set a size to create it, or extend it",
+        path.display()
+    )
+}
+
+fn truncated(path: &Path, recorded: u64, found: u64) -> String {
+    format!(
+        "{} was truncated: it has {found} bytes, but the volume was created with \
+         {recorded}; restore it from a backup",
+        path.display()
+    )
+}
+
+fn buffers_unaligned(path: &Path, needed: u32) -> String {
+    format!(
+        "{} requires buffers aligned to {needed} bytes, but polluxd aligns them to \
+         {HEAD_ROOM}; use another device, for example one that is not encrypted in \
+         sectors of {needed} bytes",
+        path.display()
+    )
+}
+
+fn no_size(path: &Path) -> String {
+    format!(
+        "{} does not exist, and no size is given to create it; set a size, for example \
+         10GiB",
+        path.display()
+    )
+}
+
+fn block_too_small(path: &Path, configured: u32, needed: u32) -> String {
+    format!(
+        "{} requires blocks of at least {needed} bytes, but block_size is {configured}; set \
+         block_size = {needed} for a new volume",
+        path.display()
     )
 }
 

@@ -1,15 +1,15 @@
 //! Opening one volume.
 
-use super::VolumeFault;
+use super::{Occasion, VolumeFault};
 use crate::config::VolumeConfig;
-use crate::state::{Record, StateDir, durable, new_uuid, new_wwid};
+use crate::state::{Creation, FileId, Record, StateDir, durable, new_uuid, new_wwid};
 use control_api::VolumeKind;
 use reactor::file::{OpenError, OpenFile, OpenOptions, holds_data, open_direct};
 use reactor::{MemoryStore, Store};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use units::{BlockSize, HEAD_ROOM, VolumeId};
+use units::{HEAD_ROOM, VolumeId};
 use volume::{Capabilities, Geometry, VolumeRecord};
 
 /// Where new identities come from.
@@ -34,8 +34,12 @@ pub(crate) struct Opened {
     pub(super) record: VolumeRecord,
     /// What the reactors read and write.
     pub(crate) store: Store,
+    /// Which file that is.
+    pub(super) file: Option<FileId>,
     /// What is slower or less than it could be.
     pub(crate) warnings: Vec<String>,
+    /// For a volume that was just created, until the catalog names it.
+    pub(super) creation: Option<Creation>,
 }
 
 /// Finds or makes a volume, checks it against its record, and opens it. A file or device that is
@@ -48,9 +52,12 @@ pub(crate) fn open_volume(
     state: &StateDir,
     identity: Identity<'_>,
     patience: Instant,
+    occasion: &Occasion,
 ) -> Result<Opened, VolumeFault> {
     match config.kind {
-        VolumeKind::File | VolumeKind::Block => open_file(config, state, identity, patience),
+        VolumeKind::File | VolumeKind::Block => {
+            open_file(config, state, identity, patience, occasion)
+        }
         VolumeKind::Memory | VolumeKind::Null => open_transient(config, identity),
     }
 }
@@ -84,59 +91,171 @@ fn open_file(
     state: &StateDir,
     identity: Identity<'_>,
     patience: Instant,
+    occasion: &Occasion,
 ) -> Result<Opened, VolumeFault> {
     let path = path_of(config, state);
-    let record = known_record(config, state)?;
+    let record = occasion.identify(config, state)?;
     if let Some(fault) = record.as_ref().and_then(|record| contradiction(record, config)) {
         return Err(fault);
     }
     let was_there = exists(&path)?;
-    if !was_there {
-        if record.is_some() || config.kind == VolumeKind::Block {
-            return Err(VolumeFault::Missing { path });
+    if !was_there && (record.is_some() || !occasion.may_create(config, state)) {
+        return Err(VolumeFault::Missing { path });
+    }
+    if was_there {
+        occasion.refuse_served(&path)?;
+    }
+    let place = Place { config, state, identity, patience, path: &path };
+    if let Some(record) = record {
+        return place.open_known(record);
+    }
+    let creation = occasion.begin(config, (!was_there).then_some(&*path), state)?;
+    match place.open_new(was_there) {
+        Ok(opened) => Ok(Opened { creation: occasion.complete(creation, state), ..opened }),
+        Err(fault) => {
+            occasion.abandon(&creation, state);
+            Err(fault)
         }
-        create(&path, config)?;
     }
-    let buffered_allowed = config.kind == VolumeKind::File;
-    let options = OpenOptions { read_only: config.read_only, buffered_allowed };
-    let mut open =
-        open_patiently(&path, options, patience).map_err(|e| VolumeFault::Open(e.to_string()))?;
-    check_open(&open, &path, config, record.as_ref())?;
-    if was_there && record.is_none() {
-        refuse_data(&open, &path, config)?;
-    }
-    let mut warnings = Vec::new();
-    // What has grown keeps the size that initiators know. The watch of open files warns of it.
-    if let Some(record) = &record {
+}
+
+/// A file or device that is to be a volume.
+struct Place<'a> {
+    config: &'a VolumeConfig,
+    state: &'a StateDir,
+    identity: Identity<'a>,
+    patience: Instant,
+    path: &'a Path,
+}
+
+impl Place<'_> {
+    /// Opens the volume of a record.
+    fn open_known(&self, record: Record) -> Result<Opened, VolumeFault> {
+        let Self { config, state, path, .. } = *self;
+        let (mut open, file) = self.open(Some(&record))?;
+        let mut warnings = Vec::new();
+        if record.path != path {
+            self.refuse_other_file(&open, &record)?;
+        } else if record.file.is_some_and(|before| !is_same_inode(before, file)) {
+            warnings.push(format!(
+                "volume {}: {} is another file than before, as after a restore from a backup. If \
+                 nobody restored or copied it, check that it holds the data of the volume",
+                config.name,
+                path.display()
+            ));
+        }
+        // What has grown keeps the size that initiators know. The watch of open files warns of it.
         open.size = record.size_bytes;
+        let geometry = self.geometry(&open)?;
+        let found = Record { path: path.to_owned(), file, ..record.clone() };
+        if found.path != record.path {
+            keep(&found, state)?;
+        } else if found != record
+            && let Err(fault) = keep(&found, state)
+        {
+            // It is known by its path.
+            tracing::warn!(volume = config.name, "{fault}");
+        }
+        Ok(self.opened(open, found, geometry, warnings))
     }
-    let new = || new_record(config, &path, open.size, identity);
-    let record = keep(record, new, &path, state)?;
-    // Also for what an earlier version made. It is served without the mark too, and the next start
-    // makes it, so this is a line of the log and no state to warn of.
-    if let Err(error) = state.mark_made(&config.name) {
-        let (volume, mark) = (&config.name, state.mark_path(&config.name));
-        tracing::warn!(volume, %error, "cannot create {}", mark.display());
+
+    /// Makes a volume of what is there, or of a new file.
+    fn open_new(&self, was_there: bool) -> Result<Opened, VolumeFault> {
+        let Self { config, state, path, .. } = *self;
+        if !was_there {
+            create(path, config)?;
+        }
+        let (open, file) = self.open(None)?;
+        if was_there {
+            refuse_data(&open, path, config)?;
+        }
+        let geometry = self.geometry(&open)?;
+        let new = new_record(config, path, open.size, self.identity);
+        let record = Record { file, ..new.map_err(|source| unwritten(source, state))? };
+        keep(&record, state)?;
+        Ok(self.opened(open, record, geometry, Vec::new()))
     }
-    if !open.is_direct {
-        warnings.push(format!(
-            "volume {}: the file system of {} does not support direct I/O; \
-             using the page cache, which is slower and uses more memory",
-            config.name,
-            path.display()
-        ));
+
+    /// Opens and checks it. Devices have no identity that lasts.
+    fn open(&self, record: Option<&Record>) -> Result<(OpenFile, Option<FileId>), VolumeFault> {
+        let Self { config, path, .. } = *self;
+        let buffered_allowed = config.kind == VolumeKind::File;
+        let options = OpenOptions { read_only: config.read_only, buffered_allowed };
+        let open = open_patiently(path, options, self.patience)
+            .map_err(|e| VolumeFault::Open(e.to_string()))?;
+        check_open(&open, path, config, record)?;
+        let file = match config.kind {
+            VolumeKind::File => FileId::of(&open.fd).map(Some),
+            VolumeKind::Block | VolumeKind::Memory | VolumeKind::Null => Ok(None),
+        };
+        let step = |source| VolumeFault::Step { step: "look at", path: path.to_owned(), source };
+        Ok((open, file.map_err(step)?))
     }
-    let record = VolumeRecord {
-        id: VolumeId(0),
-        name: config.name.clone(),
-        wwid: record.wwid,
-        geometry: geometry(open.size, config.block_size, open.physical_block_size)
-            .ok_or(VolumeFault::NoSize { path })?,
-        capabilities: capabilities(&open, config),
-        device: Some(open.device),
-        read_only: config.read_only,
-    };
-    Ok(Opened { record, store: Store::File(open), warnings })
+
+    /// A volume that was moved has its old file at a new path. Another file with data is taken for
+    /// it only where the administrator says so.
+    fn refuse_other_file(&self, open: &OpenFile, record: &Record) -> Result<(), VolumeFault> {
+        let path = self.path;
+        // What is at neither path is not the same.
+        let at = |path: &Path| FileId::at(path).ok().flatten();
+        let before = record.file.or_else(|| at(&record.path));
+        if self.config.adopt || (before.is_some() && before == at(path)) {
+            return Ok(());
+        }
+        if has_data(open, path)? {
+            let (path, recorded) = (path.to_owned(), record.path.clone());
+            return Err(VolumeFault::OtherFile { path, recorded });
+        }
+        Ok(())
+    }
+
+    fn geometry(&self, open: &OpenFile) -> Result<Geometry, VolumeFault> {
+        let (block_size, found) = (self.config.block_size, open.size);
+        Geometry::of_bytes(found, block_size, open.physical_block_size).ok_or_else(|| {
+            let (path, block_size) = (self.path.to_owned(), block_size.bytes());
+            VolumeFault::TooSmall { path, found, block_size }
+        })
+    }
+
+    fn opened(
+        &self,
+        open: OpenFile,
+        record: Record,
+        geometry: Geometry,
+        mut warnings: Vec<String>,
+    ) -> Opened {
+        let Self { config, state, path, .. } = *self;
+        // Also for what an earlier version made. It is served without the mark too, and the next
+        // start makes it, so this is a line of the log and no state to warn of.
+        if let Err(error) = state.mark_made(&config.name) {
+            let (volume, mark) = (&config.name, state.mark_path(&config.name));
+            tracing::warn!(volume, %error, "cannot create {}", mark.display());
+        }
+        if !open.is_direct {
+            warnings.push(format!(
+                "volume {}: the file system of {} does not support direct I/O; \
+                 using the page cache, which is slower and uses more memory",
+                config.name,
+                path.display()
+            ));
+        }
+        let file = record.file;
+        let record = VolumeRecord {
+            id: VolumeId(0),
+            name: config.name.clone(),
+            wwid: record.wwid,
+            geometry,
+            capabilities: capabilities(&open, config),
+            device: Some(open.device),
+            read_only: config.read_only,
+        };
+        Opened { record, store: Store::File(open), file, warnings, creation: None }
+    }
+}
+
+/// A file system can get another number at each mount.
+fn is_same_inode(before: FileId, now: Option<FileId>) -> bool {
+    now.is_some_and(|now| now.inode == before.inode)
 }
 
 /// Opens a volume, where need be after its last user has let go of it.
@@ -157,28 +276,24 @@ fn open_patiently(
     }
 }
 
-/// The record of a volume; `None` for one that is new.
-fn known_record(config: &VolumeConfig, state: &StateDir) -> Result<Option<Record>, VolumeFault> {
-    let record = state.record(&config.name)?;
-    if record.is_none() && state.was_made(&config.name) {
-        let (record, mark) = (state.record_path(&config.name), state.mark_path(&config.name));
-        return Err(VolumeFault::RecordMissing { record, mark });
-    }
-    Ok(record)
-}
-
 /// A new volume must not show bytes that somebody wrote before, unless that is wanted. One that is
 /// read-only is made for that alone.
 fn refuse_data(open: &OpenFile, path: &Path, config: &VolumeConfig) -> Result<(), VolumeFault> {
     if config.adopt || config.read_only {
         return Ok(());
     }
-    let path = path.to_owned();
-    match holds_data(&path, open) {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(VolumeFault::HoldsData { path }),
-        Err(source) => Err(VolumeFault::Step { step: "look for data in", path, source }),
+    if has_data(open, path)? {
+        return Err(VolumeFault::HoldsData { path: path.to_owned() });
     }
+    Ok(())
+}
+
+fn has_data(open: &OpenFile, path: &Path) -> Result<bool, VolumeFault> {
+    holds_data(path, open).map_err(|source| VolumeFault::Step {
+        step: "look for data in",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn exists(path: &Path) -> Result<bool, VolumeFault> {
@@ -238,25 +353,13 @@ fn check_open(
     Ok(())
 }
 
-/// The record of an opened volume: one that was moved keeps its identity, a new one gets one.
-fn keep(
-    known: Option<Record>,
-    new: impl FnOnce() -> io::Result<Record>,
-    path: &Path,
-    state: &StateDir,
-) -> Result<Record, VolumeFault> {
-    let step = |source| VolumeFault::Step {
-        step: "write the record of the volume to",
-        path: state.path().to_owned(),
-        source,
-    };
-    let record = match known {
-        Some(record) if record.path == path => return Ok(record),
-        Some(record) => Record { path: path.to_owned(), ..record },
-        None => new().map_err(step)?,
-    };
-    state.keep_record(&record).map_err(step)?;
-    Ok(record)
+fn keep(record: &Record, state: &StateDir) -> Result<(), VolumeFault> {
+    state.keep_record(record).map_err(|source| unwritten(source, state))
+}
+
+fn unwritten(source: io::Error, state: &StateDir) -> VolumeFault {
+    let path = state.path().to_owned();
+    VolumeFault::Step { step: "write the record of the volume to", path, source }
 }
 
 fn new_record(
@@ -276,6 +379,7 @@ fn new_record(
         path: path.to_owned(),
         size_bytes,
         block_size: config.block_size,
+        file: None,
     })
 }
 
@@ -285,10 +389,6 @@ fn split_random(random: [u8; 40]) -> ([u8; 16], [u8; 24]) {
         *to = from;
     }
     (a, b)
-}
-
-fn geometry(bytes: u64, block_size: BlockSize, physical_bytes: u32) -> Option<Geometry> {
-    Geometry::of_bytes(bytes, block_size, physical_bytes)
 }
 
 fn capabilities(open: &OpenFile, config: &VolumeConfig) -> Capabilities {
@@ -326,7 +426,7 @@ fn open_transient(config: &VolumeConfig, identity: Identity<'_>) -> Result<Opene
         id: VolumeId(0),
         name: config.name.clone(),
         wwid: new_wwid(identity.naa_oui, random),
-        geometry: geometry(bytes, config.block_size, config.block_size.bytes())
+        geometry: Geometry::of_bytes(bytes, config.block_size, config.block_size.bytes())
             .ok_or_else(|| VolumeFault::NoSize { path: nowhere() })?,
         capabilities: Capabilities {
             // A flush would not make it any more durable.
@@ -339,12 +439,13 @@ fn open_transient(config: &VolumeConfig, identity: Identity<'_>) -> Result<Opene
         device: None,
         read_only: config.read_only,
     };
-    Ok(Opened { record, store, warnings })
+    Ok(Opened { record, store, file: None, warnings, creation: None })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use units::BlockSize;
 
     /// Such a device failed every read and write with EINVAL, and its volume was served.
     #[test]

@@ -1,9 +1,10 @@
 //! All volumes of the node, served or not, as they run.
 
 use super::open::{Opened, contradiction, open_volume, path_of};
-use super::{Identity, NotServed, VolumeFault};
+use super::origin::{ServedFile, withdraw};
+use super::{Identity, NotServed, Occasion, VolumeFault};
 use crate::config::{Applies, VOLUME_KEYS, VolumeConfig};
-use crate::state::{Record, StateDir};
+use crate::state::{Creation, FileId, Record, StateDir};
 use control_api::VolumeKind;
 use reactor::Store;
 use std::collections::{BTreeMap, VecDeque};
@@ -19,6 +20,8 @@ pub(crate) struct Volume {
     pub(crate) config: VolumeConfig,
     /// The file or device.
     pub(crate) path: Option<PathBuf>,
+    /// Which file that is, while it is served.
+    pub(crate) file: Option<FileId>,
     /// What initiators see of it, or why they do not.
     pub(crate) served: Result<VolumeRecord, NotServed>,
     /// What was recorded when it was made, for one that is not served.
@@ -48,6 +51,8 @@ pub(crate) struct Planned {
     /// What of the served volumes is less than it could be, and what takes effect only at the next
     /// start.
     pub(crate) warnings: Vec<String>,
+    /// What was just created, until the catalog names it.
+    pub(crate) creations: Vec<Creation>,
 }
 
 impl VolumeTable {
@@ -64,6 +69,12 @@ impl VolumeTable {
     /// The volumes that are not served, with their reasons.
     pub(crate) fn not_served(&self) -> impl Iterator<Item = (&str, &NotServed)> {
         self.iter().filter_map(|v| Some((&*v.config.name, v.served.as_ref().err()?)))
+    }
+
+    /// The files that are served.
+    pub(crate) fn served_files(&self) -> Vec<ServedFile> {
+        let file = |v: &Volume| Some(ServedFile { volume: v.config.name.clone(), file: v.file? });
+        self.volumes.iter().filter_map(file).collect()
     }
 
     /// The served volumes by their places in the catalog.
@@ -110,6 +121,7 @@ impl VolumeTable {
                 path: PathBuf::new(),
                 size_bytes: record.geometry.bytes(),
                 block_size: record.geometry.block_size,
+                file: None,
             };
             contradiction(&running, config).map(|fault| (config.name.clone(), fault))
         })
@@ -146,10 +158,14 @@ impl VolumeTable {
             },
             stores: Vec::new(),
             warnings: Vec::new(),
+            creations: Vec::new(),
         };
         for config in configs {
             match (opened.remove(&config.name), self.find(&config.name)) {
-                (Some(outcome), _) => planned.take_in(config, state, outcome),
+                (Some(outcome), _) => {
+                    let outcome = outcome.unless_known(&[self, &planned.table], state);
+                    planned.take_in(config, state, outcome);
+                }
                 (None, Some(running)) => planned.go_on(running, config),
                 (None, None) => unreachable!("volume {} was not opened", config.name),
             }
@@ -166,10 +182,10 @@ impl VolumeTable {
         identity: Identity<'_>,
     ) -> Planned {
         let patience = Instant::now() + super::IN_USE_TIME_MAX;
-        let opened = self
-            .to_open(configs, true)
-            .into_iter()
-            .map(|config| (config.name.clone(), try_open(config, state, identity, patience)));
+        let occasion = Occasion::of_followed(true);
+        let open = |config: &VolumeConfig| try_open(config, state, identity, patience, &occasion);
+        let to_open = self.to_open(configs, true).into_iter();
+        let opened = to_open.map(|config| (config.name.clone(), open(config)));
         self.follow(configs, state, opened.collect())
     }
 }
@@ -197,6 +213,30 @@ impl Outcome {
     pub(crate) fn fault(&self) -> Option<NotServed> {
         self.opened.as_ref().err().map(NotServed::from)
     }
+
+    /// Removes what was created for a volume that is not wanted any more. May block.
+    pub(crate) fn withdraw(self, state: &StateDir) {
+        if let Ok(Opened { creation: Some(creation), .. }) = &self.opened {
+            withdraw(creation, state);
+        }
+    }
+
+    /// The same, unless another volume has its identity: a host would take the two for two paths
+    /// to one disk.
+    fn unless_known(mut self, tables: &[&VolumeTable], state: &StateDir) -> Self {
+        let Ok(Opened { record, .. }) = &self.opened else { return self };
+        let (name, wwid) = (&record.name, &record.wwid);
+        let is_same = |v: &&Volume| {
+            let served = v.served.as_ref().is_ok_and(|served| served.wwid == *wwid);
+            served && v.config.name != *name
+        };
+        if let Some(other) = tables.iter().flat_map(|table| table.iter()).find(is_same) {
+            let (volume, record) = (other.config.name.clone(), state.record_path(name));
+            self.known = state.record(name).ok().flatten();
+            self.opened = Err(VolumeFault::SameIdentity { volume, record });
+        }
+        self
+    }
 }
 
 /// Opens or makes a volume. May block for long, and waits until `patience` for one that is in
@@ -206,8 +246,9 @@ pub(crate) fn try_open(
     state: &StateDir,
     identity: Identity<'_>,
     patience: Instant,
+    occasion: &Occasion,
 ) -> Outcome {
-    let opened = open_volume(config, state, identity, patience);
+    let opened = open_volume(config, state, identity, patience, occasion);
     let known = match &opened {
         Ok(_) => None,
         // A record that cannot be read is the fault itself.
@@ -234,14 +275,15 @@ impl Planned {
             VolumeKind::Block | VolumeKind::File => Some(path_of(config, state)),
             VolumeKind::Memory | VolumeKind::Null => None,
         };
-        let mut warnings = Vec::new();
-        let served = match outcome.opened.and_then(|opened| {
+        let (mut warnings, mut file) = (Vec::new(), None);
+        let served = match outcome.opened.and_then(|mut opened| {
+            self.creations.extend(opened.creation.take());
             let id = self.table.next_id().ok_or(VolumeFault::NoPlace)?;
             Ok((opened, id))
         }) {
             Ok((opened, id)) => {
                 self.stores.push((id, opened.store));
-                warnings = opened.warnings;
+                (warnings, file) = (opened.warnings, opened.file);
                 self.warnings.extend(warnings.iter().cloned());
                 Ok(VolumeRecord { id, ..opened.record })
             }
@@ -249,7 +291,7 @@ impl Planned {
         };
         let known = outcome.known;
         let config = config.clone();
-        self.table.volumes.push(Volume { config, path, served, known, warnings });
+        self.table.volumes.push(Volume { config, path, file, served, known, warnings });
     }
 }
 

@@ -6,6 +6,7 @@ use crate::config::VolumeConfig;
 use crate::state::StateDir;
 use control_api::VolumeKind;
 use reactor::Store;
+use std::cell::Cell;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use units::{BlockSize, VolumeId};
@@ -44,10 +45,15 @@ impl World {
 const IDENTITY: Identity<'_> = Identity {
     naa_oui: None,
     random: &|bytes| {
-        bytes.fill(0x5a);
+        bytes.fill(NEXT.replace(NEXT.get() + 1));
         Ok(())
     },
 };
+
+thread_local! {
+    /// What the next identity consists of. Each test has a thread of its own.
+    static NEXT: Cell<u8> = const { Cell::new(0x5a) };
+}
 
 fn file(name: &str) -> VolumeConfig {
     VolumeConfig {
@@ -260,6 +266,44 @@ fn a_volume_that_was_moved_keeps_its_identity() {
     let record = planned.table.find("a").unwrap().served.clone().unwrap();
     assert_eq!(record.wwid.serial, "5a5a5a5a5a5a5a5a");
     assert_eq!(world.state.record("a").unwrap().unwrap().path, moved);
+}
+
+/// The bytes of any file were shown as those of the volume.
+#[test]
+fn a_volume_that_was_moved_is_not_taken_for_another_file_unless_it_is_told_to() {
+    let world = World::new();
+    drop(world.start(&[file("a")]));
+    let other = world.state.path().join("other.img");
+    fs::write(&other, vec![7; 1 << 20]).unwrap();
+    let config = VolumeConfig { path: Some(other.clone()), ..file("a") };
+    assert_eq!(
+        world.reason(&config),
+        "STATE/other.img holds data and is not the file that the volume had, \
+         STATE/volumes/a.img. To serve this data as the volume, set adopt = true (perfctl volume \
+         create: --adopt)"
+    );
+    let adopting = VolumeConfig { adopt: true, ..config };
+    assert!(world.start(&[adopting]).table.find("a").unwrap().served.is_ok());
+    assert_eq!(world.state.record("a").unwrap().unwrap().path, other);
+}
+
+/// A host took the two for two paths to one disk.
+#[test]
+fn two_volumes_never_have_one_identity() {
+    let world = World::new();
+    drop(world.start(&[file("a"), file("b")]));
+    let identity = world.state.record("a").unwrap().unwrap().wwid;
+    let record = world.state.record("b").unwrap().unwrap();
+    world.state.keep_record(&crate::state::Record { wwid: identity, ..record }).unwrap();
+    let planned = world.start(&[file("a"), file("b")]);
+    assert!(planned.table.find("a").unwrap().served.is_ok());
+    let reason = planned.table.find("b").unwrap().served.clone().unwrap_err().to_string();
+    assert_eq!(
+        reason.replace(&world.state.path().display().to_string(), "STATE"),
+        "its record STATE/volumes/b.toml has the identity (WWID) of volume a, which is served; \
+         restore the record from a backup"
+    );
+    assert_eq!(planned.stores.len(), 1);
 }
 
 #[test]

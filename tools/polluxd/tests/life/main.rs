@@ -6,5 +6,6 @@ mod process;
 mod retries;
 mod sessions;
 mod start;
+mod volumes;
 
 use process::{Daemon, Place};

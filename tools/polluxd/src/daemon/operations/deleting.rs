@@ -2,8 +2,8 @@
 
 use super::super::apply::Deleted;
 use super::super::change::Change;
-use super::super::deletion::{Next, Stuck};
-use super::super::start::{is_file_taken, removals};
+use super::super::deletion::{Next, Released, Stuck, release};
+use super::super::resume::{is_file_taken, removals};
 use super::{Completion, Operations, Work};
 use crate::operation::{Claims, OperationId};
 use crate::state::Removal;
@@ -61,9 +61,9 @@ impl Operations {
             unreachable!("operation {} goes on with nothing", id.0)
         };
         self.table.run(id, "releasing the name");
-        let ground = Arc::clone(&self.ground);
-        let is_taken = is_file_taken(&removal, &self.followed.loaded.config, &ground.state);
+        let (ground, followed) = (Arc::clone(&self.ground), Arc::clone(&self.followed));
         self.workers.files.run(move || {
+            let is_taken = is_file_taken(&removal, &followed.loaded.config, &ground.state);
             let result = removal.resume(&ground.state, is_taken);
             Completion::Resumed { id, removal, result }
         });
@@ -77,21 +77,24 @@ impl Operations {
         }
         tracing::info!("the deletion of volume {} goes on", removal.volume);
         self.deletions.resume(id, &removal);
-        self.released(id, removal, Ok(()));
+        self.released(id, Released { removal, left: None, result: Ok(()) });
     }
 
     pub(super) fn delete(&mut self, id: OperationId, name: String, deleted: Deleted) {
+        let (left, file) = (deleted.left.clone(), deleted.file);
         if let Some(removal) = self.deletions.begin(id, name, deleted) {
             let ground = Arc::clone(&self.ground);
             self.workers.files.run(move || {
-                let result = removal.release(&ground.state);
-                Completion::Released { id, removal, result }
+                let released = release(removal, left, file, &ground.state);
+                Completion::Released { id, released }
             });
         }
         self.go_on_deleting(id);
     }
 
-    pub(super) fn released(&mut self, id: OperationId, removal: Removal, result: io::Result<()>) {
+    pub(super) fn released(&mut self, id: OperationId, released: Released) {
+        let Released { removal, left, result } = released;
+        self.deletions.leave(id, left);
         if let Err(error) = result {
             return self.removed(id, Err(error));
         }

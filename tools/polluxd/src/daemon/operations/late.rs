@@ -5,7 +5,7 @@ use super::super::retries::{Look, attempt};
 use super::super::{identity, json};
 use super::{Completion, Operations, Work};
 use crate::operation::OperationId;
-use crate::storage::{NotServed, Outcome, Retry, not_served, try_open};
+use crate::storage::{NotServed, Occasion, Outcome, Retry, not_served, try_open};
 use control_api::{ErrorCode, RpcError, Volumes};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -88,10 +88,14 @@ impl Operations {
         self.work(id).retries = Some(name.clone());
         let before = self.retries.before(&name);
         let naa_oui = self.followed.loaded.config.node.naa_oui;
+        let occasion = Occasion {
+            served: self.followed.volumes.served_files(),
+            ..Occasion::of_followed(self.followed.loaded.is_master)
+        };
         let ground = Arc::clone(&self.ground);
         self.workers.files.run(move || {
-            let state = &ground.state;
-            let open = || try_open(&config, state, identity(naa_oui), Instant::now());
+            let (state, identity) = (&ground.state, identity(naa_oui));
+            let open = || try_open(&config, state, identity, Instant::now(), &occasion);
             let (outcome, seen) = attempt(&config, state, before, open);
             Completion::Retried { id, volume: name, outcome: Box::new(outcome), seen }
         });

@@ -1,7 +1,7 @@
 //! When volumes that are not served are tried again.
 
 use super::*;
-use crate::storage::Identity;
+use crate::storage::{Identity, Occasion, try_open};
 use units::BlockSize;
 
 const IDENTITY: Identity<'_> = Identity {
@@ -46,7 +46,8 @@ impl World {
     fn attempt(&mut self, seconds: u32) -> bool {
         let (config, now) = (volume(0), self.at(seconds));
         assert_eq!(self.retries.begin_due(now), ["v0"]);
-        let open = || crate::storage::try_open(&config, &self.state, IDENTITY, now);
+        let occasion = Occasion::of_followed(true);
+        let open = || try_open(&config, &self.state, IDENTITY, now, &occasion);
         let (outcome, seen) = attempt(&config, &self.state, self.retries.before("v0"), open);
         let Some(why) = outcome.fault() else { return true };
         self.retries.failed("v0", why, seen, now);
