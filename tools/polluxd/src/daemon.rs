@@ -17,6 +17,7 @@ mod events;
 mod followed;
 mod opening;
 mod operations;
+mod reading;
 mod secrets;
 mod sessions;
 mod start;

@@ -2,6 +2,7 @@
 
 use crate::config::Fault;
 use crate::control::ControlFault;
+use crate::files::ReadFault;
 use crate::listen::ListenFault;
 use crate::state::StateFault;
 use reactor::StartError;
@@ -33,6 +34,8 @@ pub(crate) enum StartFault {
     NoStateDir,
     /// The reactors failed to start.
     Node(StartError),
+    /// The configuration cannot be read.
+    Read { path: PathBuf, fault: ReadFault },
     /// The state directory cannot be used.
     State(StateFault),
     /// A system call failed.
@@ -75,6 +78,9 @@ impl fmt::Display for StartFault {
                  specify --state-dir",
             ),
             Self::Node(error) => error.fmt(f),
+            Self::Read { path, fault } => {
+                write!(f, "cannot read the configuration {}: {fault}", path.display())
+            }
             Self::State(fault) => fault.fmt(f),
             Self::Step { step, path, source } => {
                 write!(f, "cannot {step} {}: {source}", path.display())

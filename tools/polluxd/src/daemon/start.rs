@@ -6,6 +6,7 @@ use super::followed::{Followed, Ground};
 use super::opening::{OpenedAtStart, open_at_start};
 use super::operations::{OperationWorkers, Operations};
 use crate::config::{NodeConfig, Poll, RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced};
+use crate::files::{ReadFault, read_text};
 use crate::flags::Flags;
 use crate::listen::listen_on;
 use crate::settings::{Loaded, Settings, load, load_text, state_dir};
@@ -99,6 +100,7 @@ fn workers(alarm: &Alarm) -> Result<OperationWorkers, StartFault> {
         // One, because each change builds on the one before.
         journal: pool("journal", 1)?,
         files: pool("files", limits::CONTROL_WORKERS_MAX)?,
+        readers: pool("readers", limits::CONTROL_READERS_MAX)?,
         completions,
     })
 }
@@ -186,13 +188,14 @@ pub(crate) fn look(flags: &Flags) -> Result<(std::path::PathBuf, Loaded), StartF
 /// had been removed.
 fn is_first_start(directory: &Path) -> Result<bool, StartFault> {
     let file = directory.join(CATALOG);
-    match std::fs::read_to_string(&file) {
+    match read_text(&file, limits::CONFIG_FILE_BYTES_MAX) {
         Ok(text) if text.trim().is_empty() => {
             Err(StartFault::CatalogLost { file, what: "is empty" })
         }
         // What is wrong with it is told by whoever loads it.
         Ok(_) => Ok(false),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Ok(false),
+        Err(ReadFault::Long { .. } | ReadFault::NotRegular(_)) => Ok(false),
+        Err(ReadFault::Refused(e)) if e.kind() != std::io::ErrorKind::NotFound => Ok(false),
         Err(_) if StateDir::was_used(directory) => {
             let what = "is missing, but the state directory was used before";
             Err(StartFault::CatalogLost { file, what })

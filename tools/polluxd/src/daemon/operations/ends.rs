@@ -1,0 +1,25 @@
+//! What is noted at the end of an operation.
+
+use control_api::RpcError;
+use serde_json::Value;
+
+/// What is wrong, one sentence each.
+pub(super) fn faults(error: &RpcError) -> Vec<String> {
+    if error.data.faults.is_empty() {
+        vec![error.message.clone()]
+    } else {
+        error.data.faults.clone()
+    }
+}
+
+/// Logs the end of a reload and tells the service manager of it.
+pub(super) fn reloaded(result: &Result<Value, RpcError>) {
+    match result {
+        Ok(applied) if applied["changes"].as_array().is_some_and(Vec::is_empty) => {
+            tracing::info!("reload: nothing changed");
+        }
+        Ok(applied) => tracing::info!(generation = %applied["generation"], "reload: done"),
+        Err(error) => tracing::error!("reload: {error}"),
+    }
+    crate::run::notify(&[sd_notify::NotifyState::Ready]);
+}
