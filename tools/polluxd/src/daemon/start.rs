@@ -47,6 +47,7 @@ impl Daemon {
         let buffer = settings.node.socket_buffer;
         let listeners = listen_on(&settings.portals, buffer, &mut warnings)?;
         warnings.extend(idle_options(&settings.node));
+        warnings.extend(serves_nothing(&state, &loaded));
         let portals: Vec<_> = listeners.iter().map(|(_, portal)| *portal).collect();
         let ports = load_ports(&state)?;
         let removals = resume_removals(&state, &loaded, &mut warnings);
@@ -293,6 +294,23 @@ fn node_options(settings: &Settings, cores: Vec<usize>) -> NodeOptions {
         },
         login_time_max: Duration::from_secs(node.login_timeout_s.into()),
     }
+}
+
+/// A sentence for a file that serves nothing where volumes are known: it may be the wrong one.
+fn serves_nothing(state: &StateDir, loaded: &Loaded) -> Option<String> {
+    let is_empty = loaded.config.volumes.is_empty() && loaded.config.targets.is_empty();
+    let known = state.known_volumes();
+    let (true, true, Some(first)) = (is_empty, loaded.is_master, known.first()) else {
+        return None;
+    };
+    let more = known.len() - 1;
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!(
+        "{} has no volumes and no targets, so nothing is served, but {} knows volume {first}{more}; \
+         check that this is the right file",
+        loaded.file.display(),
+        state.path().display()
+    ))
 }
 
 /// A sentence for an option of the network that does nothing together with the others.

@@ -51,17 +51,27 @@ fn only_a_regular_file_of_bounded_length_is_applied() {
 }
 
 #[test]
-fn a_secret_is_a_regular_file() {
+fn a_secret_is_a_regular_file_with_one_line() {
     let place = Place::new();
     let mut daemon = place.start(&[]);
-    let secret = fifo(&place, "fifo");
-    let why = "cannot read the secret: it is a FIFO; use a regular file";
-    let file = place.file("p.toml", &target_with_secret("iqn.2026-11.t", &secret));
-    let answer =
-        daemon.call_once("config.apply", &json!({"file": file.to_str().unwrap(), "force": true}));
-    let faults = &answer["error"]["data"]["faults"];
-    let fault = faults[0].as_str().unwrap_or_else(|| panic!("{answer}"));
-    assert!(fault.ends_with(why), "{fault}");
+    for (secret, why) in [
+        (fifo(&place, "fifo"), "cannot read the secret: it is a FIFO; use a regular file"),
+        (
+            private(&place, "crlf", "correct horse battery\r\n"),
+            "the secret has a line break; write it as one line without a carriage return",
+        ),
+        (
+            private(&place, "two", "correct horse\nbattery staple\n"),
+            "the secret has a line break; write it as one line without a carriage return",
+        ),
+    ] {
+        let file = place.file("p.toml", &target_with_secret("iqn.2026-11.t", &secret));
+        let answer = daemon
+            .call_once("config.apply", &json!({"file": file.to_str().unwrap(), "force": true}));
+        let faults = &answer["error"]["data"]["faults"];
+        let fault = faults[0].as_str().unwrap_or_else(|| panic!("{answer}"));
+        assert!(fault.ends_with(why), "{fault}");
+    }
     daemon.end();
 }
 
@@ -99,6 +109,34 @@ fn an_own_catalog_that_was_emptied_by_force_is_good_for_the_next_start() {
     daemon.end();
 }
 
+/// All disks were gone, and nothing was wrong.
+#[test]
+fn a_node_that_serves_nothing_but_knows_volumes_warns() {
+    let place = Place::new();
+    place.start(&[]).end();
+    let config = place.file("empty.toml", "");
+    let about_volumes = |daemon: &mut super::Daemon| {
+        let status = daemon.call("status", &json!({}));
+        let mut warnings = status["warnings"].as_array().unwrap().clone();
+        warnings.retain(|warning| warning.as_str().unwrap().contains("nothing is served"));
+        warnings
+    };
+    let mut daemon = place.start(&["--config", config.to_str().unwrap()]);
+    let warning = format!(
+        "{} has no volumes and no targets, so nothing is served, but {} knows volume demo; check \
+         that this is the right file",
+        config.display(),
+        place.state().display()
+    );
+    assert_eq!(about_volumes(&mut daemon), [json!(warning)]);
+    daemon.end();
+    // What was never used has nothing to warn of.
+    let fresh = Place::new();
+    let mut daemon = fresh.start(&["--config", config.to_str().unwrap()]);
+    assert_eq!(about_volumes(&mut daemon), [] as [serde_json::Value; 0]);
+    daemon.end();
+}
+
 /// It was said to be valid, and then refused.
 #[test]
 fn a_check_refuses_what_an_apply_refuses() {
@@ -112,5 +150,16 @@ fn a_check_refuses_what_an_apply_refuses() {
         assert_eq!(code, -32005);
         assert!(sentence.contains("has relative paths"), "{sentence}");
     }
+    daemon.end();
+}
+
+#[test]
+fn an_initiator_is_admitted_once() {
+    let place = Place::new();
+    let mut daemon = place.start(&[]);
+    let twice = ["iqn.2026-11.org.example:i", "IQN.2026-11.org.example:I"];
+    let params = json!({"name": "iqn.2026-11.org.example:t", "initiators": twice});
+    let target = daemon.call("target.create", &params);
+    assert_eq!(target["initiators"], json!(["iqn.2026-11.org.example:i"]));
     daemon.end();
 }
