@@ -28,8 +28,8 @@ pub const SESSIONS_PER_ADDRESS_MAX: u32 = 2048;
 /// Sessions of one initiator name: 64 targets on 16 paths each.
 pub const SESSIONS_PER_INITIATOR_MAX: u32 = 1024;
 
-/// All addresses of an IPv6 /64 together count for as many as this where sessions are capped. A host
-/// may have all of them; on a storage network all hosts share one.
+/// All addresses of an IPv6 /64 together count for as many as this where sessions are capped. A
+/// host may have all of them; on a storage network all hosts share one.
 pub const ADDRESSES_PER_NETWORK: u32 = 4;
 
 /// Discovery sessions of one address that one registrar admits. A host has one or two for the
