@@ -353,6 +353,15 @@ pub const IO_ERROR_WARNING_TIME: Duration = Duration::from_secs(600);
 /// 32 devices that hang at once are an outage of the storage, and what comes then waits.
 pub const CONTROL_WORKERS_MAX: usize = 32;
 
+/// Threads that read the configurations that callers name, with their secrets. They are not those
+/// that open volumes: a file that does not answer holds up no volume, and nobody applies eight
+/// configurations at once.
+pub const CONTROL_READERS_MAX: usize = 8;
+
+/// A configuration is read whole. Targets and LUNs at their limits, each LUN with the longest name
+/// and in its longest form, take 32 MiB; the rest is for volumes and initiators.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 64 << 20;
+
 /// Operations that are under way or wait. Nobody makes that many changes by hand, and a program
 /// that does must wait for some of them.
 pub const OPERATIONS_MAX: usize = 256;

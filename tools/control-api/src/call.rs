@@ -1,11 +1,11 @@
 //! The list of methods.
 
 use crate::{
-    ConfigApplied, ConfigApply, ErrorCode, LunMap, LunUnmap, OperationInfo, OperationList,
-    OperationShow, OperationWait, Operations, RpcError, SessionDrop, SessionDropped, SessionList,
-    Sessions, Shutdown, ShutdownStarted, Stats, StatsQuery, Status, StatusQuery, TargetCreate,
-    TargetDelete, TargetDeleted, TargetInfo, TargetList, TargetSet, Targets, VolumeCreate,
-    VolumeDelete, VolumeDeleted, VolumeInfo, VolumeList, Volumes,
+    ConfigApplied, ConfigApply, ErrorCode, LunMap, LunUnmap, OperationCancel, OperationInfo,
+    OperationList, OperationShow, OperationWait, Operations, RpcError, SessionDrop, SessionDropped,
+    SessionList, Sessions, Shutdown, ShutdownStarted, Stats, StatsQuery, Status, StatusQuery,
+    TargetCreate, TargetDelete, TargetDeleted, TargetInfo, TargetList, TargetSet, Targets,
+    VolumeCreate, VolumeDelete, VolumeDeleted, VolumeInfo, VolumeList, Volumes,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,8 @@ methods! {
     LunMap = "lun.map" -> TargetInfo;
     /// Take a LUN away from a target.
     LunUnmap = "lun.unmap" -> TargetInfo;
+    /// End an operation that has changed nothing yet.
+    OperationCancel = "operation.cancel" -> OperationInfo;
     /// List the operations.
     OperationList = "operation.list" -> Operations;
     /// Show one operation.

@@ -26,8 +26,8 @@ pub use config::{ConfigApplied, ConfigApply, Shutdown, ShutdownStarted};
 pub use error::{ErrorCode, ErrorData, RpcError};
 pub use framing::{ANSWER_BYTES_MAX, LineBuffer, LineTooLong, REQUEST_BYTES_MAX, encode_line};
 pub use operation::{
-    Answered, OperationInfo, OperationList, OperationShow, OperationState, OperationWait,
-    Operations, Started,
+    Answered, OperationCancel, OperationInfo, OperationList, OperationShow, OperationState,
+    OperationWait, Operations, Started,
 };
 pub use paths::{CONTROL_SOCKET_NAME, default_state_dir};
 pub use rpc::{Id, Request, Response, Version};

@@ -37,6 +37,15 @@ impl<T: DeserializeOwned> Answered<T> {
     }
 }
 
+/// `operation.cancel`: ends an operation that has changed nothing yet, because it reads a file or
+/// waits for an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperationCancel {
+    /// The operation.
+    pub id: u64,
+}
+
 /// `operation.list`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -49,6 +49,7 @@ fn every_method_round_trips_by_its_name() {
     let calls: Vec<Call> = vec![
         ConfigApply { file: Some("/etc/pollux.toml".into()), check_only: true, force: true }.into(),
         LunUnmap { target: "iqn.a".into(), lun: 1 }.into(),
+        OperationCancel { id: 7 }.into(),
         OperationList {}.into(),
         OperationShow { id: 7 }.into(),
         OperationWait { id: 7 }.into(),

@@ -2,9 +2,9 @@
 
 use crate::failure::Failure;
 use control_api::{
-    ANSWER_BYTES_MAX, Answered, CONTROL_SOCKET_NAME, Call, Id, LineBuffer, Method, OperationInfo,
-    OperationList, OperationState, OperationWait, Request, Response, default_state_dir,
-    encode_line,
+    ANSWER_BYTES_MAX, Answered, CONTROL_SOCKET_NAME, Call, ErrorCode, Id, LineBuffer, Method,
+    OperationInfo, OperationList, OperationState, OperationWait, Request, Response,
+    default_state_dir, encode_line,
 };
 use serde_json::Value;
 use std::io::{self, IsTerminal, Read, Write};
@@ -19,6 +19,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// How often a connection shows that it is still used: polluxd closes those that are idle for five
 /// minutes.
 pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long a connection that polluxd has closed for want of places is not opened again.
+const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A connection to polluxd.
 #[derive(Debug)]
@@ -81,7 +84,17 @@ impl Client {
     pub(crate) fn follow(&mut self, id: u64) -> Result<Value, Failure> {
         let mut printed = String::new();
         loop {
-            let result = self.exchange(OperationWait { id }.into())?;
+            let result = match self.exchange(OperationWait { id }.into()) {
+                Ok(result) => result,
+                // The place is needed for somebody who does not only wait.
+                Err(Failure::Refused(error)) if error.code == ErrorCode::TooMany => {
+                    // No event: polluxd does not say when it has a place.
+                    std::thread::park_timeout(RECONNECT_INTERVAL);
+                    *self = Self::connect(&self.socket)?.waiting(self.waits);
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
             let info: OperationInfo = serde_json::from_value(result)
                 .map_err(|e| Failure::Answer(format!("operation.wait answered {e}")))?;
             let step = match info.state {

@@ -17,6 +17,7 @@ mod events;
 mod followed;
 mod opening;
 mod operations;
+mod reading;
 mod resume;
 mod retries;
 mod secrets;

@@ -3,6 +3,7 @@
 mod config;
 mod control;
 mod daemon;
+mod files;
 mod flags;
 mod greeting;
 mod listen;

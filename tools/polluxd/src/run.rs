@@ -25,8 +25,8 @@ pub(crate) fn run(flags: &Flags) -> Result<(), StartFault> {
     let settings = Settings::new(flags, &loaded.config, state.path());
     let mut server = Server::bind(&settings.control)?;
     let mut daemon = Daemon::start(settings, state, loaded, server.alarm())?;
-    say(&daemon.greeting(&perfctl()));
     notify(&[sd_notify::NotifyState::Ready]);
+    say_aside(daemon.greeting(&perfctl()));
     let served = server.run(&mut daemon).map_err(StartFault::ControlLoop);
     daemon.log_unfinished();
     served
@@ -65,6 +65,15 @@ fn start_log(flags: &Flags) -> Result<(), StartFault> {
 fn say(text: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// The same on a thread of its own: the reader of a pipe may have stopped, and the control thread
+/// does not wait for it.
+fn say_aside(text: String) {
+    let thread = std::thread::Builder::new().name("greeting".into()).spawn(move || say(&text));
+    if let Err(error) = thread {
+        tracing::warn!(%error, "cannot print the startup message");
+    }
 }
 
 /// How perfctl is called: the one beside this program, where there is one and it is not found

@@ -4,12 +4,17 @@ use crate::config::{
     Applies, Config, Fault, Key, NODE_KEYS, NodeConfig, RawConfig, ReadSecret, SecretFault, Source,
     check, effective_text,
 };
+use crate::files::{ReadFault, open_regular, read_at_most, read_text};
 use crate::flags::{Flags, NodeFlags};
 use crate::start_fault::StartFault;
 use control_api::{CONTROL_SOCKET_NAME, Setting, default_state_dir};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use units::limits::CONFIG_FILE_BYTES_MAX;
 use volume::Portal;
 
 /// The port of iSCSI (RFC 7143 4.2.7.1, IANA "iscsi-target").
@@ -26,6 +31,8 @@ pub(crate) struct Loaded {
     pub(crate) raw: RawConfig,
     /// The configuration, checked.
     pub(crate) config: Config,
+    /// The secrets in force.
+    pub(crate) secrets: Secrets,
 }
 
 /// A portal that the node wants to listen on.
@@ -131,13 +138,33 @@ fn portals(flags: &Flags, config: &Config) -> Vec<PortalWish> {
     vec![wanted(of_group_1(v4)), PortalWish { portal: of_group_1(v6), optional: true }]
 }
 
+/// The secrets that a configuration names, by their files, as they were read.
+#[derive(Clone, Default)]
+pub(crate) struct Secrets(BTreeMap<PathBuf, Result<Vec<u8>, SecretFault>>);
+
+impl fmt::Debug for Secrets {
+    /// Without the secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Secrets {
+    /// Reads all secrets that a text names which stands in this file. May block.
+    pub(crate) fn read(file: &Path, text: &str) -> Self {
+        check_with(file, text, &read_secret).0
+    }
+
+    /// The secret of a file, where it was read.
+    pub(crate) fn find(&self, file: &Path) -> Option<Result<Vec<u8>, SecretFault>> {
+        self.0.get(file).cloned()
+    }
+}
+
 /// Reads and checks a file.
 pub(crate) fn load(file: &Path, is_master: bool) -> Result<Loaded, StartFault> {
-    let text = std::fs::read_to_string(file).map_err(|source| StartFault::Step {
-        step: "read the configuration",
-        path: file.to_owned(),
-        source,
-    })?;
+    let text = read_text(file, CONFIG_FILE_BYTES_MAX)
+        .map_err(|fault| StartFault::Read { path: file.to_owned(), fault })?;
     load_text(file, is_master, &text).map_err(StartFault::Config)
 }
 
@@ -153,8 +180,24 @@ pub(crate) fn load_text_with(
     text: &str,
     read_secret: ReadSecret<'_>,
 ) -> Result<Loaded, Vec<Fault>> {
-    let (raw, config) = check(Source { file, text }, read_secret)?;
-    Ok(Loaded { file: file.to_owned(), is_master, raw, config })
+    let (secrets, checked) = check_with(file, text, read_secret);
+    let (raw, config) = checked?;
+    Ok(Loaded { file: file.to_owned(), is_master, raw, config, secrets })
+}
+
+/// Checks a text, and keeps the secrets that were read for it, each once.
+fn check_with(
+    file: &Path,
+    text: &str,
+    read_secret: ReadSecret<'_>,
+) -> (Secrets, Result<(RawConfig, Config), Vec<Fault>>) {
+    let secrets = RefCell::new(Secrets::default());
+    let once = |path: &Path| {
+        let mut secrets = secrets.borrow_mut();
+        secrets.0.entry(path.to_owned()).or_insert_with(|| read_secret(path)).clone()
+    };
+    let checked = check(Source { file, text }, &once);
+    (secrets.into_inner(), checked)
 }
 
 /// A file of a secret is short; more than this is another file.
@@ -162,16 +205,19 @@ const SECRET_FILE_BYTES_MAX: u64 = 4096;
 
 /// The secret in a file, if only its owner can read and write it.
 pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, SecretFault> {
-    let unreadable = |e: std::io::Error| SecretFault::Unreadable(e.to_string());
-    let metadata = path.metadata().map_err(unreadable)?;
+    let unreadable = |fault: ReadFault| match fault {
+        ReadFault::Long { .. } => SecretFault::Long,
+        ReadFault::NotRegular(_) | ReadFault::Refused(_) => {
+            SecretFault::Unreadable(fault.to_string())
+        }
+    };
+    let file = open_regular(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(|error| SecretFault::Unreadable(error.to_string()))?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(SecretFault::Open(mode));
     }
-    if metadata.len() > SECRET_FILE_BYTES_MAX {
-        return Err(SecretFault::Long);
-    }
-    let mut secret = std::fs::read(path).map_err(unreadable)?;
+    let mut secret = read_at_most(&file, SECRET_FILE_BYTES_MAX).map_err(unreadable)?;
     // Editors end a file with a newline, which is not part of the secret.
     if secret.last() == Some(&b'\n') {
         secret.pop();

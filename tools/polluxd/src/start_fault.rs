@@ -2,6 +2,7 @@
 
 use crate::config::Fault;
 use crate::control::ControlFault;
+use crate::files::ReadFault;
 use crate::listen::ListenFault;
 use crate::state::StateFault;
 use reactor::StartError;
@@ -35,6 +36,8 @@ pub(crate) enum StartFault {
     Node(StartError),
     /// The identifiers of the targets, which it had before, are gone.
     PortsLost { path: PathBuf, what: &'static str },
+    /// The configuration cannot be read.
+    Read { path: PathBuf, fault: ReadFault },
     /// The state directory cannot be used.
     State(StateFault),
     /// A system call failed.
@@ -83,6 +86,9 @@ impl fmt::Display for StartFault {
                  identifiers in it. To give all targets new ones, run: echo '[ports]' > {path}",
                 path = path.display()
             ),
+            Self::Read { path, fault } => {
+                write!(f, "cannot read the configuration {}: {fault}", path.display())
+            }
             Self::State(fault) => fault.fmt(f),
             Self::Step { step, path, source } => {
                 write!(f, "cannot {step} {}: {source}", path.display())

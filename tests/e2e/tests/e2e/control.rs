@@ -191,11 +191,8 @@ fn silent_clients_do_not_lock_the_administrator_out() {
     let daemon = Daemon::demo();
     let files = HeldFiles::mount();
     let id = hanging_open(&daemon, &files);
-    // Who waits for an operation is not idle, however many others come.
-    let mut waiting = connect(&daemon);
-    let params = format!("\"params\":{{\"id\":{id}}}");
-    let ask = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"operation.wait\",{params}}}\n");
-    waiting.write_all(ask.as_bytes()).expect("a request");
+    // Whoever waits for an operation gets an answer, however many others come.
+    let waiting = waiting(&daemon, &id);
     let silent: Vec<_> = (0..100).map(|_| connect(&daemon)).collect();
     assert!(asked(&daemon, &["status"]).contains("operations     1 in progress"));
     files.release();
@@ -204,6 +201,38 @@ fn silent_clients_do_not_lock_the_administrator_out() {
     BufReader::new(waiting).read_line(&mut answer).expect("an answer");
     assert!(answer.contains("\"result\":{"), "{answer}");
     drop(silent);
+}
+
+/// One slow operation and a script that waits for it kept everybody out, `perfctl status` too.
+#[test]
+fn clients_that_wait_for_an_operation_do_not_lock_the_administrator_out() {
+    let daemon = Daemon::demo();
+    let files = HeldFiles::mount();
+    let id = hanging_open(&daemon, &files);
+    let mut command = command(&daemon, &["operation", "wait", &id]);
+    let follower = command.stdout(Stdio::piped()).spawn().expect("perfctl beside polluxd");
+    let waiting: Vec<_> = (0..40).map(|_| waiting(&daemon, &id)).collect();
+    assert!(asked(&daemon, &["status"]).contains("operations     1 in progress"));
+    // Whoever had to go was told how far the operation is.
+    let mut answer = String::new();
+    let mut first = BufReader::new(&waiting[0]);
+    first.read_line(&mut answer).expect("an answer");
+    assert!(answer.contains("\"state\":\"running\""), "{answer}");
+    answer.clear();
+    first.read_line(&mut answer).expect("a reason");
+    assert!(answer.contains("this connection was idle for the longest time"), "{answer}");
+    files.release();
+    let output = follower.wait_with_output().expect("perfctl");
+    assert!(text(&output.stdout).contains("\ndone\n"), "{output:?}");
+}
+
+/// A connection that waits for an operation.
+fn waiting(daemon: &Daemon, id: &str) -> UnixStream {
+    let mut waiting = connect(daemon);
+    let params = format!("\"params\":{{\"id\":{id}}}");
+    let ask = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"operation.wait\",{params}}}\n");
+    waiting.write_all(ask.as_bytes()).expect("a request");
+    waiting
 }
 
 fn connect(daemon: &Daemon) -> UnixStream {

@@ -2,9 +2,10 @@
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use e2e::{Daemon, Setup, pattern};
+use e2e::{Daemon, Setup, pattern, perfctl};
 use initiator::{Disk, Login, Session};
 
 const TARGET: &str = "iqn.2026-11.local.pollux:memory";
@@ -38,7 +39,16 @@ fn login(daemon: &Daemon, number: usize) -> Option<Session> {
     Session::open(daemon.portal(), &Login::normal(TARGET).as_initiator(&name)).ok()
 }
 
-/// They hung, and so did perfctl.
+/// What perfctl prints where it succeeds.
+fn asked(daemon: &Daemon, words: &[&str]) -> String {
+    let mut command = Command::new(perfctl());
+    command.arg("--control").arg(daemon.setup().control_socket()).args(words);
+    let output = command.stdin(Stdio::null()).output().expect("perfctl beside polluxd");
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// They hung, and so did perfctl; later perfctl was told to end sessions, which it could not.
 #[test]
 fn clients_are_answered_and_sessions_go_on_when_no_descriptor_is_left() {
     let daemon = Setup::demo().with_config(CONFIG).with_open_files(DESCRIPTORS).start();
@@ -47,11 +57,16 @@ fn clients_are_answered_and_sessions_go_on_when_no_descriptor_is_left() {
     assert!((1..64).contains(&sessions.len()), "{} sessions", sessions.len());
     let words = "connections closed: no file descriptor is left";
     assert!(daemon.says(words), "{words:?} in:\n{}", daemon.said());
-    let mut client = UnixStream::connect(daemon.setup().control_socket()).expect("a connection");
-    client.set_read_timeout(Some(TIME_MAX)).expect("a socket");
+    assert!(asked(&daemon, &["status"]).contains("memory"));
+    // A client that asks for nothing has the last descriptor for some seconds only.
+    let mut silent = UnixStream::connect(daemon.setup().control_socket()).expect("a connection");
+    silent.set_read_timeout(Some(TIME_MAX)).expect("a socket");
     let mut told = String::new();
-    client.read_to_string(&mut told).expect("an answer");
+    silent.read_to_string(&mut told).expect("an answer");
     assert!(told.contains("polluxd has no file descriptor left"), "{told}");
+    let list = asked(&daemon, &["session", "list", "--json"]);
+    let dropped = list.split("\"id\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    asked(&daemon, &["session", "drop", dropped.expect("a session")]);
     let session = sessions.pop().expect("one at least");
     let mut disk = Disk::open(session, 0).expect("a disk");
     let data = pattern(4096, 1);

@@ -7,6 +7,7 @@
 
 mod absent;
 mod at_rest;
+mod configuration_files;
 mod control;
 mod control_latency;
 mod crash;

@@ -5,12 +5,21 @@ use crate::failure::Failure;
 use crate::format::{lines, table, time};
 use crate::output::Output;
 use clap::Subcommand;
-use control_api::{OperationInfo, OperationList, OperationShow, OperationState, Operations};
+use control_api::{
+    OperationCancel, OperationInfo, OperationList, OperationShow, OperationState, Operations,
+};
 use std::fmt::Write;
 
 /// What can be done with operations.
 #[derive(Debug, Subcommand)]
 pub(crate) enum OperationCommand {
+    /// Cancel an operation that reads a file or waits for an earlier one
+    ///
+    /// An operation that has begun to change something cannot be cancelled.
+    Cancel {
+        /// Operation number
+        id: u64,
+    },
     /// List operations in progress and the last completed ones
     List,
     /// Show the progress of an operation
@@ -32,6 +41,9 @@ pub(crate) fn run(
     output: &mut Output,
 ) -> Result<(), Failure> {
     match command {
+        OperationCommand::Cancel { id } => {
+            output.answer(&client.call(OperationCancel { id })?, shown)
+        }
         OperationCommand::List => output.answer(&client.call(OperationList {})?, operations),
         OperationCommand::Show { id } => output.answer(&client.call(OperationShow { id })?, shown),
         OperationCommand::Wait { id } => {

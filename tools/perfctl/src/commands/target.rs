@@ -76,7 +76,7 @@ pub(crate) struct SetArgs {
     #[arg(long, value_name = "NAME", requires = "chap_secret_file")]
     chap_name: Option<String>,
     /// Remove CHAP, and mutual CHAP with it
-    #[arg(long, conflicts_with = "chap_secret_file")]
+    #[arg(long, conflicts_with_all = ["chap_secret_file", "chap_name"])]
     no_chap: bool,
     /// File with the CHAP secret of the target itself, or - for standard input
     #[arg(long, value_name = "FILE")]
@@ -85,7 +85,7 @@ pub(crate) struct SetArgs {
     #[arg(long, value_name = "NAME", requires = "mutual_chap_secret_file")]
     mutual_chap_name: Option<String>,
     /// Remove mutual CHAP
-    #[arg(long, conflicts_with = "mutual_chap_secret_file")]
+    #[arg(long, conflicts_with_all = ["mutual_chap_secret_file", "mutual_chap_name"])]
     no_mutual_chap: bool,
 }
 

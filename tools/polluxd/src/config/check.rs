@@ -25,6 +25,8 @@ pub(crate) struct Source<'a> {
 /// Why a secret cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SecretFault {
+    /// It has more than one line, or the line ends of another system.
+    Lines,
     /// It is too long for a CHAP exchange.
     Long,
     /// Others than its owner can read or write it. The file's mode.
@@ -41,6 +43,9 @@ const SECRET_BYTES_MIN: usize = 12;
 impl fmt::Display for SecretFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Lines => f.write_str(
+                "the secret has a line break; write it as one line without a carriage return",
+            ),
             Self::Long => write!(
                 f,
                 "the secret is longer than {} bytes; use a shorter one",
@@ -63,14 +68,15 @@ impl fmt::Display for SecretFault {
 /// Reads the secret that a file holds, without the newline at its end.
 pub(crate) type ReadSecret<'a> = &'a dyn Fn(&Path) -> Result<Vec<u8>, SecretFault>;
 
-/// Checks the length of a secret.
+/// Checks the length of a secret, and that it is one line.
 ///
 /// # Errors
-/// It is too short or too long.
-pub(crate) const fn check_secret(secret: &[u8]) -> Result<(), SecretFault> {
+/// It is too short or too long, or has several lines.
+pub(crate) fn check_secret(secret: &[u8]) -> Result<(), SecretFault> {
     match secret.len() {
         short if short < SECRET_BYTES_MIN => Err(SecretFault::Short(short)),
         long if long > limits::KEY_VALUE_BYTES_MAX => Err(SecretFault::Long),
+        _ if secret.iter().any(|byte| matches!(byte, b'\n' | b'\r')) => Err(SecretFault::Lines),
         _ => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use super::check::Checker;
 use super::fault::Problem;
 use super::raw::{RawLun, RawTarget};
 use super::{LunConfig, TargetConfig};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use units::{Lun, limits};
 use volume::{Access, Portal};
 
@@ -105,6 +105,7 @@ impl Checker<'_> {
             self.faults.add(list.span(), &*key, Problem::NoInitiators);
         }
         let names = list.get_ref().iter().filter_map(|name| self.check_name(&key, name));
-        Access::Initiators(names.collect())
+        let mut seen = BTreeSet::new();
+        Access::Initiators(names.filter(|name| seen.insert(name.clone())).collect())
     }
 }

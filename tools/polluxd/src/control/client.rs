@@ -29,6 +29,8 @@ pub(super) struct Client {
     active_at: Instant,
     /// When the request began of which a part has come.
     partial_since: Option<Instant>,
+    /// It has the last descriptor of the process, and must give it back by then.
+    borrows_until: Option<Instant>,
     /// It gets what is unsent, and then the connection ends.
     is_leaving: bool,
 }
@@ -58,13 +60,21 @@ impl Client {
             awaited: None,
             active_at: now,
             partial_since: None,
+            borrows_until: None,
             is_leaving: false,
         }
     }
 
-    /// What it is where places are scarce.
-    pub(super) const fn standing(&self) -> Standing {
-        let idle_since = if self.awaited.is_some() { None } else { Some(self.active_at) };
+    /// The client has the last descriptor of the process.
+    pub(super) fn borrow_descriptor(&mut self, now: Instant) {
+        self.borrows_until = Some(now + CONTROL_REQUEST_TIME_MAX);
+    }
+
+    /// What it is where places are scarce. Whoever follows an operation can be told how far it is,
+    /// and ask again later; it only waits.
+    pub(super) fn standing(&self) -> Standing {
+        let is_busy = self.awaited.as_ref().is_some_and(|(_, awaited)| !awaited.only_follows());
+        let idle_since = if is_busy { None } else { Some(self.active_at) };
         Standing { is_privileged: self.is_privileged, idle_since }
     }
 
@@ -75,7 +85,7 @@ impl Client {
         }
         let idle_until = self.active_at + CONTROL_IDLE_TIME_MAX;
         let whole_by = self.partial_since.map(|since| since + CONTROL_REQUEST_TIME_MAX);
-        Some(whole_by.map_or(idle_until, |whole_by| whole_by.min(idle_until)))
+        [Some(idle_until), whole_by, self.borrows_until].into_iter().flatten().min()
     }
 
     /// Tells the client why it must go. Whether it reads that is its own affair.
@@ -90,6 +100,13 @@ impl Client {
     /// Why its time is over, once it is.
     pub(super) fn overdue(&self) -> RpcError {
         let sentence = match self.partial_since {
+            _ if self.borrows_until.is_some() => {
+                let limit = CONTROL_REQUEST_TIME_MAX.as_secs();
+                format!(
+                    "polluxd has no file descriptor left, and this connection used its reserve \
+                     for {limit} s"
+                )
+            }
             Some(_) => {
                 let limit = CONTROL_REQUEST_TIME_MAX.as_secs();
                 format!("the request was not complete within {limit} s")

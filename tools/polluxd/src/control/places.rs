@@ -1,7 +1,8 @@
 //! Who has a place where more want to be connected than there are places.
 //!
 //! A connection whose call is under way keeps its place. Of the others the one goes that has been
-//! idle for the longest time, so that connections which say nothing never keep out one that does.
+//! idle, or has followed an operation, for the longest time: connections which only wait never keep
+//! out one that asks.
 
 use std::time::Instant;
 use units::limits::{CONTROL_CLIENTS_KEPT, CONTROL_CLIENTS_MAX};
@@ -11,7 +12,7 @@ use units::limits::{CONTROL_CLIENTS_KEPT, CONTROL_CLIENTS_MAX};
 pub(super) struct Standing {
     /// It is of root, or of the user of the daemon.
     pub(super) is_privileged: bool,
-    /// Since when it has done nothing; `None` while its call is under way.
+    /// Since when it has done nothing but wait; `None` while its call is under way.
     pub(super) idle_since: Option<Instant>,
 }
 

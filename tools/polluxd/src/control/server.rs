@@ -5,7 +5,6 @@ use super::places::{Place, place};
 use super::socket::{ControlFault, ControlSocket};
 use crate::daemon::{Daemon, Outcome, Reply};
 use control_api::{ErrorCode, Id, Response, RpcError};
-use mio::net::UnixStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use reactor::{Alarm, ReserveDescriptor};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -42,7 +41,7 @@ pub(crate) struct Server {
     /// More connections may wait to be accepted.
     is_accepting: bool,
     next_token: usize,
-    /// For a client that comes when no descriptor is left.
+    /// For a client that comes when no descriptor is left. While one has it, there is none.
     reserve: ReserveDescriptor,
     /// A client may wait whom even the reserve did not help.
     accepts_again: bool,
@@ -133,7 +132,7 @@ impl Server {
                 self.handle_client(client, daemon);
             }
             self.settle(daemon);
-            self.accept();
+            self.accept(daemon);
             self.dismiss_overdue(Instant::now());
         }
         Ok(())
@@ -153,15 +152,18 @@ impl Server {
     }
 
     /// Accepts some of the connections that wait.
-    fn accept(&mut self) {
+    fn accept(&mut self, daemon: &mut Daemon) {
         for _ in 0..CONTROL_ACCEPTS_PER_TURN_MAX {
             if !self.is_accepting {
                 return;
             }
             match self.socket.listener.accept() {
-                Ok((stream, _)) => self.take_in(stream, Instant::now()),
+                Ok((stream, _)) => {
+                    let now = Instant::now();
+                    self.take_in(Client::new(stream, now), now, daemon);
+                }
                 Err(error) if ReserveDescriptor::is_needed_after(&error) => {
-                    self.accepts_again = !self.refuse_for_want();
+                    self.accepts_again = !self.use_reserve(daemon);
                     self.is_accepting = !self.accepts_again;
                 }
                 Err(error) => {
@@ -175,8 +177,7 @@ impl Server {
     }
 
     /// Gives a new connection a place, where there is one.
-    fn take_in(&mut self, stream: UnixStream, now: Instant) {
-        let mut client = Client::new(stream, now);
+    fn take_in(&mut self, mut client: Client, now: Instant, daemon: &mut Daemon) {
         let taken = self.clients.iter().map(|(token, client)| (*token, client.standing()));
         match place(client.standing().is_privileged, taken) {
             Place::Free => {}
@@ -186,6 +187,7 @@ impl Server {
                      connection was idle for the longest time"
                 );
                 let error = RpcError::new(ErrorCode::TooMany, sentence).hint("Connect again.");
+                self.answer_early(idle, daemon);
                 self.dismiss(idle, error, now);
             }
             Place::None => {
@@ -225,20 +227,40 @@ impl Server {
             tracing::debug!(%error, "closed a control connection");
             client.dismiss(error, now);
         }
+        self.reserve.restore();
     }
 
-    /// Tells the next client that no descriptor is left; without an answer it would wait without
+    /// Tells a client that follows an operation how far it is.
+    fn answer_early(&mut self, token: usize, daemon: &mut Daemon) {
+        let Some(client) = self.clients.get_mut(&token) else { return };
+        let Some((id, awaited)) = client.awaited.take() else { return };
+        // At the end of its time every call has an answer.
+        if let Some(outcome) = daemon.settle(&awaited, awaited.until, &mut client.stats_mark) {
+            self.answer(token, id, outcome, daemon);
+        }
+    }
+
+    /// Takes in the next client although no descriptor is left, with the reserve: whoever may end
+    /// sessions must be able to. Others are told why not; without an answer they would wait without
     /// end. Returns whether that was possible.
-    fn refuse_for_want(&mut self) -> bool {
+    fn use_reserve(&mut self, daemon: &mut Daemon) -> bool {
         let now = Instant::now();
         self.reserve.give_up();
         let accepted = self.socket.listener.accept();
         if let Ok((stream, _)) = accepted {
             let sentence = "polluxd has no file descriptor left";
-            let error = RpcError::new(ErrorCode::TooMany, sentence)
-                .hint("Raise LimitNOFILE of the service, or end sessions.");
-            Client::new(stream, now).dismiss(error, now);
-            tracing::warn!("control client rejected: {sentence}");
+            let hint = "Raise LimitNOFILE of the service, or end sessions.";
+            let mut client = Client::new(stream, now);
+            if client.standing().is_privileged {
+                tracing::warn!("serving a control client from the reserve: {sentence}. {hint}");
+                client.borrow_descriptor(now);
+                self.take_in(client, now, daemon);
+            } else {
+                client.dismiss(RpcError::new(ErrorCode::TooMany, sentence).hint(hint), now);
+                drop(client);
+                tracing::warn!("control client rejected: {sentence}");
+            }
+            // Not before the client that has it leaves.
             self.reserve.restore();
             return true;
         }
@@ -277,6 +299,7 @@ impl Server {
             Wish::Leave => {
                 // Dropping the socket takes it out of the poll.
                 self.clients.remove(&token);
+                self.reserve.restore();
             }
             Wish::Call(request) => match daemon.call(request.call) {
                 Reply::Now(outcome) => self.answer(token, request.id, outcome, daemon),

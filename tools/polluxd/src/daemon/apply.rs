@@ -4,10 +4,13 @@
 use super::change::{Apply, Change, Edit};
 use super::followed::{Followed, Ground};
 use super::random_uuid;
+use super::reading::Contents;
 use super::secrets::{NewSecrets, sweep};
 use super::start::{CATALOG_HEAD, catalog_text, unwritten_catalog};
-use crate::config::{Config, Fault, TargetConfig, VolumeConfig, difference, node_difference};
-use crate::settings::{Loaded, load_text, load_text_with, read_secret};
+use crate::config::{
+    Config, Fault, SecretFault, TargetConfig, VolumeConfig, difference, node_difference,
+};
+use crate::settings::{Loaded, Secrets, load_text_with};
 use crate::start_fault::StartFault;
 use crate::state::{FileId, Removal};
 use crate::storage::{Occasion, Origin, Outcome, Planned, Volume, not_served, settle, withdraw};
@@ -108,7 +111,7 @@ struct Proposal {
 }
 
 impl Attempt {
-    /// Tries. May block.
+    /// Tries. May block, but only for files of the state directory.
     ///
     /// # Errors
     /// Why the change cannot be made; then everything is as it was.
@@ -197,24 +200,37 @@ impl Attempt {
 
     fn propose_file(&self, apply: &Apply) -> Result<Proposal, RpcError> {
         let running = &self.followed.loaded;
-        let loaded = load_text(&apply.file, running.is_master, &apply.text)
+        let Some(Contents { text, secrets }) = &apply.contents else {
+            unreachable!("{} is tried before it was read", apply.file.display())
+        };
+        let loaded = load_read(&apply.file, running.is_master, text, secrets)
             .map_err(|faults| refusal(&apply.file, &faults))?;
-        // The node's own catalog takes over the text of another file, comments and all.
         let is_own = running.is_master || apply.file == running.file;
-        if is_own || apply.check_only {
-            let loaded = Loaded { file: running.file.clone(), ..loaded };
-            return Ok(Proposal { loaded, catalog_text: None, secrets: NewSecrets::default() });
-        }
-        let loaded = self.as_own_catalog(loaded, &apply.text)?;
+        let loaded = if is_own {
+            Loaded { file: running.file.clone(), ..loaded }
+        } else {
+            self.as_own_catalog(&loaded, text, secrets)?
+        };
         // An empty catalog is taken for a lost one.
-        let is_blank = apply.text.trim().is_empty();
-        let text = if is_blank { CATALOG_HEAD.to_owned() } else { apply.text.clone() };
-        Ok(Proposal { loaded, catalog_text: Some(text), secrets: NewSecrets::default() })
+        let is_blank = text.trim().is_empty();
+        let catalog_text = match (is_own, is_blank) {
+            (true, _) if running.is_master => None,
+            (true, false) => None,
+            (true | false, true) => Some(CATALOG_HEAD.to_owned()),
+            // The node's own catalog takes over the text of another file, comments and all.
+            (false, false) => Some(text.clone()),
+        };
+        Ok(Proposal { loaded, catalog_text, secrets: NewSecrets::default() })
     }
 
     /// Another file's configuration as the node's own catalog: its text must mean the same there.
-    fn as_own_catalog(&self, loaded: Loaded, text: &str) -> Result<Loaded, RpcError> {
-        match load_text(&self.followed.loaded.file, false, text) {
+    fn as_own_catalog(
+        &self,
+        loaded: &Loaded,
+        text: &str,
+        secrets: &Secrets,
+    ) -> Result<Loaded, RpcError> {
+        match load_read(&self.followed.loaded.file, false, text, secrets) {
             Ok(own) if own.config == loaded.config => Ok(own),
             Ok(_) | Err(_) => {
                 let file = loaded.file.display().to_string();
@@ -238,7 +254,11 @@ impl Attempt {
         edit.clone().change(&mut raw, &mut secrets)?;
         let text =
             catalog_text(&raw).map_err(|e| RpcError::new(ErrorCode::Internal, e.to_string()))?;
-        let secret = |file: &Path| secrets.find(file).map_or_else(|| read_secret(file), Ok);
+        // A file of a secret that is gone since is no fault of this edit.
+        let secret = |file: &Path| match secrets.find(file) {
+            Some(new) => Ok(new),
+            None => running.secrets.find(file).unwrap_or_else(|| unread(file)),
+        };
         let loaded = load_text_with(&running.file, false, &text, &secret).map_err(|faults| {
             // The places are those of a text that the caller has never seen.
             let sentences: Vec<_> = faults.iter().map(|f| f.sentence()).collect();
@@ -441,6 +461,22 @@ pub(super) fn master_refusal(master: &Path) -> RpcError {
     )
     .on(master.to_string())
     .hint("Edit that file, then run \"perfctl apply\".")
+}
+
+/// Checks a text whose secrets were read with it.
+fn load_read(
+    file: &Path,
+    is_master: bool,
+    text: &str,
+    secrets: &Secrets,
+) -> Result<Loaded, Vec<Fault>> {
+    let secret = |file: &Path| secrets.find(file).unwrap_or_else(|| unread(file));
+    load_text_with(file, is_master, text, &secret)
+}
+
+/// A secret that nobody has read: the text means another file where it stands now.
+fn unread(file: &Path) -> Result<Vec<u8>, SecretFault> {
+    Err(SecretFault::Unreadable(format!("{} is another file here", file.display())))
 }
 
 fn refusal(file: &Path, faults: &[Fault]) -> RpcError {

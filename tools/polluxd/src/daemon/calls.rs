@@ -43,6 +43,16 @@ pub(crate) struct Awaited {
     pub(crate) until: Instant,
 }
 
+impl Awaited {
+    /// Whether the call is about an operation that goes on without it.
+    pub(crate) const fn only_follows(&self) -> bool {
+        match self.event {
+            Event::End(_) => true,
+            Event::Outcome(_) | Event::Reports(..) => false,
+        }
+    }
+}
+
 /// What a call waits for.
 #[derive(Debug)]
 enum Event {
@@ -82,6 +92,10 @@ impl Daemon {
             Call::ConfigApply(params) => self.operations.begin_apply(&params),
             Call::LunMap(params) => self.operations.begin_edit(Edit::LunMap(params)),
             Call::LunUnmap(params) => self.operations.begin_edit(Edit::LunUnmap(params)),
+            Call::OperationCancel(params) => {
+                let info = self.cancel(OperationId(params.id));
+                return self.now(method, info.and_then(|info| json(&info)));
+            }
             Call::OperationList(_) => return self.now(method, self.operation_list()),
             Call::OperationShow(params) => {
                 let info = self.operation(OperationId(params.id));
@@ -262,6 +276,12 @@ impl Daemon {
             }
             Question::Status => json(&self.status(&reports)),
         }
+    }
+
+    fn cancel(&mut self, id: OperationId) -> Result<OperationInfo, RpcError> {
+        self.operation(id)?;
+        self.operations.cancel(id)?;
+        self.operation(id)
     }
 
     fn operation(&self, id: OperationId) -> Result<OperationInfo, RpcError> {

@@ -1,6 +1,7 @@
 //! The calls that change what the daemon follows, as operations.
 
 use super::followed::Followed;
+use super::reading::Contents;
 use crate::operation::{Claims, Object};
 use crate::state::{Removal, Space};
 use control_api::{
@@ -27,7 +28,7 @@ pub(super) struct Apply {
     /// Where it is.
     pub(super) file: PathBuf,
     /// What is in the file, once it was read.
-    pub(super) text: String,
+    pub(super) contents: Option<Contents>,
     /// Report only what would change.
     pub(super) check_only: bool,
     /// Apply it even if nothing is served then.
@@ -102,8 +103,12 @@ impl Change {
         let target = |name: &str| Object::Target(name.to_ascii_lowercase());
         let volume = |name: &str| Object::Volume(name.to_owned());
         match self {
-            Self::Apply(Apply { check_only: true, .. }) => Claims::Nothing,
-            Self::Apply(Apply { check_only: false, .. }) => Claims::Everything,
+            // The file may be on a file system that does not answer: until it is read, it holds up
+            // nothing.
+            Self::Apply(Apply { contents: None, .. } | Apply { check_only: true, .. }) => {
+                Claims::Nothing
+            }
+            Self::Apply(Apply { contents: Some(_), check_only: false, .. }) => Claims::Everything,
             Self::Edit(Edit::LunMap(p)) => Claims::on([target(&p.target), volume(&p.volume)]),
             Self::Edit(Edit::LunUnmap(p)) => {
                 let mapped = followed.volumes_of(&p.target, Some(p.lun));

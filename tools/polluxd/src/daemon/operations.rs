@@ -5,26 +5,29 @@
 //! device that hangs holds up nothing but what needs it.
 
 mod deleting;
+mod ends;
 mod late;
 
-use super::apply::{Attempt, Checked, Step, ToOpen, Wanted, Written, master_refusal};
+use super::apply::{Attempt, Checked, Step, ToOpen, Wanted, Written};
 use super::change::{Apply, Change, Edit};
 use super::deletion::{Deletions, Released, Stuck};
 use super::followed::{Followed, Ground};
+use super::reading::{Contents, Reading};
 use super::retries::{Look, Retries};
 use super::watch::{self, Seen, Watch};
 use super::{identity, json};
-use crate::operation::{OperationId, OperationTable, Progress};
+use crate::operation::{OperationId, OperationTable};
 use crate::settings::Settings;
 use crate::state::Removal;
-use crate::storage::{IN_USE_TIME_MAX, Outcome, not_served, try_open};
+use crate::storage::{IN_USE_TIME_MAX, Outcome, try_open};
 use crate::workers::Workers;
 use control_api::{ConfigApply, ErrorCode, RpcError, TargetDeleted};
+use ends::{faults, log_new_warnings, reloaded};
 use reactor::Node;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -55,7 +58,7 @@ pub(super) enum Completion {
     },
     Read {
         id: OperationId,
-        text: Result<String, RpcError>,
+        contents: Result<Contents, RpcError>,
     },
     Released {
         id: OperationId,
@@ -122,6 +125,8 @@ pub(super) struct OperationWorkers {
     pub(super) journal: Workers<Completion>,
     /// The workers for volumes and other files.
     pub(super) files: Workers<Completion>,
+    /// The workers that read configurations.
+    pub(super) readers: Workers<Completion>,
     pub(super) completions: Receiver<Completion>,
 }
 
@@ -219,7 +224,7 @@ impl Operations {
         let followed = self.followed.loaded.file.clone();
         let file = params.file.as_ref().map_or(followed, PathBuf::from);
         let ConfigApply { check_only, force, .. } = *params;
-        self.begin(Change::Apply(Apply { file, text: String::new(), check_only, force }))
+        self.begin(Change::Apply(Apply { file, contents: None, check_only, force }))
     }
 
     pub(super) fn begin_edit(&mut self, edit: Edit) -> Result<OperationId, RpcError> {
@@ -259,16 +264,15 @@ impl Operations {
                 unreachable!("operation {} waits without anything to do", id.0)
             };
             match &work.change {
-                Some(Change::Apply(apply)) => {
+                Some(Change::Apply(apply)) if apply.contents.is_none() => {
                     let master = self.followed.loaded.is_master && !apply.check_only;
                     let master = master.then(|| self.followed.loaded.file.clone());
-                    let file = apply.file.clone();
-                    self.table.run(id, format!("reading {}", file.display()));
-                    self.workers
-                        .files
-                        .run(move || Completion::Read { id, text: read(&file, master.as_deref()) });
+                    let reading = Reading { file: apply.file.clone(), master };
+                    self.table.run(id, format!("reading {}", reading.file.display()));
+                    let job = move || Completion::Read { id, contents: reading.run() };
+                    self.workers.readers.run(job);
                 }
-                Some(Change::Edit(_)) => {
+                Some(Change::Apply(_) | Change::Edit(_)) => {
                     self.table.run(id, "checking the change");
                     self.turns.insert(id);
                 }
@@ -345,7 +349,7 @@ impl Operations {
                     };
                     self.opened(id, volume, *outcome);
                 }
-                Completion::Read { id, text } => self.read(id, text),
+                Completion::Read { id, contents } => self.read(id, contents),
                 Completion::Released { id, released } => self.released(id, released),
                 Completion::Removed { id, result } => self.removed(id, result),
                 Completion::Noted(notes) => self.stuck.notes = notes,
@@ -370,16 +374,54 @@ impl Operations {
         work
     }
 
-    fn read(&mut self, id: OperationId, text: Result<String, RpcError>) {
-        match text {
-            Ok(text) => {
-                if let Some(Change::Apply(apply)) = &mut self.work(id).change {
-                    apply.text = text;
+    fn read(&mut self, id: OperationId, contents: Result<Contents, RpcError>) {
+        // It may have been cancelled meanwhile.
+        let Some(work) = self.work.get_mut(&id) else { return };
+        match (contents, &mut work.change) {
+            (Ok(contents), Some(change @ Change::Apply(_))) => {
+                if let Change::Apply(apply) = &mut *change {
+                    apply.contents = Some(contents);
                 }
-                self.turns.insert(id);
-                self.take_turn();
+                let claims = change.claims(&self.followed);
+                self.table.claim(id, claims);
+                self.start();
             }
-            Err(error) => self.end(id, Err(error)),
+            (Ok(_), Some(Change::Edit(_) | Change::Late(_) | Change::Resume(_)) | None) => {
+                unreachable!("operation {} reads nothing", id.0)
+            }
+            (Err(error), _) => self.end(id, Err(error)),
+        }
+    }
+
+    /// Ends an operation that has changed nothing yet and waits: for a file that is being read, for
+    /// an earlier operation, or for its turn.
+    ///
+    /// # Errors
+    /// It cannot be ended any more.
+    pub(super) fn cancel(&mut self, id: OperationId) -> Result<(), RpcError> {
+        let is_waiting = self.is_waiting(id);
+        let Some(work) = self.work.get_mut(&id).filter(|_| is_waiting) else {
+            let state = self.table.get(id).map_or_else(String::new, ToString::to_string);
+            let sentence = format!("operation {} cannot be cancelled any more: {state}", id.0);
+            return Err(RpcError::new(ErrorCode::Busy, sentence).on(id.0.to_string()));
+        };
+        // Nothing is known about the file.
+        work.is_own_file = false;
+        self.turns.remove(&id);
+        let sentence = format!("operation {} was cancelled; nothing was changed", id.0);
+        self.end(id, Err(RpcError::new(ErrorCode::Busy, sentence).on(id.0.to_string())));
+        Ok(())
+    }
+
+    /// Whether a change has begun nothing that cannot be left undone.
+    fn is_waiting(&self, id: OperationId) -> bool {
+        match self.work.get(&id).and_then(|work| work.change.as_ref()) {
+            Some(Change::Apply(apply)) if apply.contents.is_none() => true,
+            Some(Change::Apply(_) | Change::Edit(_)) => {
+                self.table.is_waiting(id) || self.turns.contains(&id)
+            }
+            // With a worker, or begun by the daemon itself.
+            Some(Change::Late(_) | Change::Resume(_)) | None => false,
         }
     }
 
@@ -493,11 +535,14 @@ impl Operations {
         self.abandon();
     }
 
-    /// What has no job under way gets none any more.
+    /// What has changed nothing yet changes nothing any more.
     fn abandon(&mut self) {
-        let waiting = self.table.under_way().filter(|(_, o)| o.progress == Progress::Waiting);
-        let waiting: Vec<_> = waiting.map(|(id, _)| id).collect();
-        for id in std::mem::take(&mut self.turns).into_iter().chain(waiting) {
+        let is_idle = |id: &OperationId| {
+            self.is_waiting(*id) || self.table.is_waiting(*id) || self.turns.contains(id)
+        };
+        let idle: Vec<_> = self.table.under_way().map(|(id, _)| id).filter(is_idle).collect();
+        self.turns.clear();
+        for id in idle {
             self.finish(id, Err(shutting_down()));
         }
     }
@@ -538,19 +583,6 @@ impl Operations {
     }
 }
 
-/// Logs what was not known before: a warning that stays is one line.
-fn log_new_warnings(before: &Followed, followed: &Followed) {
-    for warning in followed.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
-        tracing::warn!("{warning}");
-    }
-    for (name, reason) in followed.volumes.not_served() {
-        let known = before.volumes.not_served().any(|known| known == (name, reason));
-        if !known {
-            tracing::warn!("{}", not_served(name, reason));
-        }
-    }
-}
-
 fn shutting_down() -> RpcError {
     let sentence = "polluxd is shutting down and accepts no changes";
     RpcError::new(ErrorCode::Busy, sentence)
@@ -558,40 +590,3 @@ fn shutting_down() -> RpcError {
 
 /// How many volumes are shown by name while they are opened.
 const SHOWN_MAX: usize = 3;
-
-/// Reads a configuration. Where the daemon follows a master file, no other can be applied: what
-/// runs at the next start must be what runs now.
-fn read(file: &Path, master: Option<&Path>) -> Result<String, RpcError> {
-    let same = |a: &Path, b: &Path| match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        (Ok(_) | Err(_), _) => a == b,
-    };
-    if let Some(master) = master
-        && !same(file, master)
-    {
-        return Err(master_refusal(master));
-    }
-    std::fs::read_to_string(file).map_err(|e| {
-        let sentence = format!("cannot read {}: {e}", file.display());
-        RpcError::new(ErrorCode::Environment, sentence).on(file.display().to_string())
-    })
-}
-
-fn faults(error: &RpcError) -> Vec<String> {
-    if error.data.faults.is_empty() {
-        vec![error.message.clone()]
-    } else {
-        error.data.faults.clone()
-    }
-}
-
-fn reloaded(result: &Result<Value, RpcError>) {
-    match result {
-        Ok(applied) if applied["changes"].as_array().is_some_and(Vec::is_empty) => {
-            tracing::info!("reload: nothing changed");
-        }
-        Ok(applied) => tracing::info!(generation = %applied["generation"], "reload: done"),
-        Err(error) => tracing::error!("reload: {error}"),
-    }
-    crate::run::notify(&[sd_notify::NotifyState::Ready]);
-}

@@ -7,6 +7,7 @@ use super::opening::{OpenedAtStart, open_at_start};
 use super::operations::{OperationWorkers, Operations};
 use super::resume::{resume_creations, resume_removals};
 use crate::config::{NodeConfig, Poll, RawConfig, RawLun, RawTarget, RawVolume, to_text, unplaced};
+use crate::files::{ReadFault, read_text};
 use crate::flags::Flags;
 use crate::listen::listen_on;
 use crate::settings::{Loaded, Settings, load, load_text, state_dir};
@@ -46,6 +47,7 @@ impl Daemon {
         let buffer = settings.node.socket_buffer;
         let listeners = listen_on(&settings.portals, buffer, &mut warnings)?;
         warnings.extend(idle_options(&settings.node));
+        warnings.extend(serves_nothing(&state, &loaded));
         let portals: Vec<_> = listeners.iter().map(|(_, portal)| *portal).collect();
         state.sweep_temporaries(loaded.config.volumes.iter().filter_map(|v| v.path.as_deref()));
         state.fill_reserve();
@@ -105,6 +107,7 @@ fn workers(alarm: &Alarm) -> Result<OperationWorkers, StartFault> {
         // One, because each change builds on the one before.
         journal: pool("journal", 1)?,
         files: pool("files", limits::CONTROL_WORKERS_MAX)?,
+        readers: pool("readers", limits::CONTROL_READERS_MAX)?,
         completions,
     })
 }
@@ -168,13 +171,14 @@ pub(crate) fn look(flags: &Flags) -> Result<(std::path::PathBuf, Loaded), StartF
 /// had been removed.
 fn is_first_start(directory: &Path) -> Result<bool, StartFault> {
     let file = directory.join(CATALOG);
-    match std::fs::read_to_string(&file) {
+    match read_text(&file, limits::CONFIG_FILE_BYTES_MAX) {
         Ok(text) if text.trim().is_empty() => {
             Err(StartFault::CatalogLost { file, what: "is empty" })
         }
         // What is wrong with it is told by whoever loads it.
         Ok(_) => Ok(false),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Ok(false),
+        Err(ReadFault::Long { .. } | ReadFault::NotRegular(_)) => Ok(false),
+        Err(ReadFault::Refused(e)) if e.kind() != std::io::ErrorKind::NotFound => Ok(false),
         Err(_) if StateDir::was_used(directory) => {
             let what = "is missing, but the state directory was used before";
             Err(StartFault::CatalogLost { file, what })
@@ -288,6 +292,23 @@ fn node_options(settings: &Settings, cores: Vec<usize>) -> NodeOptions {
         },
         login_time_max: Duration::from_secs(node.login_timeout_s.into()),
     }
+}
+
+/// A sentence for a file that serves nothing where volumes are known: it may be the wrong one.
+fn serves_nothing(state: &StateDir, loaded: &Loaded) -> Option<String> {
+    let is_empty = loaded.config.volumes.is_empty() && loaded.config.targets.is_empty();
+    let known = state.known_volumes();
+    let (true, true, Some(first)) = (is_empty, loaded.is_master, known.first()) else {
+        return None;
+    };
+    let more = known.len() - 1;
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!(
+        "{} has no volumes and no targets, so nothing is served, but {} knows volume \
+         {first}{more}; check that this is the right file",
+        loaded.file.display(),
+        state.path().display()
+    ))
 }
 
 /// A sentence for an option of the network that does nothing together with the others.

@@ -102,8 +102,13 @@ impl OperationTable {
 
     /// The operations that wait for no other one any more, oldest first. The caller runs them.
     pub(crate) fn startable(&self) -> Vec<OperationId> {
+        // One that has read its file claims what others, accepted later, may be at work on.
         let is_free = |id: OperationId, claims: &Claims| {
-            !self.under_way.range(..id).any(|(_, earlier)| earlier.claims.conflict(claims))
+            let goes_first = |other: OperationId, o: &Operation| {
+                other < id || (other > id && o.progress != Progress::Waiting)
+            };
+            let mut before = self.under_way.iter().filter(|(other, o)| goes_first(**other, o));
+            !before.any(|(_, other)| other.claims.conflict(claims))
         };
         let waiting = self.under_way.iter().filter(|(_, o)| o.progress == Progress::Waiting);
         waiting.filter(|(id, o)| is_free(**id, &o.claims)).map(|(id, _)| *id).collect()
@@ -117,6 +122,13 @@ impl OperationTable {
     /// Notes what an operation does now.
     pub(crate) fn run(&mut self, id: OperationId, step: impl Into<String>) {
         self.under_way_mut(id).progress = Progress::Running(step.into());
+    }
+
+    /// An operation claims more than it was accepted with, and waits for what is at work on it.
+    pub(crate) fn claim(&mut self, id: OperationId, claims: Claims) {
+        let operation = self.under_way_mut(id);
+        operation.claims = claims;
+        operation.progress = Progress::Waiting;
     }
 
     /// What comes after an operation need not wait for it any more, though it goes on.
@@ -216,6 +228,26 @@ mod tests {
         assert_eq!(table.startable(), [apply, check]);
         table.end(apply, Ok(Value::Null), Instant::now());
         assert_eq!(table.startable(), [after, check]);
+    }
+
+    /// While its file did not open, every change waited for it.
+    #[test]
+    fn an_operation_that_reads_holds_up_nothing_and_runs_alone_once_it_has_read() {
+        let mut table = OperationTable::default();
+        let apply = accept(&mut table, Claims::Nothing);
+        table.run(apply, "reading /mnt/p.toml");
+        let running = accept(&mut table, volume("a"));
+        assert_eq!(table.startable(), [running]);
+        table.run(running, "opening /dev/a");
+        table.claim(apply, Claims::Everything);
+        let after = accept(&mut table, volume("b"));
+        assert_eq!(table.startable(), []);
+        table.end(running, Ok(Value::Null), Instant::now());
+        assert_eq!(table.startable(), [apply]);
+        table.run(apply, "writing the configuration");
+        assert_eq!(table.startable(), []);
+        table.end(apply, Ok(Value::Null), Instant::now());
+        assert_eq!(table.startable(), [after]);
     }
 
     #[test]

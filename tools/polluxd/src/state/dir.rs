@@ -176,6 +176,16 @@ impl StateDir {
         self.path.join(MARKS).join(volume)
     }
 
+    /// The names of the volumes that were made here, in their order; none where they cannot be
+    /// read.
+    pub(crate) fn known_volumes(&self) -> Vec<String> {
+        let entries = self.path.join(MARKS).read_dir().into_iter().flatten().flatten();
+        let mut names: Vec<_> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Whether a volume was made here, and not deleted since.
     pub(crate) fn was_made(&self, volume: &str) -> bool {
         self.mark_path(volume).exists()

@@ -349,6 +349,46 @@ fn the_service_manager_hears_of_each_step() {
     assert_eq!(hear(), "STOPPING=1\n");
 }
 
+/// It never got to its first call, nor did a signal end it.
+#[test]
+fn nobody_reads_the_startup_message_and_the_node_serves() {
+    let place = Place::new();
+    let path = place.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while writer.write(&[b'.'; 4096]).is_ok() {}
+    while writer.write(b".").is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    let mut command = place.command(&[]);
+    command.env("NOTIFY_SOCKET", &path).stdout(writer.try_clone().unwrap()).stderr(writer);
+    let mut child = Ended(command.spawn().unwrap());
+    let mut said = [0; 128];
+    let n = manager.recv(&mut said).unwrap();
+    assert_eq!(&said[..n], b"READY=1\n");
+    let mut control = UnixStream::connect(place.state().join("control.sock")).unwrap();
+    control.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    control.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"volume.list\"}\n").unwrap();
+    let n = control.read(&mut said).unwrap();
+    assert!(said[..n].starts_with(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\""));
+    let pid = rustix::process::Pid::from_child(&child.0);
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    assert!(child.0.wait().unwrap().success());
+    drop(reader);
+}
+
+/// A process that does not outlive its test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It has ended already where the test came to its end.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Debian 12 has systemd 252, which ignores the type `notify-reload`, and a reload did not wait.
 #[test]
 fn the_unit_is_one_for_systemd_252_and_its_reload_waits_for_the_result() {
