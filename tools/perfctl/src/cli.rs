@@ -55,7 +55,7 @@ pub(crate) enum Command {
     /// List, create, change and delete targets, and map volumes to their LUNs
     #[command(subcommand)]
     Target(target::TargetCommand),
-    /// List, show and wait for operations
+    /// List, show, wait for and cancel operations
     #[command(subcommand)]
     Operation(operation::OperationCommand),
     /// List and drop sessions

@@ -33,6 +33,8 @@ impl Operations {
                 Some(Err(reason)) => {
                     let sentence = not_served(name, reason);
                     result = Err(RpcError::new(ErrorCode::Environment, sentence).on(name));
+                    // It could be opened, but not be taken in: there is another time.
+                    self.retries.put_off(name, Instant::now());
                 }
                 None => unreachable!("volume {name} cannot go while an operation claims it"),
             }
