@@ -240,8 +240,12 @@ pub const NOP_IN_ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 pub const SEND_STALL_TIME_MAX: Duration = Duration::from_secs(90);
 
 /// The same while a session without any buffer waits for one. A session that moves a single byte in
-/// this time keeps its connection and its share.
+/// this time keeps its connection and its share, for at most [`SLOW_TIME_MAX_WANTED`].
 pub const STALL_TIME_MAX_WANTED: Duration = Duration::from_secs(10);
+
+/// The same for one that moves less than [`PROGRESS_PER_SECOND_MIN`] on average: a network that
+/// recovers slowly may pause between a few bytes, as long as little is to be sent.
+pub const SLOW_TIME_MAX_WANTED: Duration = Duration::from_secs(30);
 
 /// How long what is queued on a connection may take to leave once its session has ended: a logout
 /// response or a Reject. A peer that reads takes milliseconds; the buffers of one that does not

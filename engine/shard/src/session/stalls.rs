@@ -13,9 +13,10 @@ use units::{ConnId, Instant, limits};
 pub(crate) struct Moved {
     /// How many there were at the last look.
     bytes: Option<u64>,
-    /// Since when none have moved although some are due; later by the time that what has moved was
-    /// worth.
+    /// Since when none have moved although some are due.
     still_since: Option<Instant>,
+    /// The same, but later only by the time that what has moved since was worth.
+    slow_since: Option<Instant>,
 }
 
 /// What the look at a connection shows.
@@ -25,14 +26,14 @@ enum Verdict {
     Moves,
     /// Nothing can be said yet, or nothing is to move.
     Open,
-    /// It has moved nothing, or next to nothing, for too long.
+    /// It has moved nothing for too long, or next to nothing for longer than that.
     Stalled,
 }
 
 impl Moved {
     /// Nobody wants what the connection holds: from now on it has all the time again.
     pub(crate) const fn excuse(&mut self) {
-        self.still_since = None;
+        (self.still_since, self.slow_since) = (None, None);
     }
 
     fn look(&mut self, progress: Progress, now: Instant) -> Verdict {
@@ -42,13 +43,16 @@ impl Moved {
         if progress.is_due {
             let per_second = u64::from(limits::PROGRESS_PER_SECOND_MIN);
             let worth = Duration::from_millis(moved.saturating_mul(1000) / per_second);
-            let since = self.still_since.map_or(now, |since| since.after(worth).min(now));
-            self.still_since = Some(since);
-            if now.since(since) >= limits::STALL_TIME_MAX_WANTED {
+            let still = self.still_since.filter(|_| !moves).unwrap_or(now);
+            let slow = self.slow_since.map_or(now, |since| since.after(worth).min(now));
+            (self.still_since, self.slow_since) = (Some(still), Some(slow));
+            if now.since(still) >= limits::STALL_TIME_MAX_WANTED
+                || now.since(slow) >= limits::SLOW_TIME_MAX_WANTED
+            {
                 return Verdict::Stalled;
             }
         } else {
-            self.still_since = None;
+            self.excuse();
         }
         if moves { Verdict::Moves } else { Verdict::Open }
     }
@@ -101,16 +105,16 @@ mod tests {
     fn single_bytes_are_no_progress_and_ten_kilobytes_a_second_are() {
         let mut slow = Moved::default();
         let mut dripping = Moved::default();
-        for now in 0..10 {
+        for now in 0..30 {
             let progress = Progress { bytes: now * 10_000, is_due: true };
             assert_ne!(slow.look(progress, at(now)), Verdict::Stalled);
             let progress = Progress { bytes: now, is_due: true };
             assert_ne!(dripping.look(progress, at(now)), Verdict::Stalled);
         }
-        let progress = Progress { bytes: 100_000, is_due: true };
-        assert_eq!(slow.look(progress, at(10)), Verdict::Moves);
-        let progress = Progress { bytes: 10, is_due: true };
-        assert_eq!(dripping.look(progress, at(10)), Verdict::Stalled);
+        let progress = Progress { bytes: 300_000, is_due: true };
+        assert_eq!(slow.look(progress, at(30)), Verdict::Moves);
+        let progress = Progress { bytes: 30, is_due: true };
+        assert_eq!(dripping.look(progress, at(30)), Verdict::Stalled);
     }
 
     #[test]

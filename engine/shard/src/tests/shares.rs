@@ -296,7 +296,7 @@ fn sessions_that_move_little_keep_their_connections() {
 #[test]
 fn sessions_that_move_single_bytes_are_dropped_where_one_without_buffers_waits() {
     let (mut world, deaf, other) = starved();
-    for _ in 0..9 {
+    for _ in 0..18 {
         world.pass(Duration::from_secs(2));
         world.moved_bytes += 1;
     }
