@@ -69,7 +69,7 @@ fn portal(mut section: Section<'_, '_, '_>) -> Option<RawPortal> {
 }
 
 fn volume(mut section: Section<'_, '_, '_>) -> Option<RawVolume> {
-    let name = section.required_text("name", VOLUME_NAME);
+    let (name, unnamed) = (section.required_text("name", VOLUME_NAME), section.unnamed());
     section.name_after(name.as_ref());
     section.refuse_others(&[
         "name",
@@ -91,7 +91,7 @@ fn volume(mut section: Section<'_, '_, '_>) -> Option<RawVolume> {
     let adopt = section.boolean("adopt");
     let whole_blocks = section.boolean("whole_blocks");
     Some(RawVolume {
-        name: name?,
+        name: name.unwrap_or(unnamed),
         kind,
         path,
         size,
@@ -104,7 +104,7 @@ fn volume(mut section: Section<'_, '_, '_>) -> Option<RawVolume> {
 }
 
 fn target(mut section: Section<'_, '_, '_>) -> Option<RawTarget> {
-    let name = section.required_text("name", TARGET_NAME);
+    let (name, unnamed) = (section.required_text("name", TARGET_NAME), section.unnamed());
     section.name_after(name.as_ref());
     section.refuse_others(&[
         "name",
@@ -121,7 +121,8 @@ fn target(mut section: Section<'_, '_, '_>) -> Option<RawTarget> {
     let luns = section.section("luns", "a table, for example { 0 = \"vm-01\" }").map(luns);
     let luns = luns.unwrap_or_default();
     let (chap, mutual_chap) = (section.credential("chap"), section.credential("mutual_chap"));
-    Some(RawTarget { name: name?, alias, portal_group, initiators, luns, chap, mutual_chap })
+    let name = name.unwrap_or(unnamed);
+    Some(RawTarget { name, alias, portal_group, initiators, luns, chap, mutual_chap })
 }
 
 fn luns(mut section: Section<'_, '_, '_>) -> BTreeMap<Spanned<String>, Spanned<RawLun>> {
@@ -184,6 +185,11 @@ impl<'t, 's> Section<'t, '_, 's> {
     /// The key in messages.
     fn key(&self, key: &str) -> String {
         if self.owner.is_empty() { key.to_owned() } else { format!("{}.{key}", self.owner) }
+    }
+
+    /// In place of a name that is missing or cannot be read, so that the rest is checked.
+    fn unnamed(&self) -> Spanned<String> {
+        Spanned::new(self.span.clone(), String::new())
     }
 
     /// From now on messages have the name of the volume or target.

@@ -21,23 +21,40 @@ impl Checker<'_> {
         }
         let mut targets: Vec<TargetConfig> = Vec::new();
         for raw in raw {
-            let Some(name) = self.check_name("target.name", &raw.name) else { continue };
-            if targets.iter().any(|t| t.name == name) {
-                let problem = Problem::Duplicate(format!("target name {name:?}"));
-                self.faults.add(raw.name.span(), "target.name", problem);
-                continue;
-            }
-            let owner = format!("target {name:?}");
-            targets.push(TargetConfig {
+            let name = self.check_target_name(raw, &targets);
+            let owner = match (&name, raw.name.get_ref().as_str()) {
+                (Some(name), _) => format!("target {name:?}"),
+                (None, "") => "target".into(),
+                (None, invalid) => format!("target {invalid:?}"),
+            };
+            let target = TargetConfig {
                 alias: self.check_alias(&owner, raw),
                 portal_group: self.check_portal_group(&owner, raw, portals),
                 luns: self.check_luns(&owner, raw, volumes),
                 access: self.check_access(&owner, raw),
                 chap: self.check_chap(&owner, raw.chap.as_ref(), raw.mutual_chap.as_ref()),
-                name,
-            });
+                name: name.clone().unwrap_or_default(),
+            };
+            if name.is_some() {
+                targets.push(target);
+            }
         }
         targets
+    }
+
+    /// The name of a target, if it is a valid one that no other target has.
+    fn check_target_name(&mut self, raw: &RawTarget, before: &[TargetConfig]) -> Option<String> {
+        // One without a name is known to have none.
+        if raw.name.get_ref().is_empty() && self.faults.has("target.name") {
+            return None;
+        }
+        let name = self.check_name("target.name", &raw.name)?;
+        if before.iter().any(|t| t.name == name) {
+            let problem = Problem::Duplicate(format!("target name {name:?}"));
+            self.faults.add(raw.name.span(), "target.name", problem);
+            return None;
+        }
+        Some(name)
     }
 
     fn check_alias(&mut self, owner: &str, raw: &RawTarget) -> Option<String> {

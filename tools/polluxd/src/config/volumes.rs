@@ -18,16 +18,19 @@ pub(super) fn check_volumes(faults: &mut Faults<'_>, raw: &[RawVolume]) -> Vec<V
     let mut volumes: Vec<VolumeConfig> = Vec::new();
     for raw in raw {
         let name = raw.name.get_ref();
-        if let Err(problem) = check_volume_name(name) {
-            faults.add(raw.name.span(), "volume.name", problem);
-            continue;
-        }
-        if volumes.iter().any(|v| v.name == *name) {
-            let problem = Problem::Duplicate(format!("volume name {name:?}"));
-            faults.add(raw.name.span(), "volume.name", problem);
-            continue;
-        }
+        let fault = if volumes.iter().any(|v| v.name == *name) {
+            Some(Problem::Duplicate(format!("volume name {name:?}")))
+        } else {
+            check_volume_name(name).err()
+        };
         let volume = check_volume(faults, raw);
+        if let Some(problem) = fault {
+            // One without a name is known to have none.
+            if !(name.is_empty() && faults.has("volume.name")) {
+                faults.add(raw.name.span(), "volume.name", problem);
+            }
+            continue;
+        }
         let path = volume.path.as_ref();
         if path.is_some() && volumes.iter().any(|v| v.path.as_ref() == path) {
             let place = raw.path.as_ref().map_or_else(|| raw.name.span(), |p| p.span());
@@ -140,5 +143,8 @@ fn check_size(faults: &mut Faults<'_>, raw: &RawVolume, block_size: BlockSize) -
 }
 
 fn key(raw: &RawVolume, key: &str) -> String {
-    format!("volume {:?}.{key}", raw.name.get_ref())
+    match raw.name.get_ref().as_str() {
+        "" => format!("volume.{key}"),
+        name => format!("volume {name:?}.{key}"),
+    }
 }
